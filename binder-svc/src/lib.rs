@@ -1,0 +1,1 @@
+//! Owns ServiceBinding: database users and credentials.

@@ -1,0 +1,1 @@
+//! Discovers plan folders, validates them and serves the catalog.

@@ -1,0 +1,1 @@
+//! The OSB REST endpoint: HTTP in, gRPC out.

@@ -1,0 +1,1 @@
+//! Kubernetes: apply, inventory, ordered delete, watches, work sharing.

@@ -1,0 +1,1 @@
+//! The plan format: descriptor, validation, digest, rendering. Pure.

@@ -1,0 +1,1 @@
+//! Process plumbing: arguments, telemetry, admin port, gRPC server, drain.

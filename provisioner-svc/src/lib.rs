@@ -1,0 +1,1 @@
+//! Owns ServiceInstance: renders, applies, watches, updates and deletes deployments.
