@@ -1,1 +1,27 @@
-//! The contracts between the broker's services.
+//! The contracts between the broker's services: generated messages, clients
+//! and servers ([`v1`]), the closed set of errors ([`error`]), JSON objects on
+//! the wire ([`json`]) and thin clients ([`client`]).
+//!
+//! Knows nothing of Kubernetes, MongoDB or HTTP routes.
+
+pub mod client;
+pub mod error;
+pub mod json;
+mod redact;
+
+pub use error::Error;
+pub use v1::ErrorCode;
+
+/// Generated from `proto/mongodb_osb/v1/*.proto`; the comments there are the documentation.
+#[expect(
+    missing_docs,
+    clippy::pedantic,
+    clippy::or_fun_call,
+    reason = "generated code; its documentation is in the .proto files"
+)]
+pub mod v1 {
+    tonic::include_proto!("mongodb_osb.v1");
+}
+
+/// The encoded `FileDescriptorSet` of all contracts, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
