@@ -1,0 +1,92 @@
+//! The admin port: `/live`, `/ready`, `/metrics`. It is the last to close, so
+//! that a drain can be watched.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::readiness::Readiness;
+
+/// What the admin port shows.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Behind `/ready`.
+    pub readiness: Readiness,
+    /// Behind `/metrics`.
+    pub registry: Arc<Registry>,
+}
+
+impl Admin {
+    /// Shows `readiness` and the metrics of `registry`.
+    pub fn new(readiness: Readiness, registry: Registry) -> Self {
+        Self {
+            readiness,
+            registry: Arc::new(registry),
+        }
+    }
+
+    /// The routes.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/live", get(|| async { "alive\n" }))
+            .route("/ready", get(ready))
+            .route("/metrics", get(metrics))
+            .with_state(self)
+    }
+
+    /// Serves until `stop` is cancelled.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
+        axum::serve(listener, self.router())
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+    }
+}
+
+/// Binds a listener; the error names the address and the argument.
+pub async fn bind(address: SocketAddr, argument: &str) -> anyhow::Result<TcpListener> {
+    use anyhow::Context as _;
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address} ({argument})"))
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    let closed = admin.readiness.closed();
+    if closed.is_empty() {
+        (StatusCode::OK, "ready\n").into_response()
+    } else {
+        let text = format!("waiting for: {}\n", closed.join(", "));
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &admin.registry) {
+        Ok(()) => (
+            [(
+                header::CONTENT_TYPE,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            )],
+            text,
+        )
+            .into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be encoded");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

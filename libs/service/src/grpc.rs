@@ -1,0 +1,123 @@
+//! The gRPC server of a service: health and reflection beside its own
+//! routes, request context, connection ageing, and the drain.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{service::Routes, transport::Server};
+use tonic_health::ServingStatus;
+use tower::ServiceBuilder;
+
+use crate::{admin::Admin, args::ServiceArgs, context::ContextLayer, readiness::Readiness};
+
+/// A service's two listeners, bound before any work starts.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For the service itself.
+    pub service: TcpListener,
+    /// For the admin port.
+    pub admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds both.
+    pub async fn bind(args: &ServiceArgs) -> anyhow::Result<Self> {
+        Ok(Self {
+            service: crate::admin::bind(args.listen, "--listen").await?,
+            admin: crate::admin::bind(args.admin_listen, "--admin-listen").await?,
+        })
+    }
+}
+
+/// Serves `routes` until `shutdown`, then drains: not ready, a short delay,
+/// no new connections, calls in flight finish within the deadline. The admin
+/// port closes last.
+///
+/// `descriptors` are encoded `FileDescriptorSet`s for reflection; `names` the
+/// full names of the gRPC services for health.
+pub async fn serve(
+    args: &ServiceArgs,
+    listeners: Listeners,
+    routes: Routes,
+    descriptors: &'static [u8],
+    names: &'static [&'static str],
+    admin: Admin,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(descriptors)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("set up gRPC reflection")?;
+    let routes = routes.add_service(health_service).add_service(reflection);
+
+    let stop_accepting = CancellationToken::new();
+    let stop_admin = CancellationToken::new();
+    let readiness = admin.readiness.clone();
+    let draining = readiness.gate("drain");
+    draining.open();
+
+    let admin_task = tokio::spawn(admin.serve(listeners.admin, stop_admin.clone()));
+    let report = tokio::spawn(report_health(readiness, health, names));
+    let server = Server::builder()
+        .layer(ServiceBuilder::new().layer(ContextLayer))
+        .max_connection_age(args.max_connection_age)
+        .max_connection_age_grace(args.drain_deadline)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(
+            TcpListenerStream::new(listeners.service),
+            stop_accepting.clone().cancelled_owned(),
+        );
+    tokio::pin!(server);
+
+    let outcome = tokio::select! {
+        outcome = &mut server => outcome.context("serve gRPC"),
+        () = shutdown.cancelled() => {
+            draining.close();
+            tokio::time::sleep(args.drain_delay).await;
+            stop_accepting.cancel();
+            // A stream that never ends must not keep the process: past the
+            // deadline the connections are dropped.
+            match tokio::time::timeout(args.drain_deadline, &mut server).await {
+                Ok(outcome) => outcome.context("serve gRPC"),
+                Err(_) => Ok(()),
+            }
+        }
+    };
+    report.abort();
+    stop_admin.cancel();
+    match tokio::time::timeout(Duration::from_secs(2), admin_task).await {
+        Ok(joined) => joined
+            .context("join the admin port")?
+            .context("serve the admin port")?,
+        Err(_) => tracing::warn!("the admin port still had open connections at exit"),
+    }
+    outcome
+}
+
+/// Keeps the gRPC health of each service equal to the readiness.
+async fn report_health(
+    readiness: Readiness,
+    health: tonic_health::server::HealthReporter,
+    names: &'static [&'static str],
+) {
+    let mut changes = readiness.subscribe();
+    loop {
+        let status = if changes.ready() {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for name in names.iter().chain([&""]) {
+            health.set_service_status(*name, status).await;
+        }
+        if !changes.changed().await {
+            return;
+        }
+    }
+}
