@@ -1,0 +1,85 @@
+# `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+# Programs that go into images are linked statically, in a target folder of
+# their own: other flags than the tests' would rebuild everything each time.
+PROFILE ?= image
+IMAGE := $(TARGET)/image
+IMAGE_BIN := $(IMAGE)/$(HOST)/$(PROFILE)
+CONTEXT_DIR := $(IMAGE)/context
+IMAGE_CRATES := gateway catalog-svc provisioner-svc binder-svc demo
+IMAGE_PROGRAMS := gateway catalog-svc provisioner-svc binder-svc mongo-bootstrap demo
+CA_CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
+
+# Shipped plans, and the site plan of the demo overlay.
+TEMPLATES := catalog-svc/templates
+SITE_TEMPLATES := k8s/overlays/demo/site-templates
+
+# demo and down, on a cluster of yours: CONTEXT=<kubeconfig context> [REGISTRY=<host/path>].
+DEMO := $(IMAGE_BIN)/demo --root . --images $(CONTEXT_DIR)
+WHERE := $(if $(CONTEXT),--context '$(CONTEXT)') $(if $(REGISTRY),--registry '$(REGISTRY)')
+
+.PHONY: help
+help: ## Lists the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo "Variables: KEEP=1 leaves the demo running; CONTEXT=<name> uses a cluster of yours;"
+	@echo "  REGISTRY=<host/path> is where that cluster gets the images from."
+
+.PHONY: demo
+demo: build ## The broker's whole job on a real cluster [KEEP=1] [CONTEXT=name] [REGISTRY=host/path]
+	@$(DEMO) $(WHERE) demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+.PHONY: down
+down: build ## Removes what the demo left running [CONTEXT=name]
+	@$(DEMO) $(WHERE) down
+
+.PHONY: build
+build: ## Builds the static programs and the build context of the images
+	@RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile $(PROFILE) \
+	  --target $(HOST) --target-dir $(IMAGE) --bins $(addprefix --package ,$(IMAGE_CRATES))
+	@test -r $(CA_CERTIFICATES) || { echo "no $(CA_CERTIFICATES): install ca-certificates or set CA_CERTIFICATES" >&2; exit 1; }
+	@mkdir -p $(CONTEXT_DIR)/bin
+	@install -m 0755 $(addprefix $(IMAGE_BIN)/,$(IMAGE_PROGRAMS)) $(CONTEXT_DIR)/bin/
+	@install -m 0644 $(CA_CERTIFICATES) $(CONTEXT_DIR)/ca-certificates.crt
+	@rm -rf $(CONTEXT_DIR)/templates
+	@cp -r $(TEMPLATES) $(CONTEXT_DIR)/templates
+
+.PHONY: images
+images: build ## Makes the images, as archives, without a container engine
+	@$(DEMO) images --out $(IMAGE)/archives
+
+.PHONY: test
+test: build ## All tests, on real parts; installs and builds what they need
+	@$(CARGO) run --locked --quiet --package testbed -- binaries
+	@$(CARGO) test --locked --workspace --no-fail-fast
+
+.PHONY: lint
+lint: ## Format, clippy, docs, licences, plans, generated files
+	@echo "== format"; $(CARGO) fmt --all --check
+	@echo "== clippy"; $(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	@echo "== docs"; RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	@echo "== licences"; .ci/licences
+	@echo "== plans"; $(CARGO) run --locked --quiet --package catalog-svc -- plan lint $(TEMPLATES) $(SITE_TEMPLATES)
+	@echo "== role of the plans"; $(MAKE) rbac-text | diff - k8s/base/access/role-plans.yaml \
+	  || { echo "k8s/base/access/role-plans.yaml is stale: make rbac" >&2; exit 1; }
+
+.PHONY: rbac
+rbac: ## Writes the ClusterRole that the shipped plans need
+	@$(MAKE) rbac-text > k8s/base/access/role-plans.yaml.new
+	@mv k8s/base/access/role-plans.yaml.new k8s/base/access/role-plans.yaml
+
+.PHONY: rbac-text
+rbac-text:
+	@$(CARGO) run --locked --quiet --package catalog-svc -- plan rbac $(TEMPLATES) $(SITE_TEMPLATES)
+
+.PHONY: crds
+crds: ## Writes the CustomResourceDefinitions from the Rust types
+	@UPDATE_CRDS=1 $(CARGO) test --locked --quiet --package provisioner-svc --package binder-svc --lib crd
