@@ -1,1 +1,41 @@
-//! Kubernetes: apply, inventory, ordered delete, watches, work sharing.
+//! The broker's way with Kubernetes: names and labels, records with their
+//! operations, creation as a gate, server-side apply, inventory, ordered
+//! deletion, watches, and the sharing of work among replicas.
+//!
+//! Knows nothing of OSB's HTTP, of plans or of MongoDB.
+
+pub mod names;
+
+pub mod error;
+
+pub mod operation;
+
+pub mod records;
+
+pub mod cache;
+
+pub mod revision;
+
+pub mod kinds;
+
+pub mod gate;
+
+pub mod apply;
+
+pub mod inventory;
+
+pub mod watch;
+
+pub mod diagnose;
+
+pub mod event;
+
+pub mod share;
+
+pub use error::Error;
+
+/// Field manager of everything that the broker applies.
+pub const FIELD_MANAGER: &str = "mongodb-osb";
+
+/// Deadline of one call to the API server.
+pub const CALL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);

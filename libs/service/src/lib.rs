@@ -6,7 +6,9 @@
 pub mod admin;
 pub mod args;
 pub mod context;
+pub mod failpoint;
 pub mod grpc;
+pub mod http;
 pub mod process;
 pub mod readiness;
 pub mod telemetry;

@@ -1,0 +1,159 @@
+//! What can go wrong with the API server, sorted by what the caller does about it.
+
+use std::{future::Future, time::Duration};
+
+/// A failed call.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such object.
+    #[error("find the object")]
+    NotFound,
+    /// The name is taken.
+    #[error("create an object whose name is taken")]
+    AlreadyExists,
+    /// The object changed since it was read, or has another uid.
+    #[error("write over a newer object")]
+    Conflict,
+    /// Not allowed: rights, quota or an admission policy. The text is the
+    /// API server's and holds no values of the object.
+    #[error("act without permission: {0}")]
+    Forbidden(String),
+    /// The object breaks the API's rules. Fields and reasons only: the API
+    /// server's own text repeats values, which may be secret.
+    #[error("send an object that the API server refuses: {0}")]
+    Invalid(String),
+    /// The cluster does not serve this kind.
+    #[error("use a kind that the cluster does not serve: {0}")]
+    UnknownKind(String),
+    /// No answer, or one that says to come back later.
+    #[error("reach the API server")]
+    Unavailable(#[source] Option<kube::Error>),
+    /// Anything else.
+    #[error("call the API server")]
+    Other(#[source] kube::Error),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anything being changed.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        let status = match &error {
+            kube::Error::Api(status) => status,
+            kube::Error::HyperError(_)
+            | kube::Error::Service(_)
+            | kube::Error::ReadEvents(_)
+            | kube::Error::HttpError(_) => return Self::Unavailable(Some(error)),
+            _ => return Self::Other(error),
+        };
+        match (status.code, status.reason.as_str()) {
+            (404, _) => Self::NotFound,
+            (409, "AlreadyExists") => Self::AlreadyExists,
+            (409, _) => Self::Conflict,
+            (403, _) => Self::Forbidden(status.message.clone()),
+            (400 | 413 | 422, _) => Self::Invalid(fields(status)),
+            (408 | 429 | 500..=599, _) => Self::Unavailable(Some(error)),
+            _ => Self::Other(error),
+        }
+    }
+}
+
+fn fields(status: &kube::core::Status) -> String {
+    let causes: Vec<String> = status
+        .details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .map(|cause| format!("{} ({})", cause.field, cause.reason))
+        .collect();
+    if causes.is_empty() {
+        status.reason.clone()
+    } else {
+        causes.join(", ")
+    }
+}
+
+/// Runs one call with [`crate::CALL_DEADLINE`].
+pub async fn call<T>(future: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+    call_within(crate::CALL_DEADLINE, future).await
+}
+
+/// Runs one call with a deadline of its own.
+pub async fn call_within<T>(
+    deadline: Duration,
+    future: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(deadline, future).await {
+        Ok(answer) => answer.map_err(Error::from),
+        Err(_) => Err(Error::Unavailable(None)),
+    }
+}
+
+/// Turns "no such object" into `None`.
+pub fn optional<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::{Status, response::StatusCause, response::StatusDetails};
+
+    use super::*;
+
+    fn api(code: u16, reason: &str, causes: Vec<StatusCause>) -> Error {
+        let status = Status {
+            code,
+            reason: reason.to_owned(),
+            message: "spec.password: Invalid value: \"hunter2\"".to_owned(),
+            details: Some(StatusDetails {
+                name: String::new(),
+                group: String::new(),
+                kind: String::new(),
+                uid: String::new(),
+                causes,
+                retry_after_seconds: 0,
+            }),
+            ..Status::default()
+        };
+        Error::from(kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn a_refused_object_names_fields_but_never_values() {
+        let cause = StatusCause {
+            reason: "FieldValueInvalid".into(),
+            message: "Invalid value: \"hunter2\"".into(),
+            field: "spec.password".into(),
+        };
+        let text = api(422, "Invalid", vec![cause]).to_string();
+        assert!(
+            text.ends_with("spec.password (FieldValueInvalid)"),
+            "{text}"
+        );
+        assert!(!api(422, "Invalid", vec![]).to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn conflicts_of_name_and_of_version_are_told_apart() {
+        assert!(matches!(
+            api(409, "AlreadyExists", vec![]),
+            Error::AlreadyExists
+        ));
+        assert!(matches!(api(409, "Conflict", vec![]), Error::Conflict));
+        assert!(api(503, "ServiceUnavailable", vec![]).is_transient());
+        assert!(api(429, "TooManyRequests", vec![]).is_transient());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_an_answer_ends_at_its_deadline() {
+        let result = call(std::future::pending::<kube::Result<()>>()).await;
+        assert!(result.unwrap_err().is_transient());
+    }
+}

@@ -1,0 +1,127 @@
+//! Names and labels. OSB ids may hold any characters and any length, so they
+//! are hashed; what is random is the incarnation.
+
+use std::collections::BTreeMap;
+
+use data_encoding::BASE32_NOPAD;
+use sha2::{Digest as _, Sha256};
+
+/// API group of the broker's own kinds.
+pub const GROUP: &str = "mongodb-osb.io";
+/// Version of the broker's own kinds.
+pub const VERSION: &str = "v1alpha1";
+
+/// Label: the record that an object belongs to.
+pub const INSTANCE: &str = "mongodb-osb.io/instance";
+/// Label: which life of that record.
+pub const INCARNATION: &str = "mongodb-osb.io/incarnation";
+/// Label: the record of the binding that an object belongs to.
+pub const BINDING: &str = "mongodb-osb.io/binding";
+/// Label: what a Secret of the broker is for.
+pub const PURPOSE: &str = "mongodb-osb.io/purpose";
+/// Label with the value [`MANAGER`] on everything that the broker makes.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY`].
+pub const MANAGER: &str = "mongodb-osb";
+
+/// Bytes of sha256 that a name keeps: 160 bits, 32 characters.
+const DIGEST_BYTES: usize = 20;
+/// Characters of a record's name that go into derived names.
+const SHORT: usize = 16;
+
+/// The name of an instance's record.
+pub fn instance_record(instance_id: &str) -> String {
+    encode(Sha256::digest(instance_id))
+}
+
+/// The name of a binding's record. The lengths keep ("ab", "c") and
+/// ("a", "bc") apart.
+pub fn binding_record(instance_id: &str, binding_id: &str) -> String {
+    let mut hash = Sha256::new();
+    for id in [instance_id, binding_id] {
+        hash.update((id.len() as u64).to_be_bytes());
+        hash.update(id);
+    }
+    encode(hash.finalize())
+}
+
+/// The short, DNS-safe name under which templates know an instance.
+pub fn short(record: &str) -> &str {
+    record.get(..SHORT).unwrap_or(record)
+}
+
+/// The namespace of one incarnation of an instance.
+pub fn namespace(record: &str, incarnation: &str) -> String {
+    format!("mdb-{}-{incarnation}", short(record))
+}
+
+/// A new incarnation: 40 random bits as 8 characters.
+pub fn incarnation() -> String {
+    random(5)
+}
+
+/// `bytes` random bytes as lower-case base32: DNS-safe, URL-safe.
+pub fn random(bytes: usize) -> String {
+    let raw: Vec<u8> = std::iter::repeat_with(rand::random::<u8>)
+        .take(bytes)
+        .collect();
+    BASE32_NOPAD.encode(&raw).to_ascii_lowercase()
+}
+
+/// The labels of everything that belongs to one incarnation of an instance.
+pub fn instance_labels(record: &str, incarnation: &str) -> BTreeMap<String, String> {
+    [
+        (INSTANCE, record),
+        (INCARNATION, incarnation),
+        (MANAGED_BY, MANAGER),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect()
+}
+
+/// The selector for [`instance_labels`].
+pub fn instance_selector(record: &str, incarnation: &str) -> String {
+    format!("{INSTANCE}={record},{INCARNATION}={incarnation}")
+}
+
+fn encode(digest: impl AsRef<[u8]>) -> String {
+    let bytes = digest.as_ref();
+    BASE32_NOPAD
+        .encode(bytes.get(..DIGEST_BYTES).unwrap_or(bytes))
+        .to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_valid_labels_whatever_the_id() {
+        let long = "ü".repeat(5000);
+        for id in ["", "a", "A/b c%2F", long.as_str()] {
+            let name = instance_record(id);
+            assert_eq!(name.len(), 32);
+            assert!(
+                name.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            );
+            assert!(namespace(&name, &incarnation()).len() <= 63);
+        }
+    }
+
+    #[test]
+    fn names_are_a_function_of_the_id_and_differ_between_ids() {
+        // Fixed: records of earlier releases must be found again.
+        assert_eq!(instance_record("i-1"), instance_record("i-1"));
+        assert_eq!(instance_record("abc"), "xj4bnp4pahh6uqkbidpf3lrceoyagynd");
+        assert_ne!(instance_record("a"), instance_record("A"));
+        assert_ne!(binding_record("ab", "c"), binding_record("a", "bc"));
+    }
+
+    #[test]
+    fn incarnations_differ() {
+        assert_ne!(incarnation(), incarnation());
+        assert_eq!(incarnation().len(), 8);
+    }
+}

@@ -1,0 +1,181 @@
+//! Operations on a record: their ids, and the bounded history of their results.
+
+use std::{fmt, str::FromStr};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::names;
+
+/// How many results a record keeps at most.
+pub const KEPT: usize = 20;
+
+/// `<kind>-<seq>-<random>`: only RFC 3986 unreserved characters, since some
+/// platforms send it back without encoding it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationId {
+    /// The verb: `create`, `update`, `delete`, `bind` or `unbind`.
+    pub kind: String,
+    /// Counts the operations of one record, over all its incarnations.
+    pub seq: u64,
+    random: String,
+}
+
+impl OperationId {
+    /// A new id.
+    pub fn new(kind: &str, seq: u64) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            seq,
+            random: names::random(5),
+        }
+    }
+}
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.kind, self.seq, self.random)
+    }
+}
+
+/// Not an id of ours; a poll then answers for the newest operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("parse an operation id of the form <kind>-<seq>-<random>")]
+pub struct ParseError;
+
+impl FromStr for OperationId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let mut parts = text.split('-');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(kind), Some(seq), Some(random), None)
+                if !kind.is_empty() && !random.is_empty() =>
+            {
+                Ok(Self {
+                    kind: kind.to_owned(),
+                    seq: seq.parse().map_err(|_| ParseError)?,
+                    random: random.to_owned(),
+                })
+            }
+            _ => Err(ParseError),
+        }
+    }
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// The operation's id.
+    pub id: String,
+    /// Whether it succeeded.
+    pub succeeded: bool,
+    /// For the user; empty if there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// When.
+    pub at: Timestamp,
+    /// OSB `instance_usable`, on a failed update or delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_usable: Option<bool>,
+    /// OSB `update_repeatable`, on a failed update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_repeatable: Option<bool>,
+}
+
+impl Ended {
+    /// A success.
+    pub fn succeeded(id: &str, at: Timestamp) -> Self {
+        Self {
+            id: id.to_owned(),
+            succeeded: true,
+            description: String::new(),
+            at,
+            instance_usable: None,
+            update_repeatable: None,
+        }
+    }
+
+    /// A failure, with its reason for the user.
+    pub fn failed(id: &str, description: impl Into<String>, at: Timestamp) -> Self {
+        Self {
+            succeeded: false,
+            description: description.into(),
+            ..Self::succeeded(id, at)
+        }
+    }
+}
+
+/// The results of a record's operations, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct History(Vec<Ended>);
+
+impl History {
+    /// The result of an operation, if it ended and is still kept.
+    pub fn get(&self, id: &str) -> Option<&Ended> {
+        self.0.iter().rev().find(|ended| ended.id == id)
+    }
+
+    /// The newest result.
+    pub fn newest(&self) -> Option<&Ended> {
+        self.0.last()
+    }
+
+    /// Adds a result; the first one of an operation stands. Results older than
+    /// `keep` before the new one, and more than [`KEPT`], are dropped, never
+    /// the new one itself.
+    pub fn add(&mut self, ended: Ended, keep: jiff::SignedDuration) {
+        if self.get(&ended.id).is_some() {
+            return;
+        }
+        let oldest = ended.at.checked_sub(keep).unwrap_or(Timestamp::MIN);
+        self.0.retain(|old| old.at >= oldest);
+        self.0.push(ended);
+        let excess = self.0.len().saturating_sub(KEPT);
+        self.0.drain(..excess);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    const KEEP: SignedDuration = SignedDuration::from_hours(72);
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours)
+    }
+
+    #[test]
+    fn ids_survive_their_text_and_foreign_words_are_not_ids() {
+        let id = OperationId::new("create", 7);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in ["", "provision", "a-b-c", "create-1", "create-1-x-y", "-1-x"] {
+            assert_eq!(text.parse::<OperationId>(), Err(ParseError), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_result_of_an_operation_stands() {
+        let mut history = History::default();
+        history.add(Ended::failed("a", "no", at(0)), KEEP);
+        history.add(Ended::succeeded("a", at(1)), KEEP);
+        assert!(!history.get("a").unwrap().succeeded);
+    }
+
+    #[test]
+    fn results_are_bounded_in_number_and_age_but_the_newest_stays() {
+        let mut history = History::default();
+        for number in 0..30 {
+            history.add(Ended::succeeded(&number.to_string(), at(number)), KEEP);
+        }
+        assert_eq!((history.0.len(), history.get("9")), (KEPT, None));
+        history.add(Ended::succeeded("late", at(1000)), KEEP);
+        assert_eq!(history.0.len(), 1);
+        assert_eq!(history.newest().unwrap().id, "late");
+    }
+}

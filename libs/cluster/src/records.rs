@@ -1,0 +1,108 @@
+//! Records: the broker's own custom resources, written only by conditional
+//! writes. Each call has a deadline.
+
+use std::fmt::Debug;
+
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    core::NamespaceResourceScope,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::{Error, call, optional};
+
+/// What a record's type must be.
+pub trait Record:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Record for K where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// The records of one kind in the broker's namespace.
+#[derive(Debug, Clone)]
+pub struct Records<K> {
+    api: Api<K>,
+}
+
+impl<K: Record> Records<K> {
+    /// Those in `namespace`.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+        }
+    }
+
+    /// The API underneath, for watches.
+    pub fn api(&self) -> &Api<K> {
+        &self.api
+    }
+
+    /// A consistent read.
+    pub async fn get(&self, name: &str) -> Result<Option<K>, Error> {
+        optional(call(self.api.get(name)).await)
+    }
+
+    /// A consistent list.
+    pub async fn list(&self, labels: &str) -> Result<Vec<K>, Error> {
+        let params = ListParams::default().labels(labels);
+        Ok(call(self.api.list(&params)).await?.items)
+    }
+
+    /// The atomic gate for "same id twice": [`Error::AlreadyExists`].
+    pub async fn create(&self, record: &K) -> Result<K, Error> {
+        call(self.api.create(&PostParams::default(), record)).await
+    }
+
+    /// Replaces all but the status. [`Error::Conflict`] unless the record is
+    /// still as it was read.
+    pub async fn replace(&self, record: &K) -> Result<K, Error> {
+        debug_assert!(
+            record.resource_version().is_some(),
+            "a replace must be conditional"
+        );
+        call(
+            self.api
+                .replace(&record.name_any(), &PostParams::default(), record),
+        )
+        .await
+    }
+
+    /// Merges into the status, whatever else changed meanwhile: the status is
+    /// a cache that its reconciler can rebuild.
+    pub async fn patch_status(&self, name: &str, status: &impl Serialize) -> Result<K, Error> {
+        let patch = serde_json::json!({ "status": status });
+        call(
+            self.api
+                .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)),
+        )
+        .await
+    }
+
+    /// Deletes exactly the version that was read. Gone already is fine.
+    pub async fn delete(&self, record: &K) -> Result<(), Error> {
+        let params = DeleteParams::default().preconditions(Preconditions {
+            uid: record.uid(),
+            resource_version: record.resource_version(),
+        });
+        optional(call(self.api.delete(&record.name_any(), &params)).await).map(drop)
+    }
+}
