@@ -1,0 +1,20 @@
+//! `service.yaml` and `plan.yaml` as types. Unknown keys are errors; what is left out has the
+//! default that is named here. The JSON Schemas for editors are made from these types.
+
+mod binding;
+mod generate;
+mod kind;
+mod parameters;
+mod plan;
+mod service;
+mod text;
+
+pub use binding::{Admin, Binding, Method, Tls};
+pub use generate::{Duration, DurationError, Generate, Issuer};
+pub use kind::{KindError, KindRef};
+pub use parameters::{Inherit, ParameterSchema, Parameters};
+pub use plan::{
+    Bootstrap, Cost, Deletion, Namespace, Output, Plan, Provision, ReadyRule, Scope, SecretInput,
+};
+pub use service::{DashboardClient, Requires, Service};
+pub use text::{Expression, Text};

@@ -1,0 +1,79 @@
+//! What a plan says about bindings.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Expression, Text};
+
+/// How an application gets its login.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// Who makes the login.
+    pub method: Method,
+    /// A list of `host:port`, all members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Expression>,
+    /// The name of the replica set; none for a standalone or a mongos.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica_set: Option<Expression>,
+    /// The user that makes users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
+    /// How connections are encrypted; left out: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// The database of a binding that names none; left out: one name per instance, chosen by the
+    /// broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Text>,
+    /// The catalog's `binding_rotatable`.
+    #[serde(default)]
+    pub rotatable: bool,
+    /// Whether binding is asynchronous although it could be done at once.
+    #[serde(default, rename = "async")]
+    pub asynchronous: bool,
+}
+
+/// Who makes the login of a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// The broker, with `createUser`.
+    Database,
+    /// An operator, from the templates in `binding/`.
+    Resources,
+    /// Nobody: the plan is not bindable.
+    None,
+}
+
+/// The user that makes users.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Its name.
+    pub username: Text,
+    /// Its password, usually `generated.<name>`.
+    pub password: Expression,
+    /// The database it is defined in.
+    #[serde(default = "admin_database")]
+    pub database: Text,
+}
+
+fn admin_database() -> Text {
+    Text("admin".to_owned())
+}
+
+/// How connections are encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// `"disabled"`, `"preferred"` or `"required"`, usually `parameters.tls`.
+    pub mode: Expression,
+    /// The certificate authority in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Expression>,
+}

@@ -1,0 +1,202 @@
+//! `plan.yaml`, after `extends` is resolved.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Binding, Duration, Expression, Generate, KindRef, Parameters, Text};
+use crate::id::PlanId;
+
+/// A plan. A folder without plan.yaml gets all defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Plan {
+    /// The base that this plan is laid over: `_base` or `provider/_base`. Maps merge deeply, lists
+    /// replace, a file of the same name replaces, null drops a key (but stays null in `values`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extends: Option<String>,
+    /// Its id. Default: derived from the names of the provider and the plan folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub id: Option<PlanId>,
+    /// What it is, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Whether it costs nothing. Default: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free: Option<bool>,
+    /// Whether it can be bound. Default: the offering's word, else whether `binding` has a method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bindable: Option<bool>,
+    /// Name for people; goes into `metadata.displayName`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Lines for a marketplace; go into `metadata.bullets`.
+    pub bullets: Vec<String>,
+    /// Prices; go into `metadata.costs`.
+    pub costs: Vec<Cost>,
+    /// Anything else the platform may show.
+    pub metadata: Map<String, Value>,
+    /// A semantic version, the catalog's `maintenance_info.version`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub version: Option<semver::Version>,
+    /// What the version brings, the catalog's `maintenance_info.description`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_description: Option<String>,
+    /// Where its objects live.
+    pub namespace: Namespace,
+    /// Seconds until an operation has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maximum_polling_duration: Option<u32>,
+    /// What happens to the data in the end.
+    pub deletion: Deletion,
+    /// Whether an instance is ready at once.
+    pub provision: Provision,
+    /// All kinds that it may apply. Default: those found in its templates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kinds: Option<Vec<KindRef>>,
+    /// Kinds that the cluster must serve, or the plan is listed but not orderable.
+    pub requires: Vec<KindRef>,
+    /// Inputs of the broker's operator: `secrets.<name>.<key>` in templates.
+    pub secrets: BTreeMap<String, SecretInput>,
+    /// The author's numbers: `plan.values.<name>`, or `<name>` alone, in templates.
+    pub values: Map<String, Value>,
+    /// What a user may say. Default: inferred from the variables of the templates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Parameters>,
+    /// Values that are made once.
+    pub generate: BTreeMap<String, Generate>,
+    /// When an object is ready, by `Kind/name` or `Kind`, instead of the shipped rule.
+    pub ready: BTreeMap<String, ReadyRule>,
+    /// What becomes known when objects exist: `outputs.<name>`.
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, Value>"))]
+    pub outputs: BTreeMap<String, Output>,
+    /// How applications get a login. Default: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
+    /// Plans of the same offering that an instance may change to.
+    pub updates_to: Vec<String>,
+    /// Whether it renders objects outside of a namespace, or RBAC.
+    pub scope: Scope,
+    /// Kinds that are never deleted with an instance.
+    pub keep: Vec<String>,
+    /// Whether there can be one instance only.
+    pub singleton: bool,
+    /// Allows method `database` in the platform's own namespace: whoever reads Secrets there is
+    /// admin of the database.
+    pub tenant_is_admin: bool,
+    /// Asks for the ClusterRole of mongo-bootstrap for its pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<Bootstrap>,
+}
+
+/// A price.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Amounts by currency: `{usd: 99.0}`.
+    pub amount: BTreeMap<String, f64>,
+    /// What it is for: `MONTHLY`, `1GB of storage`.
+    pub unit: String,
+}
+
+/// Where the objects of an instance live.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Namespace {
+    /// In one made for the instance and deleted with it.
+    #[default]
+    Own,
+    /// In one that exists: `{shared: NAME}`.
+    Shared(String),
+    /// In the one that a Kubernetes platform names.
+    Context,
+}
+
+/// What happens to the data in the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Deletion {
+    /// How long data outlives a deprovision. Default: it goes at once.
+    pub retain: Duration,
+}
+
+/// Whether an instance is ready at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Provision {
+    /// No: the platform polls.
+    #[default]
+    Async,
+    /// Yes: a few objects that need no waiting.
+    Sync,
+}
+
+/// A Secret of the broker's operator, in the broker's namespace. Its content is in no bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SecretInput {
+    /// The Secret's name.
+    pub name: String,
+}
+
+/// When an object is ready. The library adds the check of observedGeneration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadyRule {
+    /// True when it is ready. Default: the shipped rule's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Expression>,
+    /// True when it will never be. Default: the shipped rule's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Expression>,
+    /// What a poll says meanwhile. Default: the shipped rule's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Text>,
+}
+
+/// What becomes known when objects exist.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Output {
+    /// A list: `value` for each `item` of what the expression `each` gives.
+    Each {
+        /// An expression that gives a list.
+        each: Expression,
+        /// Text for one item.
+        value: Text,
+    },
+    /// One value: text is as in templates (literal without braces, typed if it is exactly one
+    /// `{{ … }}`), anything else is itself.
+    Value(Value),
+}
+
+/// Whether a plan stays inside a namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Yes.
+    #[default]
+    Namespace,
+    /// No: it renders cluster-scoped objects or RBAC, and the installer works it.
+    Cluster,
+}
+
+/// Asks for the ClusterRole of mongo-bootstrap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    /// The ServiceAccount of the pods, in the instance's namespace.
+    pub service_account: String,
+}

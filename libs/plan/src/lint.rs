@@ -1,0 +1,108 @@
+//! What is checked of a plan before it is served, so that a fault shows at load, with file and
+//! line, and not when somebody orders.
+
+mod describe;
+mod names;
+mod taint;
+mod trial;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::descriptor::{KindRef, Parameters, Plan};
+use crate::fault::{Pos, Problem};
+use crate::node::Node;
+use crate::render::check::literal_kinds;
+use crate::render::engine::Engine;
+use crate::schema::{self, Schemas};
+
+pub(crate) use describe::service;
+pub(crate) use trial::trial;
+
+/// A plan with everything it inherits.
+pub(crate) struct Subject<'a> {
+    /// `<provider>/<plan>`.
+    pub(crate) folder: String,
+    pub(crate) node: &'a Node,
+    pub(crate) descriptor: &'a Plan,
+    pub(crate) files: &'a BTreeMap<String, String>,
+    /// The plans of the same offering.
+    pub(crate) siblings: BTreeSet<&'a str>,
+    pub(crate) origins: &'a BTreeMap<String, String>,
+}
+
+impl Subject<'_> {
+    /// A place in a template, in the folder that it really is in.
+    pub(crate) fn place(&self, file: &str, line: u32, column: u32) -> Pos {
+        match self.origins.get(file) {
+            Some(origin) => Pos::new(origin, line, column),
+            None => Pos::new(&format!("{}/{file}", self.folder), line, column),
+        }
+    }
+
+    /// A place in the descriptor.
+    pub(crate) fn key<'s>(&self, path: impl IntoIterator<Item = &'s str>) -> Pos {
+        self.node.place(path)
+    }
+}
+
+/// What the checks work out on their way.
+pub(crate) struct Checked {
+    pub(crate) kinds: Vec<KindRef>,
+    pub(crate) schemas: Schemas,
+}
+
+/// Checks all that can be seen without rendering.
+pub(crate) fn plan(subject: &Subject<'_>) -> Result<Checked, Vec<Problem>> {
+    if !subject.files.keys().any(|name| !name.starts_with("binding/")) {
+        let message = "the plan has no template";
+        return Err(vec![Problem::at(&Pos::file(&subject.folder), message)]);
+    }
+    let templates = subject.files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    let engine = Engine::new(&subject.folder, templates).map_err(|problems| {
+        problems.into_iter().map(|problem| relocated(problem, subject)).collect::<Vec<_>>()
+    })?;
+    let parameters = match &subject.descriptor.parameters {
+        Some(parameters) => parameters.clone(),
+        None => schema::infer(&names::unknown(subject, &engine, None)),
+    };
+    let schemas = schemas(subject, &parameters)?;
+    let mut problems = describe::plan(subject, &schemas);
+    if subject.descriptor.parameters.is_some() {
+        problems.extend(names::check(subject, &engine, &schemas));
+    }
+    problems.extend(taint::check(subject, &schemas));
+    let kinds = match &subject.descriptor.kinds {
+        Some(kinds) => kinds.clone(),
+        None => {
+            let found: BTreeSet<_> =
+                subject.files.values().flat_map(|text| literal_kinds(text)).collect();
+            found.into_iter().collect()
+        }
+    };
+    problems.extend(describe::kinds(subject, &kinds));
+    if problems.is_empty() { Ok(Checked { kinds, schemas }) } else { Err(problems) }
+}
+
+fn schemas(subject: &Subject<'_>, parameters: &Parameters) -> Result<Schemas, Vec<Problem>> {
+    let whole = subject.key(["parameters"]);
+    let schemas = schema::build(parameters).map_err(|m| vec![Problem::at(&whole, m)])?;
+    let mut problems = Vec::new();
+    for (operation, schema) in
+        [("create", &schemas.create), ("update", &schemas.update), ("bind", &schemas.bind)]
+    {
+        if let Err(message) = schema::check_schema(schema) {
+            let pos = subject.key(["parameters", operation]);
+            problems.push(Problem::at(&pos, format!("parameters.{operation} {message}")));
+        }
+    }
+    if problems.is_empty() { Ok(schemas) } else { Err(problems) }
+}
+
+/// Moves a problem of the engine, which knows the plan's folder only, to where the file really is.
+fn relocated(problem: Problem, subject: &Subject<'_>) -> Problem {
+    let pos = problem.pos.map(|pos| {
+        let name = pos.file.strip_prefix(&format!("{}/", subject.folder)).unwrap_or(&pos.file);
+        subject.place(name, pos.line, pos.column)
+    });
+    Problem { pos, ..problem }
+}

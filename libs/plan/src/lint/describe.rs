@@ -1,0 +1,302 @@
+//! The descriptor: what its types cannot say about it.
+
+use serde_json::Value;
+
+use super::Subject;
+use crate::bundle::Offering;
+use crate::descriptor::{
+    Binding, Expression, Generate, KindRef, Method, Namespace, Output, Scope, Text,
+};
+use crate::expr::Evaluator;
+use crate::fault::{Pos, Problem};
+use crate::kinds;
+use crate::node;
+use crate::schema::{self, Schemas};
+use crate::variables::{BUILT_INS, EXPRESSION_NAMES};
+
+/// Catalog strings longer than this are no use to platforms (CAT-04).
+const MAX_STRING: usize = 255;
+
+/// Checks an offering.
+pub(crate) fn service(offering: &Offering, place: &dyn Fn(&str) -> Pos) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut check = |key: &str, text: &str| {
+        if let Err(message) = catalog_string(text) {
+            problems.push(Problem::at(&place(key), format!("{key} {message}")));
+        }
+    };
+    check("name", &offering.name);
+    check("description", &offering.description);
+    offering.tags.iter().for_each(|tag| check("tags", tag));
+    let cli = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    if !offering.name.bytes().all(cli) {
+        let message = "name has letters, digits, '-', '_' and '.' only";
+        problems.push(Problem::at(&place("name"), message));
+    }
+    problems
+}
+
+fn catalog_string(text: &str) -> Result<(), String> {
+    match text.chars().count() {
+        0 => Err("is empty".to_owned()),
+        n if n > MAX_STRING => Err(format!("has {n} characters, at most {MAX_STRING} are shown")),
+        _ => Ok(()),
+    }
+}
+
+/// Checks a plan's descriptor.
+pub(crate) fn plan(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
+    let mut checks = Checks { subject, evaluator: Evaluator::new(), problems: Vec::new() };
+    checks.texts();
+    checks.parameters(schemas);
+    checks.generated();
+    checks.ready();
+    checks.outputs();
+    checks.binding();
+    checks.relations();
+    checks.problems
+}
+
+/// Checks the kinds, written out or found.
+pub(crate) fn kinds(subject: &Subject<'_>, kinds: &[KindRef]) -> Vec<Problem> {
+    let place = |i: usize| subject.key(["kinds", i.to_string().as_str()]);
+    let mut problems = Vec::new();
+    for (i, kind) in kinds.iter().enumerate() {
+        if kinds::plural(kind).is_none() {
+            let message = format!(
+                "plural of {kind} is not known: write it in kinds, as {kind}=<plural>"
+            );
+            problems.push(Problem::at(&place(i), message));
+        }
+        let cluster = kinds::is_cluster_scoped(kind) || kinds::is_rbac(kind);
+        if cluster && subject.descriptor.scope == Scope::Namespace {
+            problems.push(Problem::at(&place(i), format!("{kind} needs scope: cluster")));
+        }
+    }
+    problems
+}
+
+struct Checks<'a> {
+    subject: &'a Subject<'a>,
+    evaluator: Evaluator,
+    problems: Vec<Problem>,
+}
+
+impl Checks<'_> {
+    fn problem(&mut self, path: &[&str], message: impl Into<String>) {
+        let pos = self.subject.key(path.iter().copied());
+        self.problems.push(Problem::at(&pos, message));
+    }
+
+    fn expression(&mut self, path: &[&str], expression: Option<&Expression>) {
+        if let Some(Err(message)) = expression.map(|e| self.evaluator.check(e)) {
+            self.problem(path, format!("{} is no expression: {message}", path.join(".")));
+        }
+    }
+
+    fn text(&mut self, path: &[&str], text: Option<&Text>) {
+        if let Some(Err(message)) = text.map(|t| self.evaluator.check_text(t)) {
+            self.problem(path, format!("{} is no template text: {message}", path.join(".")));
+        }
+    }
+
+    fn texts(&mut self) {
+        let plan = self.subject.descriptor;
+        let strings = [
+            ("description", plan.description.as_ref()),
+            ("display_name", plan.display_name.as_ref()),
+            ("version_description", plan.version_description.as_ref()),
+        ];
+        for (key, text) in strings {
+            if let Some(Err(message)) = text.map(|text| catalog_string(text)) {
+                self.problem(&[key], format!("{key} {message}"));
+            }
+        }
+        for (i, bullet) in plan.bullets.iter().enumerate() {
+            if let Err(message) = catalog_string(bullet) {
+                self.problem(&["bullets", &i.to_string()], format!("bullet {message}"));
+            }
+        }
+        if plan.maximum_polling_duration == Some(0) {
+            self.problem(&["maximum_polling_duration"], "maximum_polling_duration must be positive");
+        }
+    }
+
+    fn parameters(&mut self, schemas: &Schemas) {
+        let named = [("create", &schemas.create), ("update", &schemas.update), ("bind", &schemas.bind)];
+        for (operation, schema) in named {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            for (name, property) in properties.into_iter().flatten() {
+                let path = ["parameters", operation, "properties", name.as_str()];
+                let reserved = BUILT_INS.contains(&name.as_str())
+                    || EXPRESSION_NAMES.contains(&name.as_str());
+                if reserved && operation != "bind" {
+                    self.problem(&path, format!("parameter {name:?} has the name of a built-in"));
+                }
+                if !property.is_object() {
+                    self.problem(&path, format!("parameter {name:?} must be a JSON Schema"));
+                }
+                if let Some(default) = property.get("default")
+                    && !schema::is_valid(property, default)
+                {
+                    self.problem(&path, format!("default of {name:?} breaks its own schema"));
+                }
+            }
+        }
+        for name in self.subject.descriptor.values.keys() {
+            if BUILT_INS.contains(&name.as_str()) {
+                self.problem(&["values", name], format!("value {name:?} has the name of a built-in"));
+            }
+        }
+    }
+
+    fn generated(&mut self) {
+        for (name, generate) in &self.subject.descriptor.generate {
+            let path = ["generate", name.as_str()];
+            match generate {
+                Generate::Password { length } if !(16..=128).contains(length) => {
+                    self.problem(&path, "length of a password must be 16 to 128");
+                }
+                Generate::Key { bytes } if !(6..=756).contains(bytes) => {
+                    self.problem(&path, "bytes of a key must be 6 to 756");
+                }
+                Generate::Certificate { sans, lifetime, renew_before, .. } => {
+                    if sans.is_empty() {
+                        self.problem(&path, "a certificate needs at least one name in sans");
+                    }
+                    if renew_before >= lifetime {
+                        self.problem(&path, "renew_before must be shorter than lifetime");
+                    }
+                    for (i, san) in sans.iter().enumerate() {
+                        let index = i.to_string();
+                        self.text(&["generate", name, "sans", &index], Some(san));
+                    }
+                }
+                Generate::Password { .. } | Generate::Key { .. } => {}
+            }
+        }
+    }
+
+    fn ready(&mut self) {
+        for (target, rule) in &self.subject.descriptor.ready {
+            let kind = target.split('/').next().unwrap_or_default();
+            let legal = kind.starts_with(|c: char| c.is_ascii_uppercase())
+                && target.split('/').count() <= 2
+                && !target.ends_with('/');
+            if !legal {
+                self.problem(&["ready", target], format!("{target:?} is not Kind or Kind/name"));
+            }
+            self.expression(&["ready", target, "ready"], rule.ready.as_ref());
+            self.expression(&["ready", target, "failed"], rule.failed.as_ref());
+            self.text(&["ready", target, "message"], rule.message.as_ref());
+        }
+    }
+
+    fn outputs(&mut self) {
+        for (name, output) in &self.subject.descriptor.outputs {
+            match output {
+                Output::Each { each, value } => {
+                    self.expression(&["outputs", name, "each"], Some(each));
+                    self.text(&["outputs", name, "value"], Some(value));
+                }
+                Output::Value(Value::Object(map)) if map.contains_key("each") => {
+                    self.problem(
+                        &["outputs", name],
+                        "a list output is {each: EXPRESSION, value: TEXT}",
+                    );
+                }
+                Output::Value(value) => self.output_texts(&["outputs", name], value),
+            }
+        }
+    }
+
+    fn output_texts(&mut self, path: &[&str], value: &Value) {
+        match value {
+            Value::String(text) => self.text(path, Some(&Text(text.clone()))),
+            Value::Array(items) => items.iter().for_each(|item| self.output_texts(path, item)),
+            Value::Object(map) => map.values().for_each(|item| self.output_texts(path, item)),
+            _ => {}
+        }
+    }
+
+    fn binding(&mut self) {
+        let plan = self.subject.descriptor;
+        let method = plan.binding.as_ref().map_or(Method::None, |binding| binding.method);
+        if plan.bindable == Some(true) && method == Method::None {
+            self.problem(&["bindable"], "a bindable plan needs a binding with a method");
+        }
+        let has_templates = self.subject.files.keys().any(|name| name.starts_with("binding/"));
+        if method == Method::Resources && !has_templates {
+            self.problem(&["binding"], "method resources needs templates in binding/");
+        }
+        let Some(binding) = &plan.binding else { return };
+        if method == Method::Database {
+            self.database(binding);
+        }
+        self.expression(&["binding", "hosts"], binding.hosts.as_ref());
+        self.expression(&["binding", "replica_set"], binding.replica_set.as_ref());
+        self.text(&["binding", "database"], binding.database.as_ref());
+        if let Some(admin) = &binding.admin {
+            self.text(&["binding", "admin", "username"], Some(&admin.username));
+            self.expression(&["binding", "admin", "password"], Some(&admin.password));
+            self.text(&["binding", "admin", "database"], Some(&admin.database));
+        }
+        if let Some(tls) = &binding.tls {
+            self.expression(&["binding", "tls", "mode"], Some(&tls.mode));
+            self.expression(&["binding", "tls", "ca"], tls.ca.as_ref());
+        }
+    }
+
+    fn database(&mut self, binding: &Binding) {
+        if binding.hosts.is_none() {
+            self.problem(&["binding"], "method database needs hosts");
+        }
+        if binding.admin.is_none() {
+            self.problem(&["binding"], "method database needs an admin");
+        }
+        let plan = self.subject.descriptor;
+        if plan.namespace == Namespace::Context && !plan.tenant_is_admin {
+            self.problem(
+                &["namespace"],
+                "method database in the platform's namespace makes whoever reads Secrets there \
+                 admin of the database: say tenant_is_admin: true if that is meant",
+            );
+        }
+    }
+
+    fn relations(&mut self) {
+        let plan = self.subject.descriptor;
+        let own = self.subject.folder.rsplit('/').next().unwrap_or_default().to_owned();
+        let siblings: Vec<_> = self.subject.siblings.iter().copied().collect();
+        for (i, target) in plan.updates_to.iter().enumerate() {
+            let index = i.to_string();
+            if *target == own {
+                self.problem(&["updates_to", &index], "a plan cannot change to itself");
+            } else if !siblings.contains(&target.as_str()) {
+                let message = node::unknown("plan", target, &siblings);
+                self.problem(&["updates_to", &index], message);
+            }
+        }
+        if let Namespace::Shared(name) = &plan.namespace
+            && !is_label(name)
+        {
+            self.problem(&["namespace", "shared"], format!("{name:?} is no namespace name"));
+        }
+        if let Some(bootstrap) = &plan.bootstrap {
+            if !is_label(&bootstrap.service_account) {
+                self.problem(&["bootstrap"], "service_account is no name of a ServiceAccount");
+            }
+            if plan.namespace != Namespace::Own {
+                self.problem(&["bootstrap"], "bootstrap needs namespace: own");
+            }
+        }
+    }
+}
+
+fn is_label(name: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&name.len())
+        && name.bytes().all(legal)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}

@@ -1,0 +1,210 @@
+//! A trial rendering with sample parameters: undefined variables, bad YAML, forbidden kinds and
+//! expressions that do not evaluate are found before anybody orders.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use minijinja::value::{Enumerator, Object, Value as Jinja};
+use serde_json::{Map, Value, json};
+
+use super::Subject;
+use crate::binding;
+use crate::bundle::Bundle;
+use crate::descriptor::{Generate, Method, Output};
+use crate::expr::Context;
+use crate::fault::{Pos, Problem};
+use crate::loaded::Loaded;
+use crate::ready::Readiness;
+use crate::render::{self, Detail, jinja};
+use crate::schema;
+use crate::variables::{Broker, Instance, Variables};
+
+/// Renders a bundle with each sample of its parameters.
+pub(crate) fn trial(bundle: &Bundle, subject: &Subject<'_>) -> Result<(), Vec<Problem>> {
+    let loaded = Loaded::new(Arc::new(bundle.clone())).map_err(|e| {
+        vec![Problem::at(&Pos::file(&subject.folder), e.to_string())]
+    })?;
+    let trial = Trial { loaded: &loaded, subject };
+    for parameters in schema::samples(&bundle.schemas().create) {
+        trial.run(parameters).map_err(|problem| vec![problem])?;
+    }
+    Ok(())
+}
+
+struct Trial<'a> {
+    loaded: &'a Loaded,
+    subject: &'a Subject<'a>,
+}
+
+impl Trial<'_> {
+    fn run(&self, parameters: Map<String, Value>) -> Result<(), Problem> {
+        let mut variables = self.variables(parameters);
+        let mut files = Vec::new();
+        let mut objects = Vec::new();
+        for name in self.loaded.files() {
+            let file = self.render(name, &variables)?;
+            objects.extend(file.objects.clone());
+            let known = self.loaded.outputs(&variables, &objects).map_err(|e| {
+                Problem::at(&self.subject.key(["outputs", &e.name]), e.to_string())
+            })?;
+            variables.outputs = self.guessed(known);
+            files.push(file);
+        }
+        self.loaded
+            .check_unique(&files, &variables)
+            .map_err(|e| self.problem(&e))?;
+        self.readiness(&objects, &variables)?;
+        self.generated(&variables)?;
+        self.binding(&variables)
+    }
+
+    fn render(&self, name: &str, variables: &Variables) -> Result<render::File, Problem> {
+        let context = self.context(variables);
+        self.loaded
+            .render_with(name, variables, &context, Detail::Full)
+            .map_err(|e| self.problem(&e))
+    }
+
+    fn context(&self, variables: &Variables) -> Context {
+        let mut context = self.loaded.context(variables);
+        let secrets: BTreeMap<_, _> = self
+            .subject
+            .descriptor
+            .secrets
+            .keys()
+            .map(|name| (name.clone(), Jinja::from_object(AnyKey)))
+            .collect();
+        context.insert("secrets".to_owned(), jinja(secrets));
+        context
+    }
+
+    fn problem(&self, error: &render::Error) -> Problem {
+        let pos = self.subject.place(&error.file, error.line, error.column);
+        Problem::at(&pos, error.message.clone())
+    }
+
+    /// Outputs that only live objects can tell are guessed at.
+    fn guessed(&self, mut known: Map<String, Value>) -> Map<String, Value> {
+        for (name, output) in &self.subject.descriptor.outputs {
+            known.entry(name.clone()).or_insert_with(|| match output {
+                Output::Each { .. } => json!(["sample"]),
+                Output::Value(_) => json!("sample"),
+            });
+        }
+        known
+    }
+
+    fn readiness(&self, objects: &[Value], variables: &Variables) -> Result<(), Problem> {
+        for (target, rule) in &self.subject.descriptor.ready {
+            let (kind, name) = target.split_once('/').unwrap_or((target, ""));
+            let object = objects.iter().find(|o| {
+                o["kind"] == kind && (name.is_empty() || o["metadata"]["name"] == name)
+            });
+            // A rule for an object that only some parameters bring is no fault.
+            let Some(object) = object else { continue };
+            let now = jiff::Timestamp::UNIX_EPOCH;
+            let judged = self.loaded.readiness(object, object, variables, now);
+            if let Readiness::Waiting(text) | Readiness::Failed(text) = judged
+                && text.contains("cannot be evaluated")
+            {
+                let pos = self.subject.key(["ready", target, "ready"]);
+                return Err(Problem::at(&pos, text));
+            }
+            let context = self.context(variables);
+            for expression in rule.ready.iter().chain(&rule.failed) {
+                self.loaded
+                    .evaluator()
+                    .value(expression, &context)
+                    .map_err(|m| Problem::at(&self.subject.key(["ready", target]), m))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn generated(&self, variables: &Variables) -> Result<(), Problem> {
+        self.loaded.generate(variables).map(drop).map_err(|e| {
+            let path = e.name.split('.').collect::<Vec<_>>();
+            Problem::at(&self.subject.key(path), e.to_string())
+        })
+    }
+
+    fn binding(&self, variables: &Variables) -> Result<(), Problem> {
+        if self.loaded.bundle().method() == Method::Database {
+            self.loaded.database(variables).map_err(|e| {
+                let path: Vec<_> = match &e {
+                    binding::Error::Method => vec!["binding"],
+                    binding::Error::Key { key, .. } => {
+                        ["binding"].into_iter().chain(key.split('.')).collect()
+                    }
+                };
+                Problem::at(&self.subject.key(path), e.to_string())
+            })?;
+        }
+        for bind in schema::samples(&self.loaded.bundle().schemas().bind) {
+            let binding = json!({
+                "id": "sample", "name": "sample", "username": "sample", "password": "sample",
+                "parameters": bind,
+            });
+            let variables =
+                Variables { binding: binding.as_object().cloned(), ..variables.clone() };
+            for name in self.loaded.binding_files() {
+                self.render(name, &variables)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn variables(&self, parameters: Map<String, Value>) -> Variables {
+        let object = |value: Value| value.as_object().cloned().unwrap_or_default();
+        let generated = self.subject.descriptor.generate.iter().map(|(name, generate)| {
+            let value = match generate {
+                Generate::Password { .. } | Generate::Key { .. } => json!("c2FtcGxl"),
+                Generate::Certificate { .. } => {
+                    json!({"certificate": "sample", "key": "sample", "ca": "sample"})
+                }
+            };
+            (name.clone(), value)
+        });
+        Variables {
+            instance: Instance {
+                id: "6d9ab20c-7ae7-4a0f-93c1-2cbf0a2b0e7e".to_owned(),
+                name: "msample".to_owned(),
+                namespace: "sample".to_owned(),
+            },
+            parameters,
+            context: object(json!({
+                "platform": "kubernetes", "namespace": "sample-context", "clusterid": "sample",
+                "namespace_annotations": {}, "instance_annotations": {},
+                "organization_annotations": {}, "space_annotations": {},
+                "cluster_annotations": {},
+                "instance_name": "sample", "organization_guid": "sample",
+                "organization_name": "sample", "space_guid": "sample", "space_name": "sample",
+            })),
+            generated: generated.collect(),
+            secrets: Map::new(),
+            outputs: Map::new(),
+            broker: Broker {
+                cluster_domain: "cluster.local".to_owned(),
+                namespace: "broker".to_owned(),
+                bootstrap_image: "sample".to_owned(),
+                allowed_cidrs: vec!["10.0.0.0/8".to_owned()],
+                allowed_namespaces: vec!["sample".to_owned()],
+            },
+            binding: None,
+        }
+    }
+}
+
+/// A Secret of the operator, whose keys nobody knows here.
+#[derive(Debug)]
+struct AnyKey;
+
+impl Object for AnyKey {
+    fn get_value(self: &Arc<Self>, _: &Jinja) -> Option<Jinja> {
+        Some(Jinja::from("sample"))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Empty
+    }
+}

@@ -1,0 +1,212 @@
+//! A bundle ready for work: templates compiled, rules at hand. Make one per digest and keep it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::binding;
+use crate::bundle::{Bundle, Error as BundleError};
+use crate::descriptor::{Generate, Text};
+use crate::expr::{Context, Evaluator};
+use crate::outputs;
+use crate::ready::{self, Readiness, Rules};
+use crate::render::engine::{Engine, TextError};
+use crate::render::{self, Detail, File, check};
+use crate::source::natural_order;
+use crate::variables::{self, Own, Variables};
+
+/// A compiled bundle.
+pub struct Loaded {
+    bundle: Arc<Bundle>,
+    engine: Engine,
+    evaluator: Evaluator,
+    files: Vec<String>,
+    binding_files: Vec<String>,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("bundle", &self.bundle).finish_non_exhaustive()
+    }
+}
+
+impl Loaded {
+    /// Compiles a bundle. A bundle that was validated compiles, unless an older broker made it.
+    pub fn new(bundle: Arc<Bundle>) -> Result<Self, BundleError> {
+        let folder = format!("{}/{}", bundle.provider(), bundle.name());
+        let templates = bundle.files().iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let engine = Engine::new(&folder, templates).map_err(|problems| {
+            let all: Vec<_> = problems
+                .into_iter()
+                .map(|p| p.of(bundle.provider(), Some(bundle.name())).to_string())
+                .collect();
+            BundleError::Load(all.join("; "))
+        })?;
+        let mut names: Vec<_> = bundle.files().keys().cloned().collect();
+        names.sort_by(|a, b| natural_order(a, b));
+        let (binding_files, files) = names.into_iter().partition(|n| n.starts_with("binding/"));
+        Ok(Self { bundle, engine, evaluator: Evaluator::new(), files, binding_files })
+    }
+
+    /// The bundle.
+    pub fn bundle(&self) -> &Arc<Bundle> {
+        &self.bundle
+    }
+
+    /// The template files in the order in which they are applied, each a barrier.
+    pub fn files(&self) -> &[String] {
+        &self.files
+    }
+
+    /// Renders one file. `variables.outputs` holds what the files before it brought.
+    pub fn render_file(&self, name: &str, variables: &Variables) -> Result<File, render::Error> {
+        self.render_with(name, variables, &self.context(variables), Detail::Safe)
+    }
+
+    /// Renders all files with the outputs that are known, and checks that no object is in two.
+    pub fn render(&self, variables: &Variables) -> Result<Vec<File>, render::Error> {
+        let files: Vec<File> = self
+            .files
+            .iter()
+            .map(|name| self.render_file(name, variables))
+            .collect::<Result<_, _>>()?;
+        self.check_unique(&files, variables)?;
+        Ok(files)
+    }
+
+    /// Checks that no object is in two files.
+    pub fn check_unique(
+        &self,
+        files: &[File],
+        variables: &Variables,
+    ) -> Result<(), render::Error> {
+        check::unique(files, &variables.instance.namespace)
+    }
+
+    /// Renders the templates of a binding; `variables.binding` says which.
+    pub fn render_binding(&self, variables: &Variables) -> Result<Vec<File>, render::Error> {
+        self.binding_files.iter().map(|name| self.render_file(name, variables)).collect()
+    }
+
+    /// Judges a live object. `applied` is the object as it was last applied.
+    pub fn readiness(
+        &self,
+        object: &Value,
+        applied: &Value,
+        variables: &Variables,
+        now: jiff::Timestamp,
+    ) -> Readiness {
+        ready::evaluate(
+            Rules::shipped(),
+            &self.bundle.descriptor().ready,
+            &self.evaluator,
+            &ready::Subject { object, applied, now },
+            self.context(variables),
+        )
+    }
+
+    /// All outputs that can be known by now, from the live objects so far. What is missing is
+    /// not there yet; after the last file, [`Loaded::missing_outputs`] must be empty.
+    pub fn outputs(
+        &self,
+        variables: &Variables,
+        objects: &[Value],
+    ) -> Result<Map<String, Value>, outputs::Error> {
+        let outputs = &self.bundle.descriptor().outputs;
+        outputs::evaluate(outputs, &self.evaluator, self.context(variables), objects)
+    }
+
+    /// The declared outputs that are not known.
+    pub fn missing_outputs(&self, known: &Map<String, Value>) -> Vec<&str> {
+        let declared = self.bundle.descriptor().outputs.keys();
+        declared.map(String::as_str).filter(|name| !known.contains_key(*name)).collect()
+    }
+
+    /// The database of an instance, for method `database`.
+    pub fn database(&self, variables: &Variables) -> Result<binding::Database, binding::Error> {
+        let binding = self.bundle.descriptor().binding.as_ref();
+        binding::resolve(binding, &self.evaluator, &self.context(variables))
+    }
+
+    /// What to generate, with the names of certificates filled in.
+    pub fn generate(
+        &self,
+        variables: &Variables,
+    ) -> Result<BTreeMap<String, Generate>, outputs::Error> {
+        let context = self.context(variables);
+        self.bundle
+            .descriptor()
+            .generate
+            .iter()
+            .map(|(name, generate)| Ok((name.clone(), self.filled(name, generate, &context)?)))
+            .collect()
+    }
+
+    fn filled(
+        &self,
+        name: &str,
+        generate: &Generate,
+        context: &Context,
+    ) -> Result<Generate, outputs::Error> {
+        let Generate::Certificate { issuer, sans, lifetime, renew_before } = generate else {
+            return Ok(generate.clone());
+        };
+        let sans = sans
+            .iter()
+            .map(|san| match self.evaluator.text(san, context) {
+                Ok(Value::String(text)) => Ok(Text(text)),
+                Ok(_) => Err("a subject name is no text".to_owned()),
+                Err(TextError::Undefined(message) | TextError::Other(message)) => Err(message),
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|message| outputs::Error { name: format!("generate.{name}"), message })?;
+        Ok(Generate::Certificate {
+            issuer: *issuer,
+            sans,
+            lifetime: *lifetime,
+            renew_before: *renew_before,
+        })
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn evaluator(&self) -> &Evaluator {
+        &self.evaluator
+    }
+
+    pub(crate) fn binding_files(&self) -> &[String] {
+        &self.binding_files
+    }
+
+    /// The variables by name.
+    pub(crate) fn context(&self, variables: &Variables) -> Context {
+        let bundle = &self.bundle;
+        let own = Own {
+            service_id: bundle.offering_id().as_str(),
+            service_name: bundle.service().name.as_deref().unwrap_or(bundle.provider()),
+            plan_id: bundle.plan_id().as_str(),
+            plan_name: bundle.name(),
+            values: &bundle.descriptor().values,
+        };
+        variables::context(variables, &own)
+    }
+
+    pub(crate) fn render_with(
+        &self,
+        name: &str,
+        variables: &Variables,
+        context: &Context,
+        detail: Detail,
+    ) -> Result<File, render::Error> {
+        let documents = self.engine.render(name, context, detail)?;
+        let rules = check::Rules {
+            kinds: self.bundle.kinds(),
+            scope: self.bundle.scope(),
+            namespace: &variables.instance.namespace,
+        };
+        check::file(name, documents, &rules)
+    }
+}

@@ -1,0 +1,103 @@
+//! Outputs: what becomes known as objects come to exist, evaluated after each file.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::descriptor::{Expression, Output, Text};
+use crate::expr::{Context, Evaluator};
+use crate::render::check::describe;
+use crate::render::engine::TextError;
+use crate::render::{jinja, slots_to_json};
+
+/// An output that has no value although nothing is missing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("output {name} cannot be evaluated: {message}")]
+pub struct Error {
+    /// The output.
+    pub name: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// All outputs that can be known by now. `context` holds the template variables, `objects` the
+/// live objects so far, which expressions see as `objects["Kind/name"]`.
+pub(crate) fn evaluate(
+    outputs: &BTreeMap<String, Output>,
+    evaluator: &Evaluator,
+    mut context: Context,
+    objects: &[Value],
+) -> Result<Map<String, Value>, Error> {
+    let objects: BTreeMap<_, _> = objects.iter().map(|o| (describe(o), o)).collect();
+    context.insert("objects".to_owned(), jinja(objects));
+    let mut known = Map::new();
+    // An output may use another one, whatever their order.
+    for _ in 0..=outputs.len() {
+        context.insert("outputs".to_owned(), jinja(&known));
+        let before = known.len();
+        for (name, output) in outputs {
+            if known.contains_key(name) {
+                continue;
+            }
+            match one(output, evaluator, &context) {
+                Ok(value) => {
+                    known.insert(name.clone(), value);
+                }
+                Err(TextError::Undefined(_)) => {}
+                Err(TextError::Other(message)) => return Err(Error { name: name.clone(), message }),
+            }
+        }
+        if known.len() == before {
+            break;
+        }
+    }
+    Ok(known)
+}
+
+fn one(output: &Output, evaluator: &Evaluator, context: &Context) -> Result<Value, TextError> {
+    match output {
+        Output::Value(value) => filled(value, evaluator, context),
+        Output::Each { each, value } => each_value(each, value, evaluator, context),
+    }
+}
+
+/// A value with its texts evaluated, at any depth.
+fn filled(value: &Value, evaluator: &Evaluator, context: &Context) -> Result<Value, TextError> {
+    match value {
+        Value::String(text) => evaluator.text(&Text(text.clone()), context),
+        Value::Array(items) => {
+            items.iter().map(|item| filled(item, evaluator, context)).collect()
+        }
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| Ok((key.clone(), filled(value, evaluator, context)?)))
+            .collect::<Result<Map<_, _>, _>>()
+            .map(Value::Object),
+        other => Ok(other.clone()),
+    }
+}
+
+fn each_value(
+    each: &Expression,
+    value: &Text,
+    evaluator: &Evaluator,
+    context: &Context,
+) -> Result<Value, TextError> {
+    let items = evaluator.value(each, context).map_err(TextError::Other)?;
+    if items.is_undefined() {
+        return Err(TextError::Undefined(format!("{each} is undefined")));
+    }
+    let items = slots_to_json(&items).map_err(TextError::Other)?;
+    let Value::Array(items) = items else {
+        return Err(TextError::Other(format!("{each} is no list")));
+    };
+    let mut context = context.clone();
+    items
+        .iter()
+        .map(|item| {
+            context.insert("item".to_owned(), jinja(item));
+            evaluator.text(value, &context)
+        })
+        .collect::<Result<_, _>>()
+        .map(Value::Array)
+}

@@ -1,0 +1,70 @@
+//! The rules of the ClusterRole that plans need, from their kinds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::Bundle;
+use crate::descriptor::{KindRef, Scope};
+use crate::kinds;
+
+/// What the provisioner does with a plan's objects.
+const VERBS: [&str; 6] = ["create", "delete", "get", "list", "patch", "watch"];
+
+/// A rule of a ClusterRole, as Kubernetes writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rule {
+    /// API groups.
+    pub api_groups: Vec<String>,
+    /// Plural resource names.
+    pub resources: Vec<String>,
+    /// What may be done.
+    pub verbs: Vec<String>,
+}
+
+/// Kinds whose plural nobody knows; `kinds` must spell it: `group/version/Kind=plural`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("plural of {} is not known: write it as {}=<plural>", .0, .0)]
+pub struct UnknownPlural(pub KindRef);
+
+/// The rules for a set of plans: their kinds, and what every plan needs. Plans of scope `cluster`
+/// are worked by the installer, whose rights are another role; pass them on their own.
+pub fn rules<'a>(
+    bundles: impl IntoIterator<Item = &'a Bundle>,
+) -> Result<Vec<Rule>, UnknownPlural> {
+    let mut verbs: BTreeMap<(String, String), BTreeSet<&str>> = BTreeMap::new();
+    let mut grant = |group: &str, resource: &str, granted: &[&'static str]| {
+        verbs.entry((group.to_owned(), resource.to_owned())).or_default().extend(granted);
+    };
+    // What owners leave behind is found and deleted by label; pods and events tell why it waits.
+    grant("", "persistentvolumeclaims", &["get", "list", "patch", "delete"]);
+    grant("", "pods", &["get", "list"]);
+    grant("", "events", &["get", "list"]);
+    for bundle in bundles {
+        for kind in bundle.kinds() {
+            let plural = kinds::plural(kind).ok_or_else(|| UnknownPlural(kind.clone()))?;
+            grant(&kind.group, plural, &VERBS);
+        }
+    }
+    // Resources of one group with the same verbs share a rule.
+    let mut merged: BTreeMap<(String, Vec<&str>), Vec<String>> = BTreeMap::new();
+    for ((group, resource), verbs) in verbs {
+        merged.entry((group, verbs.into_iter().collect())).or_default().push(resource);
+    }
+    Ok(merged
+        .into_iter()
+        .map(|((group, verbs), resources)| Rule {
+            api_groups: vec![group],
+            resources,
+            verbs: verbs.into_iter().map(str::to_owned).collect(),
+        })
+        .collect())
+}
+
+/// Splits bundles by who works them: those of the provisioner, and those of the installer.
+pub fn by_scope<'a>(
+    bundles: impl IntoIterator<Item = &'a Bundle>,
+) -> (Vec<&'a Bundle>, Vec<&'a Bundle>) {
+    bundles.into_iter().partition(|bundle| bundle.scope() == Scope::Namespace)
+}

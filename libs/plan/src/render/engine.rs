@@ -1,0 +1,267 @@
+//! The template engine, set up so that everything a value can become is a slot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value as Jinja;
+use minijinja::{
+    AutoEscape, Environment, Error as JinjaError, ErrorKind, OutputSpan, OutputSpanKind, State,
+    UndefinedBehavior,
+};
+use serde_json::Value;
+
+use super::ast::{self, Names, Place, Refused};
+use super::slots::{CLOSE, OPEN, Slots, to_json};
+use super::tree::{self, Document};
+use super::{Detail, Error, jinja};
+use crate::fault::{Pos, Problem};
+use crate::yaml;
+
+/// Instructions of one rendering; the largest shipped template takes a hundredth of it.
+const FUEL: u64 = 2_000_000;
+/// Macro calls within macro calls.
+const RECURSION: usize = 64;
+/// The rendered text, before values are put in.
+const MAX_TEXT: usize = 2 * 1024 * 1024;
+
+/// The compiled templates of a plan.
+pub(crate) struct Engine {
+    env: Environment<'static>,
+}
+
+impl Engine {
+    /// Compiles templates. `folder` is what problems call the place they are in.
+    pub(crate) fn new<'a>(
+        folder: &str,
+        templates: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut env = environment(UndefinedBehavior::Strict);
+        let mut problems = Vec::new();
+        for (name, source) in templates {
+            let file = format!("{folder}/{name}");
+            if let Some(place) = source.find([OPEN, CLOSE]) {
+                let (line, column) = line_column(source, place);
+                let message = "characters U+E000 and U+E001 are the broker's own";
+                problems.push(Problem::at(&Pos::new(&file, line, column), message));
+                continue;
+            }
+            let mut refused = Refused(Vec::new());
+            ast::visit(source, name, env.syntax(), &mut refused);
+            problems.extend(refused.0.iter().map(|(place, message)| {
+                Problem::at(&Pos::new(&file, place.line, place.column), *message)
+            }));
+            if let Err(error) = env.add_template_owned(name.to_owned(), source.to_owned()) {
+                let line = error.line().and_then(|l| u32::try_from(l).ok()).unwrap_or(0);
+                problems.push(Problem::at(&Pos::new(&file, line, 1), describe(&error)));
+            }
+        }
+        if problems.is_empty() { Ok(Self { env }) } else { Err(problems) }
+    }
+
+    /// The names that a template uses and does not declare itself, with their first place.
+    pub(crate) fn undeclared(&self, name: &str) -> BTreeMap<String, Place> {
+        let Ok(template) = self.env.get_template(name) else { return BTreeMap::new() };
+        let undeclared = template.undeclared_variables(false);
+        let globals: BTreeSet<_> = self.env.globals().map(|(name, _)| name.to_owned()).collect();
+        let mut names = Names::default();
+        ast::visit(template.source(), name, self.env.syntax(), &mut names);
+        names.0.retain(|name, _| undeclared.contains(name) && !globals.contains(name));
+        names.0
+    }
+
+    /// Renders one file to its documents; their places are in the template.
+    pub(crate) fn render(
+        &self,
+        name: &str,
+        context: &BTreeMap<String, Jinja>,
+        detail: Detail,
+    ) -> Result<Vec<Document>, Error> {
+        let fail = |line: u32, column: u32, message: String| Error {
+            file: name.to_owned(),
+            line,
+            column,
+            message,
+        };
+        let (env, slots) = with_slots(&self.env, Undefined::Refused);
+        let template =
+            env.get_template(name).map_err(|e| fail(0, 1, describe(&e)))?;
+        let source = template.source();
+        let rendered = template.render_with_spans(jinja(context));
+        let (text, spans) = rendered.map_err(|error| {
+            let line = error.line().and_then(|l| u32::try_from(l).ok()).unwrap_or(0);
+            let column = error.range().map_or(1, |range| line_column(source, range.start).1);
+            let message = slots.refusal().unwrap_or_else(|| explain(&error, detail));
+            fail(line, column, message)
+        })?;
+        if text.len() > MAX_TEXT {
+            return Err(fail(0, 1, format!("the text comes to more than {MAX_TEXT} bytes")));
+        }
+        let map = SourceMap { text: &text, source, spans: &spans };
+        let mut documents = tree::read(&text, &slots.take()).map_err(|e: yaml::Error| {
+            let (line, column) = map.place(e.line, e.column);
+            fail(line, column, e.message)
+        })?;
+        for document in &mut documents {
+            (document.line, document.column) = map.place(document.line, document.column);
+        }
+        Ok(documents)
+    }
+}
+
+/// The environment of templates and, more lenient, of expressions.
+pub(crate) fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
+    let mut env = Environment::new();
+    env.set_undefined_behavior(undefined);
+    env.set_auto_escape_callback(|_| AutoEscape::Custom("yaml".into()));
+    // Debug mode would put the values of variables into errors.
+    env.set_debug(false);
+    env.set_fuel(Some(FUEL));
+    env.set_recursion_limit(RECURSION);
+    if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
+        env.set_syntax(syntax);
+    }
+    for filter in ["safe", "escape", "e", "pprint"] {
+        env.remove_filter(filter);
+    }
+    for test in ["safe", "escaped"] {
+        env.remove_test(test);
+    }
+    env.remove_global("debug");
+    env.add_filter("tojson", tojson);
+    env
+}
+
+/// JSON as an ordinary string; unlike the engine's own it fails on undefined.
+fn tojson(value: &Jinja) -> Result<String, JinjaError> {
+    to_json(value, 64)
+        .map(|value| value.to_string())
+        .map_err(|message| JinjaError::new(ErrorKind::UndefinedError, message))
+}
+
+/// What happens to an undefined value that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undefined {
+    Refused,
+    /// A status leaves out what is 0.
+    Zero,
+}
+
+/// An environment for one rendering, and where its values go.
+pub(crate) fn with_slots(
+    env: &Environment<'static>,
+    undefined: Undefined,
+) -> (Environment<'static>, Arc<Slots>) {
+    let slots = Arc::new(Slots::new());
+    let mut env = env.clone();
+    let keeper = Arc::clone(&slots);
+    env.set_formatter(move |out, _: &mut State<'_, '_>, value| {
+        // A safe string is the text of a macro: the author's syntax and markers.
+        if value.is_safe() {
+            return out.write_str(value.as_str().unwrap_or_default()).map_err(JinjaError::from);
+        }
+        let marker = match undefined {
+            Undefined::Zero if value.is_undefined() => keeper.keep(&Jinja::from(0)),
+            _ => keeper.keep(value),
+        };
+        match marker {
+            Ok(marker) => out.write_str(&marker).map_err(JinjaError::from),
+            Err(()) => Err(JinjaError::new(ErrorKind::BadSerialization, "value refused")),
+        }
+    });
+    (env, slots)
+}
+
+/// Renders a [`crate::descriptor::Text`]: typed if it is exactly one value.
+pub(crate) fn text(
+    env: &Environment<'static>,
+    source: &str,
+    context: &BTreeMap<String, Jinja>,
+    undefined: Undefined,
+) -> Result<Value, TextError> {
+    let (env, slots) = with_slots(env, undefined);
+    if source.contains([OPEN, CLOSE]) {
+        return Err(TextError::Other("characters U+E000 and U+E001 are the broker's own".into()));
+    }
+    let rendered = env.render_str(source, jinja(context)).map_err(|error| {
+        match (error.kind(), slots.refusal()) {
+            (ErrorKind::UndefinedError, _) => TextError::Undefined(describe(&error)),
+            (_, Some(refusal)) => TextError::Other(refusal),
+            (_, None) => TextError::Other(explain(&error, Detail::Safe)),
+        }
+    })?;
+    let values = slots.take();
+    let parts = values.parts(&rendered).map_err(TextError::Other)?;
+    values.typed(&parts).map_err(TextError::Other)
+}
+
+/// Why a text has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TextError {
+    /// Something it needs is not known (yet).
+    Undefined(String),
+    Other(String),
+}
+
+/// What the engine says, whole: for samples, and for what cannot hold a value.
+pub(crate) fn describe(error: &JinjaError) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+/// What the engine says, as far as it cannot quote a value.
+pub(crate) fn explain(error: &JinjaError, detail: Detail) -> String {
+    let names_only = matches!(
+        error.kind(),
+        ErrorKind::UndefinedError
+            | ErrorKind::SyntaxError
+            | ErrorKind::UnknownFilter
+            | ErrorKind::UnknownTest
+            | ErrorKind::UnknownFunction
+            | ErrorKind::UnknownMethod
+            | ErrorKind::TemplateNotFound
+            | ErrorKind::OutOfFuel
+    );
+    if names_only || detail == Detail::Full { describe(error) } else { error.kind().to_string() }
+}
+
+/// Leads from the rendered text back to the template.
+struct SourceMap<'a> {
+    text: &'a str,
+    source: &'a str,
+    spans: &'a [OutputSpan],
+}
+
+impl SourceMap<'_> {
+    fn place(&self, line: u32, column: u32) -> (u32, u32) {
+        let offset = offset_of(self.text, line, column);
+        let after = self.spans.partition_point(|span| span.output_range().start <= offset);
+        let Some(span) = after.checked_sub(1).and_then(|i| self.spans.get(i)) else {
+            return (1, 1);
+        };
+        let start = span.source_range().start;
+        let source = match span.kind() {
+            OutputSpanKind::Raw => start + (offset - span.output_range().start),
+            _ => start,
+        };
+        line_column(self.source, source.min(self.source.len()))
+    }
+}
+
+fn offset_of(text: &str, line: u32, column: u32) -> usize {
+    let line = usize::try_from(line).unwrap_or(1).saturating_sub(1);
+    let column = usize::try_from(column).unwrap_or(1).saturating_sub(1);
+    let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let within: usize = text[start..].chars().take(column).map(char::len_utf8).sum();
+    start + within
+}
+
+/// Line and column (from 1) of an offset.
+pub(crate) fn line_column(text: &str, offset: usize) -> (u32, u32) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,264 @@
+//! Values apart from text: each output of a template leaves a marker that only this rendering
+//! can have made.
+
+use std::sync::{Mutex, PoisonError};
+
+use minijinja::value::{Value as Jinja, ValueKind};
+use serde_json::{Map, Number, Value};
+
+/// Opens a marker. Templates and values that hold it are refused.
+pub(crate) const OPEN: char = '\u{E000}';
+/// Closes a marker.
+pub(crate) const CLOSE: char = '\u{E001}';
+/// The most that all values of one file may take, in bytes of JSON.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Deeper than any value goes.
+const MAX_DEPTH: usize = 64;
+
+/// The values of one rendering.
+pub(crate) struct Slots {
+    nonce: String,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    values: Vec<Value>,
+    bytes: usize,
+    /// What was wrong with a value; the engine's own error would not carry it unharmed.
+    refusal: Option<String>,
+}
+
+/// A scalar's text, taken apart.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Part<'a> {
+    Text(&'a str),
+    Slot(usize),
+}
+
+impl Slots {
+    pub(crate) fn new() -> Self {
+        let nonce = uuid::Uuid::new_v4().simple().to_string();
+        Self { nonce, kept: Mutex::default() }
+    }
+
+    /// Keeps a value and gives the marker that stands for it.
+    pub(crate) fn keep(&self, value: &Jinja) -> Result<String, ()> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match to_json(value, MAX_DEPTH) {
+            Ok(value) => {
+                kept.bytes += size(&value);
+                if kept.bytes > MAX_BYTES {
+                    kept.refusal = Some(format!("the values come to more than {MAX_BYTES} bytes"));
+                    return Err(());
+                }
+                kept.values.push(value);
+                Ok(format!("{OPEN}{}.{}{CLOSE}", self.nonce, kept.values.len() - 1))
+            }
+            Err(message) => {
+                kept.refusal = Some(message);
+                Err(())
+            }
+        }
+    }
+
+    /// Why a value was refused, if one was.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).refusal.take()
+    }
+
+    /// Closes the collection.
+    pub(crate) fn take(&self) -> Values<'_> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        Values { nonce: &self.nonce, values: std::mem::take(&mut kept.values) }
+    }
+}
+
+/// The values of a finished rendering.
+pub(crate) struct Values<'a> {
+    nonce: &'a str,
+    pub(crate) values: Vec<Value>,
+}
+
+impl Values<'_> {
+    /// Takes a text apart. Marker characters that are no marker of this rendering are refused.
+    pub(crate) fn parts<'t>(&self, text: &'t str) -> Result<Vec<Part<'t>>, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(start) = rest.find([OPEN, CLOSE]) {
+            if start > 0 {
+                parts.push(Part::Text(&rest[..start]));
+            }
+            let (slot, after) = self.marker(&rest[start..]).ok_or_else(forged)?;
+            parts.push(Part::Slot(slot));
+            rest = after;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest));
+        }
+        Ok(parts)
+    }
+
+    fn marker<'t>(&self, text: &'t str) -> Option<(usize, &'t str)> {
+        let text = text.strip_prefix(OPEN)?.strip_prefix(self.nonce)?.strip_prefix('.')?;
+        let (index, after) = text.split_once(CLOSE)?;
+        let index = index.parse().ok().filter(|i| *i < self.values.len())?;
+        Some((index, after))
+    }
+
+    /// The text of a scalar in which values stand among other text.
+    pub(crate) fn text(&self, parts: &[Part<'_>]) -> Result<String, String> {
+        let mut text = String::new();
+        for part in parts {
+            match part {
+                Part::Text(piece) => text.push_str(piece),
+                Part::Slot(slot) => match &self.values[*slot] {
+                    Value::String(value) => text.push_str(value),
+                    Value::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
+                    Value::Number(value) => text.push_str(&value.to_string()),
+                    Value::Null => {
+                        return Err("a null has no text: use | default(\"…\", true)".to_owned());
+                    }
+                    Value::Array(_) | Value::Object(_) => {
+                        return Err("a list or an object has no text: use | tojson".to_owned());
+                    }
+                },
+            }
+        }
+        Ok(text)
+    }
+
+    /// A scalar: exactly one value as it is, everything else text.
+    pub(crate) fn typed(&self, parts: &[Part<'_>]) -> Result<Value, String> {
+        match parts {
+            [Part::Slot(slot)] => Ok(self.values[*slot].clone()),
+            parts => self.text(parts).map(Value::String),
+        }
+    }
+}
+
+fn forged() -> String {
+    "characters U+E000 and U+E001 are the broker's own".to_owned()
+}
+
+/// Roughly the bytes of a value, without writing it.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => 2 + items.iter().map(|v| size(v) + 1).sum::<usize>(),
+        Value::Object(map) => 2 + map.iter().map(|(k, v)| k.len() + size(v) + 4).sum::<usize>(),
+        _ => 8,
+    }
+}
+
+/// A template value as JSON. Undefined is refused at any depth, as is what JSON cannot say.
+pub(crate) fn to_json(value: &Jinja, depth: usize) -> Result<Value, String> {
+    if depth == 0 {
+        return Err(format!("a value is nested deeper than {MAX_DEPTH}"));
+    }
+    match value.kind() {
+        ValueKind::Undefined => Err("the value is undefined".to_owned()),
+        ValueKind::None => Ok(Value::Null),
+        ValueKind::Bool => Ok(Value::Bool(value.is_true())),
+        ValueKind::Number => number(value).map(Value::Number),
+        ValueKind::String => match value.as_str() {
+            Some(text) if text.contains([OPEN, CLOSE]) => Err(forged_or_captured()),
+            Some(text) => Ok(Value::String(text.to_owned())),
+            None => Err("the value is no valid string".to_owned()),
+        },
+        ValueKind::Seq | ValueKind::Iterable => items(value)?
+            .map(|item| item.and_then(|item| to_json(&item, depth - 1)))
+            .collect::<Result<_, _>>()
+            .map(Value::Array),
+        ValueKind::Map => {
+            let mut map = Map::new();
+            for key in items(value)? {
+                let key = key?;
+                let item = value.get_item(&key).map_err(|_| unreadable())?;
+                let name = match to_json(&key, depth - 1)? {
+                    Value::String(name) => name,
+                    Value::Number(name) => name.to_string(),
+                    _ => return Err("the keys of an object must be strings".to_owned()),
+                };
+                map.insert(name, to_json(&item, depth - 1)?);
+            }
+            Ok(Value::Object(map))
+        }
+        kind => Err(format!("a value of type {kind} cannot be written")),
+    }
+}
+
+fn items(value: &Jinja) -> Result<impl Iterator<Item = Result<Jinja, String>>, String> {
+    let items = value.try_iter().map_err(|_| unreadable())?;
+    Ok(items.map(Ok))
+}
+
+fn unreadable() -> String {
+    "the value cannot be read".to_owned()
+}
+
+fn forged_or_captured() -> String {
+    "a value holds U+E000 or U+E001, or is the output of a macro that a filter has changed"
+        .to_owned()
+}
+
+fn number(value: &Jinja) -> Result<Number, String> {
+    if value.is_integer() {
+        if let Ok(n) = i64::try_from(value.clone()) {
+            return Ok(n.into());
+        }
+        if let Ok(n) = u64::try_from(value.clone()) {
+            return Ok(n.into());
+        }
+        return Err("a number is out of range".to_owned());
+    }
+    f64::try_from(value.clone())
+        .ok()
+        .and_then(Number::from_f64)
+        .ok_or_else(|| "a number is out of range".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::jinja;
+
+    use super::*;
+
+    #[test]
+    fn a_marker_of_another_rendering_is_refused() {
+        let (mine, other) = (Slots::new(), Slots::new());
+        mine.keep(&Jinja::from("a")).unwrap();
+        let foreign = other.keep(&Jinja::from("b")).unwrap();
+        let values = mine.take();
+        assert!(values.parts(&foreign).is_err());
+        assert!(values.parts(&format!("x{CLOSE}")).is_err());
+        assert!(values.parts(&format!("{OPEN}{}.9{CLOSE}", values.nonce)).is_err());
+    }
+
+    #[test]
+    fn exactly_one_value_keeps_its_type() {
+        let slots = Slots::new();
+        let marker = slots.keep(&Jinja::from(5)).unwrap();
+        let values = slots.take();
+        let parts = values.parts(&marker).unwrap();
+        assert_eq!(values.typed(&parts), Ok(json!(5)));
+        let text = format!("a{marker}");
+        assert_eq!(values.typed(&values.parts(&text).unwrap()), Ok(json!("a5")));
+    }
+
+    #[test]
+    fn numbers_survive() {
+        for n in [json!(u64::MAX), json!(i64::MIN), json!(0.1), json!(5.0), json!(1e300)] {
+            assert_eq!(to_json(&jinja(&n), 8), Ok(n));
+        }
+        assert!(to_json(&Jinja::from(f64::NAN), 8).is_err());
+    }
+
+    #[test]
+    fn a_value_with_marker_characters_is_refused() {
+        let value = jinja(json!({"a": [format!("x{OPEN}")]}));
+        assert!(to_json(&value, 8).is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! JSON Schemas of parameters: built from the descriptor, used to judge requests, to apply
+//! defaults and to work out what an update means.
+//!
+//! No text made here holds a value that a user sent: parameters may be secret.
+
+mod build;
+mod infer;
+mod sample;
+mod update;
+mod validate;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use update::{Resolved, merge_patch};
+pub use validate::Violation;
+
+pub(crate) use build::build;
+pub(crate) use infer::infer;
+pub(crate) use sample::samples;
+pub(crate) use update::{create, update};
+pub(crate) use validate::{check_schema, validate};
+
+/// The largest schema that a catalog may hold (CAT-31).
+const MAX_BYTES: usize = 64 * 1024;
+
+/// What the parameters belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// A new instance.
+    Create,
+    /// An update of an instance.
+    Update,
+    /// A binding.
+    Bind,
+}
+
+/// The three schemas of a plan, as the catalog shows them (draft-04).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Schemas {
+    /// `schemas.service_instance.create.parameters`.
+    pub create: Value,
+    /// `schemas.service_instance.update.parameters`.
+    pub update: Value,
+    /// `schemas.service_binding.create.parameters`.
+    pub bind: Value,
+}
+
+impl Schemas {
+    /// The schema of an operation.
+    pub fn of(&self, operation: Operation) -> &Value {
+        match operation {
+            Operation::Create => &self.create,
+            Operation::Update => &self.update,
+            Operation::Bind => &self.bind,
+        }
+    }
+}
+
+/// Whether a text is legal by a string's schema.
+pub(crate) fn check_text(schema: &Value, text: &str) -> bool {
+    jsonschema::draft4::new(schema).is_ok_and(|v| v.is_valid(&Value::String(text.to_owned())))
+}
+
+/// Whether a value is legal by a property's schema.
+pub(crate) fn is_valid(schema: &Value, value: &Value) -> bool {
+    jsonschema::draft4::new(schema).is_ok_and(|validator| validator.is_valid(value))
+}

@@ -1,0 +1,184 @@
+//! Judges parameters: every violation as pointer and rule, never a value.
+
+use std::fmt;
+
+use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::MAX_BYTES;
+
+/// Keep an answer readable; nobody mends more at once.
+const MAX_VIOLATIONS: usize = 20;
+
+/// One rule that the parameters break.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// JSON pointer to the value, from the parameters object; empty for the object itself.
+    pub pointer: String,
+    /// The rule, with what the schema (never the user) says: `must be one of "7.0", "8.0"`.
+    pub rule: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pointer = if self.pointer.is_empty() { "parameters" } else { &self.pointer };
+        write!(f, "{pointer} {}", self.rule)
+    }
+}
+
+/// Judges parameters by a schema that [`check_schema`] accepted.
+pub(crate) fn validate(schema: &Value, parameters: &Map<String, Value>) -> Vec<Violation> {
+    let validator = match compile(schema) {
+        Ok(validator) => validator,
+        Err(message) => {
+            return vec![Violation {
+                pointer: String::new(),
+                rule: format!("cannot be judged: {message}"),
+            }];
+        }
+    };
+    let instance = Value::Object(parameters.clone());
+    let mut violations = Vec::new();
+    for error in validator.iter_errors(&instance).take(MAX_VIOLATIONS) {
+        let at = error.instance_path().to_string();
+        match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                violations.extend(unexpected.iter().map(|name| Violation {
+                    pointer: format!("{at}/{}", escape(name)),
+                    rule: "is not a parameter of this plan".to_owned(),
+                }));
+            }
+            ValidationErrorKind::Required { property } => violations.push(Violation {
+                pointer: format!("{at}/{}", escape(property.as_str().unwrap_or_default())),
+                rule: "is required".to_owned(),
+            }),
+            kind => violations.push(Violation { pointer: at, rule: rule(kind) }),
+        }
+    }
+    violations.truncate(MAX_VIOLATIONS);
+    violations
+}
+
+fn rule(kind: &ValidationErrorKind) -> String {
+    match kind {
+        ValidationErrorKind::Enum { options } => format!("must be one of {}", list(options)),
+        ValidationErrorKind::Type { kind } => match kind {
+            jsonschema::error::TypeKind::Single(one) => format!("must be of type {one}"),
+            jsonschema::error::TypeKind::Multiple(many) => {
+                let names: Vec<_> = many.iter().map(|t| t.to_string()).collect();
+                format!("must be of type {}", names.join(" or "))
+            }
+        },
+        ValidationErrorKind::Pattern { pattern } => format!("must match the pattern {pattern}"),
+        ValidationErrorKind::Format { format } => format!("must be a valid {format}"),
+        ValidationErrorKind::MinLength { limit } => format!("must have minLength {limit}"),
+        ValidationErrorKind::MaxLength { limit } => format!("must have maxLength {limit}"),
+        ValidationErrorKind::Minimum { limit } => format!("must be at least {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("must be at most {limit}"),
+        ValidationErrorKind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
+        ValidationErrorKind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
+        ValidationErrorKind::MinItems { limit } => format!("must have minItems {limit}"),
+        ValidationErrorKind::MaxItems { limit } => format!("must have maxItems {limit}"),
+        ValidationErrorKind::UniqueItems => "must have no item twice".to_owned(),
+        other => format!("breaks the rule {}", other.keyword()),
+    }
+}
+
+fn list(options: &Value) -> String {
+    match options {
+        Value::Array(items) => {
+            items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Escapes a part of a JSON pointer, and keeps a hostile name from filling the answer.
+fn escape(name: &str) -> String {
+    let short: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    short.replace('~', "~0").replace('/', "~1")
+}
+
+/// Whether a schema may be published and used.
+pub(crate) fn check_schema(schema: &Value) -> Result<(), String> {
+    if schema.to_string().len() > MAX_BYTES {
+        return Err(format!("is larger than {MAX_BYTES} bytes"));
+    }
+    refuse_references(schema)?;
+    compile(schema).map(drop)
+}
+
+fn compile(schema: &Value) -> Result<Validator, String> {
+    jsonschema::draft4::new(schema).map_err(|e| format!("is no valid JSON Schema: {e}"))
+}
+
+/// Only local references, which cannot make the broker read anything.
+fn refuse_references(schema: &Value) -> Result<(), String> {
+    match schema {
+        Value::Object(map) => map.iter().try_for_each(|(key, value)| match (key.as_str(), value) {
+            ("$ref", Value::String(to)) if !to.starts_with('#') => {
+                Err("has a $ref that leaves the schema".to_owned())
+            }
+            ("id" | "$id", Value::String(_)) => {
+                Err("has an id, which changes what $ref means".to_owned())
+            }
+            _ => refuse_references(value),
+        }),
+        Value::Array(items) => items.iter().try_for_each(refuse_references),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn violations(schema: &Value, parameters: Value) -> Vec<String> {
+        let Value::Object(parameters) = parameters else { panic!("no object") };
+        validate(schema, &parameters).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_violation_names_pointer_and_rule_but_never_the_value() {
+        let schema = json!({
+            "additionalProperties": false,
+            "required": ["size"],
+            "properties": {
+                "version": {"enum": ["7.0", "8.0"]},
+                "name": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 3},
+                "o": {"properties": {"n": {"type": "integer", "minimum": 1}}},
+                "size": {},
+            },
+        });
+        let sent = json!({
+            "version": "hunter2",
+            "name": "HUNTER2",
+            "o": {"n": 0},
+            "pass/word": "hunter2",
+        });
+        let found = violations(&schema, sent);
+        assert!(found.contains(&r#"/version must be one of "7.0", "8.0""#.to_owned()), "{found:?}");
+        assert!(found.contains(&"/name must match the pattern ^[a-z]+$".to_owned()));
+        assert!(found.contains(&"/name must have maxLength 3".to_owned()));
+        assert!(found.contains(&"/o/n must be at least 1".to_owned()));
+        assert!(found.contains(&"/pass~1word is not a parameter of this plan".to_owned()));
+        assert!(found.contains(&"/size is required".to_owned()));
+        assert!(!found.join(" ").to_lowercase().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_schema_may_refer_to_nothing_outside() {
+        for to in ["http://example.com/s.json", "file:///etc/passwd", "other.json"] {
+            let schema = json!({"properties": {"a": {"$ref": to}}});
+            assert!(check_schema(&schema).is_err(), "{to}");
+        }
+        assert!(check_schema(&json!({"properties": {"a": {"type": "nonsense"}}})).is_err());
+        assert!(check_schema(&json!({"description": "x".repeat(70_000)})).is_err());
+        let local = json!({"definitions": {"d": {}}, "properties": {"a": {"$ref": "#/definitions/d"}}});
+        assert_eq!(check_schema(&local), Ok(()));
+    }
+}
