@@ -11,7 +11,10 @@ use std::{env, path::PathBuf};
 
 pub use mongod::provide as mongod;
 
-pub(crate) use debian::{CNI_PLUGINS, node_packages};
+pub use crate::paths::is_executable;
+
+pub(crate) use debian::CNI_PLUGINS;
+pub use debian::node_packages;
 
 use crate::{
     error::{Error, Result},

@@ -242,19 +242,19 @@ impl ControlPlane {
 
 /// Waits until the API server answers and has made its roles.
 pub(crate) async fn wait_ready(client: kube::Client, processes: &[&Process]) -> Result<()> {
-    wait::until(
-        "the API server",
-        READY_LIMIT,
-        processes,
-        async || -> Result<()> {
-            let request = http::Request::get("/readyz")
-                .body(Vec::new())
-                .map_err(kube::Error::HttpError)?;
-            client.request_text(request).await?;
-            Ok(())
-        },
-    )
+    wait::until("the API server", READY_LIMIT, processes, async || {
+        look_ready(client.clone()).await
+    })
     .await
+}
+
+/// Whether the API server answers and has made its roles.
+pub(crate) async fn look_ready(client: kube::Client) -> Result<()> {
+    let request = http::Request::get("/readyz")
+        .body(Vec::new())
+        .map_err(kube::Error::HttpError)?;
+    client.request_text(request).await?;
+    Ok(())
 }
 
 /// Waits until the controllers have done something: they make the default service account.

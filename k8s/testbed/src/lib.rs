@@ -24,11 +24,13 @@
 
 mod api_server;
 pub mod binaries;
+pub mod cluster;
 mod command;
 mod control_plane;
 mod error;
 mod folder;
 mod identity;
+pub mod images;
 mod lock;
 mod mongod;
 mod paths;
@@ -39,6 +41,7 @@ mod progress;
 mod wait;
 
 pub use api_server::Controllers;
+pub use cluster::Cluster;
 pub use control_plane::{Builder, ControlPlane};
 pub use error::{Error, Result};
 pub use identity::Identity;

@@ -1,3 +1,10 @@
-//! The command `testbed`.
+//! The command `testbed`: a real Kubernetes cluster on a bare machine.
 
-fn main() {}
+mod cli;
+
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    cli::run(cli::Args::parse()).await
+}

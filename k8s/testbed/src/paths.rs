@@ -44,7 +44,7 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// Whether there is a file that can be run.
-pub(crate) fn is_executable(path: &Path) -> bool {
+pub fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     path.metadata()
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)

@@ -130,11 +130,6 @@ impl Process {
         })
     }
 
-    /// Its number.
-    pub(crate) fn id(&self) -> u32 {
-        self.handle.id
-    }
-
     /// Whether it is there.
     pub(crate) fn is_running(&self) -> bool {
         self.ended.borrow().is_none()
@@ -194,10 +189,7 @@ impl Drop for Process {
 
 /// Refers to one process, and never to a later one that got the same number.
 #[derive(Debug)]
-pub(crate) struct Handle {
-    id: u32,
-    fd: OwnedFd,
-}
+pub(crate) struct Handle(OwnedFd);
 
 impl Handle {
     /// Refers to the process that has this number now.
@@ -207,12 +199,12 @@ impl Handle {
             .and_then(Pid::from_raw)
             .ok_or(io::ErrorKind::InvalidInput)?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { id, fd })
+        Ok(Self(fd))
     }
 
     /// Sends a signal; a process that is gone does not mind.
     pub(crate) fn signal(&self, signal: Signal) {
-        let _ = rustix::process::pidfd_send_signal(&self.fd, signal);
+        let _ = rustix::process::pidfd_send_signal(&self.0, signal);
     }
 }
 
@@ -262,10 +254,15 @@ mod tests {
     #[tokio::test]
     async fn dropping_the_handle_ends_the_process() {
         let folder = Folder::create("test").unwrap();
-        let process = Process::start(shell(&folder, "exec sleep 600"))
-            .await
-            .unwrap();
-        let proc = PathBuf::from(format!("/proc/{}", process.id()));
+        let process = Process::start(shell(&folder, "echo $$; exec sleep 600")).await.unwrap();
+        let log = folder.path().join("sh.log");
+        let id = loop {
+            match fs::read_to_string(&log).unwrap().trim() {
+                "" => tokio::time::sleep(Duration::from_millis(10)).await,
+                id => break id.to_owned(),
+            }
+        };
+        let proc = PathBuf::from("/proc").join(id);
         assert!(proc.exists());
         drop(process);
         assert!(!proc.exists());

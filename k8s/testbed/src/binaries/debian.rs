@@ -60,8 +60,8 @@ const NODE: [Package; 7] = [
 pub(super) const MONGOD_LIBRARIES: [&str; 4] =
     ["libcurl4", "libldap-2.5-0", "libssl3", "libgssapi-krb5-2"];
 
-/// Installs what a node needs and this machine lacks.
-pub(crate) async fn node_packages() -> Result<()> {
+/// Installs the Debian packages that a node needs and this machine lacks. Needs root for that.
+pub async fn node_packages() -> Result<()> {
     let missing: Vec<&str> = NODE
         .iter()
         .filter(|package| !package.is_there())

@@ -1,0 +1,65 @@
+//! Removes everything of a cluster, whatever state it is in.
+//!
+//! Containers, mounts, interfaces, rules and control groups outlive the processes that made them.
+//! All are found by our own names and folder; nothing is taken from a list that could be lost.
+
+mod cgroup;
+mod leftover;
+mod rules;
+
+use std::{fs, path::Path};
+
+use super::{claim::Rights, daemon, layout::Layout, network, node};
+use crate::error::{At as _, Error, Result};
+
+pub(super) use cgroup::create as create_cgroups;
+
+/// Removes it all. Does nothing where there is nothing.
+pub(super) async fn everything(layout: &Layout, rights: Rights) -> Result<()> {
+    daemon::kill_all(layout).await?;
+    if rights == Rights::Machine {
+        cgroup::kill_all(node::CGROUP).await?;
+    }
+    leftover::remove_shim_sockets(layout);
+    leftover::unmount_below(layout.root()).await?;
+    if rights == Rights::Machine {
+        network::delete_links().await?;
+        rules::remove().await?;
+        cgroup::remove(node::CGROUP).await?;
+        leftover::remove_network_results();
+    }
+    leftover::remove_log_links(layout);
+    remove_provisioner_link(layout)?;
+    network::restore_settings(layout)?;
+    remove_folder(layout.root())?;
+    // The folder of all clusters goes with the last one.
+    for parent in layout.root().ancestors().skip(1).take(2) {
+        if fs::remove_dir(parent).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Frees the place where volumes are provisioned, if it is ours; refuses if it is not.
+pub(super) fn remove_provisioner_link(layout: &Layout) -> Result<()> {
+    let place = Path::new(node::PROVISIONER_FOLDER);
+    match fs::read_link(place) {
+        Ok(target) if target == layout.volumes() => fs::remove_file(place).at("remove", place),
+        // Somebody else's, or nothing: making the link tells which.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn remove_folder(root: &Path) -> Result<()> {
+    if !root.exists() {
+        return Ok(());
+    }
+    if leftover::mounts_below(root).is_empty() {
+        return fs::remove_dir_all(root).at("remove", root);
+    }
+    // What is mounted there is not ours to delete.
+    Err(Error::Unsupported {
+        reason: format!("something is still mounted below {}", root.display()),
+    })
+}
