@@ -1,0 +1,137 @@
+//! From arguments to a running gateway: connect, serve, drain.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use axum::Router;
+use broker_proto::client::Target;
+use prometheus_client::registry::Registry;
+use service::{Admin, Readiness, context, grpc::Listeners};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    args::Args,
+    auth::Credentials,
+    catalog::Follower,
+    gateway::{Gateway, Shared},
+    metrics::Metrics,
+    peers::Peers,
+    routes,
+};
+
+/// What a request may take beyond its call: reading the body, writing the answer.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// A gateway with its listeners bound.
+#[derive(Debug)]
+pub struct App {
+    args: Args,
+    listeners: Listeners,
+    gateway: Shared,
+    follower: Follower,
+    admin: Admin,
+}
+
+/// Runs a gateway until `shutdown`.
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    App::bind(args).await?.run(shutdown).await
+}
+
+impl App {
+    /// Reads the credentials, binds the listeners and starts connecting to the
+    /// services; does not wait for them.
+    pub async fn bind(args: Args) -> anyhow::Result<Self> {
+        let credentials = Credentials::load(args.http.credentials_dir.clone())?;
+        let listeners = Listeners::bind(&args.service).await?;
+        let peers = Peers::connect(&args.peers).context("connect to the broker's services")?;
+        let catalog = Target::new(
+            args.peers.catalog.clone(),
+            args.peers.read_deadline,
+            context::inject,
+        )
+        .catalog()
+        .context("connect to catalog-svc (BROKER_CATALOG)")?;
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let readiness = Readiness::default();
+        let (slot, newest) = watch::channel(None);
+        let follower = Follower {
+            client: catalog,
+            slot,
+            gate: readiness.gate("catalog"),
+            connected: metrics.catalog_stream.clone(),
+            first_answer: args.peers.read_deadline,
+        };
+        let gateway = Gateway {
+            credentials,
+            catalog: newest,
+            peers,
+            metrics,
+            in_flight: Semaphore::new(usize::try_from(args.http.max_in_flight)?),
+            request_timeout: args.peers.sync_deadline + SLACK,
+            max_body: usize::try_from(args.http.max_body)?,
+            poll_terminal: args.http.deprovision_poll_terminal,
+        };
+        Ok(Self {
+            listeners,
+            gateway: Arc::new(gateway),
+            follower,
+            admin: Admin::new(readiness, registry),
+            args,
+        })
+    }
+
+    /// Where OSB is served.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listeners.service.local_addr()
+    }
+
+    /// Where the admin port is.
+    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+        self.listeners.admin.local_addr()
+    }
+
+    /// The routes, for callers that need no socket.
+    pub fn router(&self) -> Router {
+        routes::router(Arc::clone(&self.gateway))
+    }
+
+    /// Serves until `shutdown`, then drains.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let router = self.router();
+        let Self {
+            args,
+            listeners,
+            gateway,
+            follower,
+            admin,
+        } = self;
+        let stop = CancellationToken::new();
+        let mut background = JoinSet::new();
+        background.spawn(follower.run(stop.clone()));
+        background.spawn(
+            gateway
+                .credentials
+                .clone()
+                .follow(args.http.credentials_reload, stop.clone()),
+        );
+        let served = service::http::serve(&args.service, listeners, router, admin, shutdown);
+        let outcome = tokio::select! {
+            outcome = served => outcome,
+            // Neither ends before it is told to, unless it panics.
+            Some(ended) = background.join_next() => {
+                ended.context("run a background task")
+                    .and(Err(anyhow::anyhow!("a background task ended by itself")))
+            }
+        };
+        stop.cancel();
+        while let Some(ended) = background.join_next().await {
+            ended.context("join a background task")?;
+        }
+        outcome
+    }
+}

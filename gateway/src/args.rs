@@ -1,0 +1,133 @@
+//! The gateway's arguments.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use service::{ServiceArgs, args::seconds, process::Arguments};
+
+/// Serves the Open Service Broker API and passes requests on to the broker's services.
+#[derive(Debug, Clone, Parser)]
+#[command(version, mut_arg("listen", |arg| arg.default_value("0.0.0.0:8080")))]
+pub struct Args {
+    /// Listeners, logging, drain.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+
+    /// The services behind.
+    #[command(flatten)]
+    pub peers: PeerArgs,
+
+    /// The OSB endpoint.
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+impl Arguments for Args {
+    fn service(&self) -> &ServiceArgs {
+        &self.service
+    }
+}
+
+/// Where the broker's services are, and how long they may take.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PeerArgs {
+    /// Where catalog-svc is: host:port, with https:// before it for TLS.
+    #[arg(long, env = "BROKER_CATALOG", default_value = "catalog-svc:7000")]
+    pub catalog: String,
+
+    /// Where provisioner-svc is.
+    #[arg(
+        long,
+        env = "BROKER_PROVISIONER",
+        default_value = "provisioner-svc:7000"
+    )]
+    pub provisioner: String,
+
+    /// Where binder-svc is.
+    #[arg(long, env = "BROKER_BINDER", default_value = "binder-svc:7000")]
+    pub binder: String,
+
+    /// Seconds that a request that changes something may take; what is done
+    /// synchronously must be done by then.
+    #[arg(long, env = "BROKER_SYNC_DEADLINE", default_value = "60", value_parser = seconds)]
+    pub sync_deadline: Duration,
+
+    /// Seconds that a request that only reads may take.
+    #[arg(long, env = "BROKER_READ_DEADLINE", default_value = "10", value_parser = seconds)]
+    pub read_deadline: Duration,
+}
+
+/// How the OSB endpoint behaves.
+#[derive(Debug, Clone, clap::Args)]
+pub struct HttpArgs {
+    /// Directory with the platforms' logins: files `username` and `password`,
+    /// or one sub-directory with these two files for each login. Read again
+    /// when it changes.
+    #[arg(
+        long,
+        env = "BROKER_CREDENTIALS_DIR",
+        default_value = "/etc/mongodb-osb/credentials"
+    )]
+    pub credentials_dir: PathBuf,
+
+    /// Seconds between two looks at the credentials directory.
+    #[arg(long, env = "BROKER_CREDENTIALS_RELOAD", default_value = "5", value_parser = seconds)]
+    pub credentials_reload: Duration,
+
+    /// Largest request body in bytes. Bounded, since a body grows up to
+    /// six-fold on its way to a service that takes messages of 4 MiB.
+    #[arg(
+        long,
+        env = "BROKER_MAX_BODY",
+        default_value_t = 512 * 1024,
+        value_parser = clap::value_parser!(u32).range(1024..=700 * 1024)
+    )]
+    pub max_body: u32,
+
+    /// Requests served at a time; further ones are answered 503.
+    #[arg(
+        long,
+        env = "BROKER_MAX_IN_FLIGHT",
+        default_value_t = 1024,
+        value_parser = clap::value_parser!(u32).range(1..=65_536)
+    )]
+    pub max_in_flight: u32,
+
+    /// What a poll of a finished asynchronous deprovision or unbind answers.
+    #[arg(
+        long,
+        env = "BROKER_DEPROVISION_POLL_TERMINAL",
+        default_value = "succeeded"
+    )]
+    pub deprovision_poll_terminal: PollTerminal,
+}
+
+/// The specification allows both answers, and platforms differ in which they
+/// expect (cloudfoundry/servicebroker#763).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PollTerminal {
+    /// `200` with `{"state": "succeeded"}`.
+    Succeeded,
+    /// `410 Gone`.
+    Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_listens_on_8080_unless_told_otherwise() {
+        let args = Args::try_parse_from(["gateway"]).unwrap();
+        assert_eq!(args.service.listen.port(), 8080);
+        assert_eq!(args.http.max_body, 512 * 1024);
+        let args = Args::try_parse_from(["gateway", "--listen", "127.0.0.1:1"]).unwrap();
+        assert_eq!(args.service.listen.port(), 1);
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_by_the_name_of_its_argument() {
+        let error = Args::try_parse_from(["gateway", "--max-body", "1"]).unwrap_err();
+        assert!(error.to_string().contains("--max-body"));
+    }
+}

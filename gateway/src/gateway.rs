@@ -1,0 +1,47 @@
+//! What every request needs: one value, shared by all handlers.
+
+use std::{sync::Arc, time::Duration};
+
+use broker_proto::v1::CatalogVerdict;
+use tokio::sync::{Semaphore, watch};
+
+use crate::{
+    args::PollTerminal, auth::Credentials, catalog::Catalog, error::Error, metrics::Metrics,
+    peers::Peers,
+};
+
+/// The handlers' state.
+pub(crate) type Shared = Arc<Gateway>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    /// Who may call.
+    pub(crate) credentials: Credentials,
+    /// The newest catalog; nothing until catalog-svc was heard once.
+    pub(crate) catalog: watch::Receiver<Option<Arc<Catalog>>>,
+    /// The services behind.
+    pub(crate) peers: Peers,
+    /// Counts and durations.
+    pub(crate) metrics: Metrics,
+    /// One permit for each request that may be served at a time.
+    pub(crate) in_flight: Semaphore,
+    /// Past this a request is answered 504, whatever it waits for.
+    pub(crate) request_timeout: Duration,
+    /// Largest request body in bytes.
+    pub(crate) max_body: usize,
+    /// What a poll of a finished deletion answers.
+    pub(crate) poll_terminal: PollTerminal,
+}
+
+impl Gateway {
+    /// The newest catalog.
+    pub(crate) fn catalog(&self) -> Result<Arc<Catalog>, Error> {
+        self.catalog.borrow().clone().ok_or(Error::NoCatalog)
+    }
+
+    /// What the newest catalog says of a plan.
+    pub(crate) fn verdict(&self, service: &str, plan: &str) -> Result<CatalogVerdict, Error> {
+        Ok(self.catalog()?.verdict(service, plan))
+    }
+}

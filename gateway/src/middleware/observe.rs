@@ -1,0 +1,196 @@
+//! Around everything: request context, time limit, panics, the echo of the
+//! platform's request identity, one log line and the metrics.
+
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, Method},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use futures::FutureExt as _;
+use service::context::RequestContext;
+use tracing::Instrument as _;
+
+use crate::{
+    error::{Error, Note},
+    gateway::{Gateway, Shared},
+    metrics::RouteLabels,
+    routes,
+};
+
+/// Echoed in every answer (H-08). Not a key: it may repeat.
+const REQUEST_IDENTITY: &str = "x-broker-api-request-identity";
+/// Longer paths are cut in log lines.
+const MAX_LOGGED: usize = 512;
+/// In metrics and log where the client left before the answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// See the module.
+pub(super) async fn observe(
+    State(gateway): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let context = context(request.headers());
+    let span = tracing::info_span!(
+        "request",
+        request.id = %context.request_id,
+        trace.id = %context.trace_id(),
+    );
+    let answered = async {
+        let observation = Observation::begin(&gateway, &request);
+        let identity = request
+            .headers()
+            .get(REQUEST_IDENTITY)
+            .filter(|value| !value.is_empty())
+            .cloned();
+        let mut response = guarded(gateway.request_timeout, next.run(request)).await;
+        if let Some(identity) = identity {
+            response.headers_mut().insert(REQUEST_IDENTITY, identity);
+        }
+        observation.end(&response);
+        response
+    };
+    context.scope(answered.instrument(span)).await
+}
+
+/// The platform's request identity is the request id where it can be one.
+fn context(headers: &HeaderMap) -> RequestContext {
+    let mut context = RequestContext::from_headers(headers);
+    let identity = headers
+        .get(REQUEST_IDENTITY)
+        .and_then(|value| value.to_str().ok())
+        .filter(|text| !text.is_empty() && text.len() <= 256);
+    if let Some(identity) = identity {
+        identity.clone_into(&mut context.request_id);
+    }
+    context
+}
+
+/// An answer in any case: 504 past the limit (408 would tell platforms that
+/// nothing was begun), 500 after a panic.
+async fn guarded(limit: Duration, answer: impl Future<Output = Response>) -> Response {
+    let caught = AssertUnwindSafe(answer).catch_unwind();
+    match tokio::time::timeout(limit, caught).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            // The panic hook has already written where and why.
+            tracing::error!("a handler panicked");
+            Error::Internal.into_response()
+        }
+        Err(_) => Error::TimedOut.into_response(),
+    }
+}
+
+/// One request's log line and metrics; made also when the client leaves and
+/// the request is dropped.
+struct Observation<'g> {
+    gateway: &'g Gateway,
+    labels: RouteLabels,
+    path: String,
+    began: Instant,
+    ended: bool,
+}
+
+impl<'g> Observation<'g> {
+    fn begin(gateway: &'g Gateway, request: &Request) -> Self {
+        gateway.metrics.began();
+        Self {
+            gateway,
+            labels: labels(request),
+            path: logged(request.uri().path()),
+            began: Instant::now(),
+            ended: false,
+        }
+    }
+
+    fn end(mut self, response: &Response) {
+        self.ended = true;
+        self.record(response.status().as_u16(), response.extensions().get());
+    }
+
+    fn record(&self, status: u16, note: Option<&Note>) {
+        let took = self.began.elapsed();
+        self.gateway.metrics.ended(&self.labels, status, took);
+        let RouteLabels { route, method } = self.labels;
+        let path = self.path.as_str();
+        let duration_ms = took.as_secs_f64() * 1000.0;
+        match note {
+            Some(note) if status >= 500 => tracing::warn!(
+                method, route, path, status, duration_ms,
+                error = note.word,
+                description = %note.description,
+                "request failed"
+            ),
+            Some(note) => tracing::info!(
+                method,
+                route,
+                path,
+                status,
+                duration_ms,
+                error = note.word,
+                "request refused"
+            ),
+            None => tracing::info!(method, route, path, status, duration_ms, "request answered"),
+        }
+    }
+}
+
+impl Drop for Observation<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.record(CLIENT_LEFT, None);
+        }
+    }
+}
+
+/// The path, still percent-encoded: it holds the ids and nothing else.
+fn logged(path: &str) -> String {
+    path.chars().take(MAX_LOGGED).collect()
+}
+
+fn labels(request: &Request) -> RouteLabels {
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched
+        .and_then(|matched| {
+            [
+                routes::CATALOG,
+                routes::INSTANCE,
+                routes::INSTANCE_OPERATION,
+                routes::BINDING,
+                routes::BINDING_OPERATION,
+            ]
+            .into_iter()
+            .find(|template| *template == matched.as_str())
+        })
+        .unwrap_or("unknown");
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        _ => "OTHER",
+    };
+    RouteLabels { route, method }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_500_and_a_late_answer_504() {
+        let response = guarded(Duration::from_secs(5), async { panic!("at the disco") }).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let response = guarded(Duration::from_millis(5), std::future::pending()).await;
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    }
+}

@@ -1,0 +1,50 @@
+//! Every route of the OSB endpoint.
+
+use axum::{
+    Router,
+    routing::{get, put},
+};
+
+use crate::{
+    controllers::{binding, catalog, instance},
+    error::Error,
+    gateway::Shared,
+    middleware,
+};
+
+/// Where an instance is.
+pub(crate) const INSTANCE: &str = "/v2/service_instances/{instance_id}";
+/// Where an instance is polled.
+pub(crate) const INSTANCE_OPERATION: &str = "/v2/service_instances/{instance_id}/last_operation";
+/// Where a binding is.
+pub(crate) const BINDING: &str =
+    "/v2/service_instances/{instance_id}/service_bindings/{binding_id}";
+/// Where a binding is polled.
+pub(crate) const BINDING_OPERATION: &str =
+    "/v2/service_instances/{instance_id}/service_bindings/{binding_id}/last_operation";
+/// Where the catalog is.
+pub(crate) const CATALOG: &str = "/v2/catalog";
+
+/// All routes, within the middleware.
+pub(crate) fn router(gateway: Shared) -> Router {
+    let routes = Router::new()
+        .route(CATALOG, get(catalog::get))
+        .route(
+            INSTANCE,
+            put(instance::provision::put)
+                .patch(instance::update::patch)
+                .delete(instance::deprovision::delete)
+                .get(instance::fetch::get),
+        )
+        .route(INSTANCE_OPERATION, get(instance::last_operation::get))
+        .route(
+            BINDING,
+            put(binding::bind::put)
+                .delete(binding::unbind::delete)
+                .get(binding::fetch::get),
+        )
+        .route(BINDING_OPERATION, get(binding::last_operation::get))
+        .fallback(async || Error::UnknownRoute)
+        .method_not_allowed_fallback(async || Error::UnknownMethod);
+    middleware::around(routes, &gateway).with_state(gateway)
+}
