@@ -1,0 +1,146 @@
+//! `catalog-svc plan …`: for those who write plans. Works without a cluster.
+
+mod lint;
+mod rbac;
+mod render;
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use plan::{Catalog, Fault, Tree, catalog};
+
+use crate::source::{directory::Directories, fetched};
+
+/// Exit code for a command that cannot be used so (sysexits' EX_USAGE).
+const USAGE: u8 = 64;
+
+/// What to do with plan folders.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Check plans as the service checks them before it serves them. One line
+    /// for each fault, file:line:column: message; exit code 1 if there is any.
+    Lint(lint::Lint),
+    /// Print the ClusterRole mongodb-osb-plans, which lets the broker apply
+    /// what these plans contain.
+    Rbac(rbac::Rbac),
+    /// Print the manifests that an instance of a plan would get. Generated
+    /// values are stand-ins; what only a cluster knows is left undefined.
+    Render(render::Render),
+}
+
+/// Why a command did not do what it should.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something is wrong with the plans; it is told already.
+    Faults,
+    /// Something else is wrong.
+    Other(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl PlanCommand {
+    /// Runs the command. 1 means that plans have faults, 64 that the command
+    /// could not be carried out.
+    pub fn run(self) -> ExitCode {
+        let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+        match self.write(&mut out, &mut err) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Failure::Faults) => ExitCode::FAILURE,
+            Err(Failure::Other(error)) => {
+                // Nowhere is left to tell it if this fails too.
+                let _ = writeln!(err, "{error:#}");
+                ExitCode::from(USAGE)
+            }
+        }
+    }
+
+    fn write(self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
+        match self {
+            Self::Lint(command) => command.run(out),
+            Self::Rbac(command) => command.run(out, err),
+            Self::Render(command) => command.run(out, err),
+        }
+    }
+}
+
+/// The folders of templates that a command is about.
+#[derive(Debug, Args)]
+pub(crate) struct Roots {
+    /// Folders of templates, <service provider>/<plan>/ below each, the site's
+    /// after the shipped.
+    #[arg(
+        required = true,
+        env = "BROKER_TEMPLATES",
+        value_delimiter = ':',
+        value_name = "DIR"
+    )]
+    folders: Vec<PathBuf>,
+}
+
+/// What is in the folders, valid or not.
+struct Plans {
+    catalog: Catalog,
+    faults: Vec<Fault>,
+}
+
+impl Roots {
+    /// The content of the folders. One that does not exist is an error: a
+    /// check of nothing must not pass.
+    fn trees(&self) -> anyhow::Result<(Vec<Tree>, Vec<Fault>)> {
+        for folder in &self.folders {
+            anyhow::ensure!(folder.is_dir(), "{} is no folder", folder.display());
+        }
+        let mut directories = Directories::new(&self.folders);
+        directories.refresh();
+        let content = directories.content();
+        Ok((content.trees, content.faults))
+    }
+
+    fn plans(&self) -> anyhow::Result<Plans> {
+        let (trees, faults) = self.trees()?;
+        Ok(Plans::of(&trees, faults))
+    }
+
+    /// The file of a fault as the caller knows it: the last folder that has it
+    /// is the one that counts.
+    fn place(&self, fault: &Fault) -> Fault {
+        let path = fault.file.as_ref().and_then(|file| {
+            let candidates = self.folders.iter().rev().map(|folder| folder.join(file));
+            let path = candidates.into_iter().find(|path| Path::exists(path))?;
+            Some(path.to_string_lossy().into_owned())
+        });
+        Fault {
+            file: path.or_else(|| fault.file.clone()),
+            ..fault.clone()
+        }
+    }
+
+    /// Prints faults, one a line.
+    fn tell(&self, faults: &[Fault], out: &mut impl Write) -> io::Result<()> {
+        for fault in faults {
+            writeln!(out, "{}", self.place(fault))?;
+        }
+        Ok(())
+    }
+}
+
+impl Plans {
+    fn of(trees: &[Tree], mut faults: Vec<Fault>) -> Self {
+        let fetched = fetched::without(trees);
+        let catalog = catalog::build(&fetched.trees);
+        faults.extend(fetched.faults);
+        faults.extend(catalog.faults.iter().cloned());
+        faults.sort();
+        faults.dedup();
+        Self { catalog, faults }
+    }
+}

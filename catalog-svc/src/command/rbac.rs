@@ -1,0 +1,92 @@
+//! `plan rbac`.
+
+use std::io::Write;
+
+use clap::Args;
+use plan::{
+    Bundle,
+    rbac::{Rule, by_scope, rules},
+};
+
+use super::{Failure, Plans, Roots};
+use crate::{orderable::PLANS_ROLE, source::config_map};
+
+/// Print the plans' ClusterRole.
+#[derive(Debug, Args)]
+pub struct Rbac {
+    #[command(flatten)]
+    roots: Roots,
+    /// Add the plans that the cluster holds as ConfigMaps in the broker's
+    /// namespace.
+    #[arg(long)]
+    config_maps: bool,
+    /// The broker's own namespace, for --config-maps.
+    #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]
+    namespace: String,
+}
+
+impl Rbac {
+    /// A plan with a fault might need more than is seen, and a role that gives
+    /// less than before would stop it: then nothing is printed.
+    pub(super) fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
+        let (mut trees, mut faults) = self.roots.trees()?;
+        if self.config_maps {
+            let content = config_map::list_blocking(&self.namespace)?;
+            trees.extend(content.trees);
+            faults.extend(content.faults);
+        }
+        let plans = Plans::of(&trees, faults);
+        if !plans.faults.is_empty() {
+            self.roots.tell(&plans.faults, err)?;
+            return Err(Failure::Faults);
+        }
+        let bundles: Vec<&Bundle> = plans.catalog.plans.iter().map(AsRef::as_ref).collect();
+        let (namespaced, _) = by_scope(bundles);
+        out.write_all(cluster_role(&rules(namespaced)?).as_bytes())?;
+        Ok(())
+    }
+}
+
+/// The role as people commit it. All words in it are names of Kubernetes,
+/// which YAML takes as they are.
+fn cluster_role(rules: &[Rule]) -> String {
+    let mut text = format!(
+        "# What the broker may apply in the namespace of an instance: made from the kinds of its\n\
+         # plans by `catalog-svc plan rbac`, and applied by people.\n\
+         apiVersion: rbac.authorization.k8s.io/v1\n\
+         kind: ClusterRole\n\
+         metadata:\n  \
+           name: {PLANS_ROLE}\n\
+         rules:\n"
+    );
+    for rule in rules {
+        let groups: Vec<_> = rule
+            .api_groups
+            .iter()
+            .map(|group| group_name(group))
+            .collect();
+        text += &format!("  - apiGroups: [{}]\n", groups.join(", "));
+        text += &format!("    resources: [{}]\n", rule.resources.join(", "));
+        text += &format!("    verbs: [{}]\n", rule.verbs.join(", "));
+    }
+    text
+}
+
+fn group_name(group: &str) -> &str {
+    if group.is_empty() { "\"\"" } else { group }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_role_is_yaml_that_says_the_rules() {
+        let bundles: [&Bundle; 0] = [];
+        let rules = rules(bundles).unwrap();
+        let text = cluster_role(&rules);
+        let read: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(read["metadata"]["name"], PLANS_ROLE);
+        assert_eq!(read["rules"], serde_json::to_value(&rules).unwrap());
+    }
+}

@@ -1,0 +1,110 @@
+//! `plan render`.
+
+use std::{io::Write, sync::Arc};
+
+use anyhow::Context as _;
+use clap::Args;
+use plan::{
+    Bundle, Loaded, Variables,
+    descriptor::Generate,
+    variables::{Broker, Instance},
+};
+use serde_json::{Map, Value, json};
+
+use super::{Failure, Roots};
+use crate::snapshot::PlanKey;
+
+/// Print the manifests of a plan.
+#[derive(Debug, Args)]
+pub struct Render {
+    /// The plan, <service provider>/<plan>.
+    #[arg(long, value_parser = key)]
+    plan: PlanKey,
+    /// The parameters of the instance, a JSON object.
+    #[arg(long, default_value = "{}", value_parser = object)]
+    parameters: Map<String, Value>,
+    /// The context of the instance, a JSON object.
+    #[arg(long, default_value = "{}", value_parser = object)]
+    context: Map<String, Value>,
+    #[command(flatten)]
+    roots: Roots,
+}
+
+impl Render {
+    pub(super) fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
+        let plans = self.roots.plans()?;
+        let wanted = |bundle: &&Arc<Bundle>| PlanKey::of(bundle) == self.plan;
+        let Some(bundle) = plans.catalog.plans.iter().find(wanted) else {
+            self.roots.tell(&plans.faults, err)?;
+            writeln!(err, "{} is no valid plan", self.plan)?;
+            return Err(Failure::Faults);
+        };
+        let resolved = match bundle.create_parameters(&self.parameters) {
+            Ok(resolved) => resolved,
+            Err(violations) => {
+                for violation in violations {
+                    writeln!(err, "{violation}")?;
+                }
+                return Err(Failure::Faults);
+            }
+        };
+        let mut variables = self.variables(bundle, resolved.effective);
+        let loaded = Loaded::new(Arc::clone(bundle))?;
+        let mut objects = Vec::new();
+        for name in loaded.files() {
+            let file = loaded.render_file(name, &variables)?;
+            for object in &file.objects {
+                let text = serde_saphyr::to_string(object).context("print a manifest")?;
+                writeln!(out, "---\n# {name}\n{}", text.trim_end())?;
+            }
+            objects.extend(file.objects);
+            variables.outputs = loaded.outputs(&variables, &objects)?;
+        }
+        Ok(())
+    }
+
+    fn variables(&self, bundle: &Bundle, parameters: Map<String, Value>) -> Variables {
+        let generated = bundle.descriptor().generate.iter();
+        let secrets = bundle.descriptor().secrets.keys();
+        Variables {
+            instance: Instance {
+                id: "00000000-0000-0000-0000-000000000000".to_owned(),
+                name: "example".to_owned(),
+                namespace: "mdb-example".to_owned(),
+            },
+            parameters,
+            context: self.context.clone(),
+            generated: generated
+                .map(|(name, generate)| (name.clone(), stand_in(name, generate)))
+                .collect(),
+            secrets: secrets.map(|name| (name.clone(), json!({}))).collect(),
+            broker: Broker {
+                cluster_domain: "cluster.local".to_owned(),
+                namespace: "mongodb-osb".to_owned(),
+                ..Broker::default()
+            },
+            ..Variables::default()
+        }
+    }
+}
+
+fn stand_in(name: &str, generate: &Generate) -> Value {
+    match generate {
+        Generate::Password { .. } => json!(format!("password-{name}")),
+        // Base64, as a keyfile has to be.
+        Generate::Key { .. } => json!("c3RhbmQtaW4="),
+        Generate::Certificate { .. } => {
+            let keys = ["certificate", "cert", "key", "ca", "pem"];
+            let pairs = keys.map(|key| (key.to_owned(), json!(format!("{key} of {name}"))));
+            Value::Object(pairs.into_iter().collect())
+        }
+    }
+}
+
+fn key(text: &str) -> Result<PlanKey, String> {
+    PlanKey::parse(text).ok_or_else(|| "expected <service provider>/<plan>".to_owned())
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))
+}

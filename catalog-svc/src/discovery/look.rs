@@ -1,0 +1,108 @@
+//! One look at the sources: what is there, what is valid, what is wrong.
+
+use std::collections::BTreeSet;
+
+use plan::{Bundle, Fault, Tree, catalog};
+
+use super::{Discovery, Inputs, State};
+use crate::{
+    snapshot::{Found, PlanKey},
+    source::fetched,
+    wire,
+};
+
+/// Bytes of a bundle; a client takes 32 MiB in one message.
+const MAX_BUNDLE: usize = 16 << 20;
+
+impl Discovery {
+    /// Reads the newest content of all sources and validates it.
+    pub(super) async fn look(
+        &mut self,
+        inputs: &mut Inputs,
+        state: &mut State,
+    ) -> anyhow::Result<()> {
+        let folders = inputs.folders.borrow_and_update().clone();
+        let maps = inputs.maps.borrow_and_update().clone().unwrap_or_default();
+        let trees: Vec<Tree> = folders.trees.into_iter().chain(maps.trees).collect();
+        let fetched = fetched::with(&mut self.fetcher, &trees).await;
+        let retry = !fetched.faults.is_empty();
+        // Building renders every plan on trial: too long for a thread that
+        // answers calls.
+        let mut found = tokio::task::spawn_blocking(move || found(&fetched.trees)).await?;
+        found.faults.extend(folders.faults);
+        found.faults.extend(maps.faults);
+        found.faults.extend(fetched.faults);
+        found.retry = retry;
+        tell(state, &found);
+        state.found = found;
+        Ok(())
+    }
+}
+
+fn found(trees: &[Tree]) -> Found {
+    let catalog = catalog::build(trees);
+    let mut found = Found {
+        folders: folders(trees),
+        faults: catalog.faults.into_iter().collect(),
+        ..Found::default()
+    };
+    for bundle in catalog.plans {
+        let key = PlanKey::of(&bundle);
+        match sendable(&bundle) {
+            Ok(()) => {
+                found.bundles.insert(key, bundle);
+            }
+            Err(message) => {
+                found.faults.insert(key.fault(message));
+            }
+        }
+    }
+    found
+}
+
+/// Every plan folder, whatever is in it; bases are none.
+fn folders(trees: &[Tree]) -> BTreeSet<PlanKey> {
+    let paths = trees.iter().flat_map(Tree::iter);
+    let keys = paths.filter_map(|(path, _)| {
+        let mut parts = path.splitn(3, '/');
+        let (provider, plan) = parts.next().zip(parts.next())?;
+        parts.next()?;
+        PlanKey::new(provider, plan)
+    });
+    keys.filter(|key| !key.plan.starts_with('_')).collect()
+}
+
+/// Whether a plan can travel to those who use it.
+fn sendable(bundle: &Bundle) -> Result<(), String> {
+    wire::plan(bundle)?;
+    let size = bundle.to_bytes().len();
+    if size > MAX_BUNDLE {
+        return Err(format!(
+            "the plan has {size} bytes; {MAX_BUNDLE} are the most"
+        ));
+    }
+    Ok(())
+}
+
+/// Logs each fault once: when it appears, and that it is gone.
+fn tell(state: &mut State, found: &Found) {
+    for fault in found.faults.difference(&state.told) {
+        tracing::error!(
+            provider = fault.provider,
+            plan = fault.plan.as_deref().unwrap_or_default(),
+            file = fault.file.as_deref().unwrap_or_default(),
+            line = fault.line.unwrap_or_default(),
+            column = fault.column.unwrap_or_default(),
+            "a plan has a fault: {fault}",
+        );
+    }
+    for fault in state.told.difference(&found.faults) {
+        tracing::info!(
+            provider = fault.provider,
+            plan = fault.plan.as_deref().unwrap_or_default(),
+            "a fault is gone: {fault}",
+        );
+    }
+    let told: BTreeSet<Fault> = found.faults.clone();
+    state.told = told;
+}

@@ -1,0 +1,14 @@
+//! Wires the program: a command about plan folders, or the service.
+
+use std::process::ExitCode;
+
+use catalog_svc::{Cli, run};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    if let Some(command) = Cli::try_parse().ok().and_then(Cli::plan) {
+        return command.run();
+    }
+    // Also tells what is wrong with the arguments.
+    service::process::main(|cli: Cli, shutdown| run(cli.into_args(), shutdown))
+}

@@ -1,0 +1,187 @@
+//! Whether a plan can be ordered on this cluster: the kinds that it requires
+//! are served, and the plans' ClusterRole covers the kinds that it applies. A
+//! plan that cannot be is listed all the same, with what mends it.
+
+mod rights;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use kube::{Api, Client};
+use plan::{
+    Bundle,
+    descriptor::{KindRef, Scope},
+};
+
+use crate::{args::Args, grpc::chain};
+
+/// The role whose rights the provisioner has in an instance's namespace.
+pub(crate) const PLANS_ROLE: &str = "mongodb-osb-plans";
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the cluster was last seen to serve and to allow.
+#[derive(Debug, Default)]
+struct Facts {
+    /// The kinds of each `apiVersion` that was asked for.
+    served: BTreeMap<String, BTreeSet<String>>,
+    role: Role,
+}
+
+#[derive(Debug, Default)]
+enum Role {
+    /// Not asked, or not to be seen: then it decides nothing.
+    #[default]
+    Unknown,
+    Absent,
+    Present(Box<ClusterRole>),
+}
+
+/// Asks the cluster, and judges plans by what it said last.
+pub(crate) struct Cluster {
+    client: Client,
+    namespace: String,
+    check_rights: bool,
+    facts: Facts,
+}
+
+impl Cluster {
+    /// Nothing is known yet.
+    pub(crate) fn new(client: Client, args: &Args) -> Self {
+        Self {
+            client,
+            namespace: args.namespace.clone(),
+            check_rights: args.check_rights,
+            facts: Facts::default(),
+        }
+    }
+
+    /// Asks for all that these plans need. What gets no answer stays as it was.
+    pub(crate) async fn refresh(&mut self, bundles: impl IntoIterator<Item = &Bundle>) {
+        let versions: BTreeSet<String> = bundles
+            .into_iter()
+            .flat_map(|bundle| &bundle.descriptor().requires)
+            .map(KindRef::api_version)
+            .collect();
+        self.facts
+            .served
+            .retain(|version, _| versions.contains(version));
+        for version in versions {
+            match deadline(kinds(&self.client, &version)).await {
+                Ok(kinds) => {
+                    self.facts.served.insert(version, kinds);
+                }
+                Err(error) => tracing::warn!(
+                    api_version = version,
+                    error,
+                    "the cluster does not tell whether it serves an API",
+                ),
+            }
+        }
+        if self.check_rights {
+            match deadline(role(&self.client)).await {
+                Ok(role) => self.facts.role = role,
+                Err(error) => tracing::warn!(
+                    error,
+                    "the ClusterRole {PLANS_ROLE} cannot be read at the moment",
+                ),
+            }
+        }
+    }
+
+    /// Why a plan cannot be ordered; empty if it can.
+    pub(crate) fn reason(&self, bundle: &Bundle) -> String {
+        self.facts.reason(bundle, &self.namespace)
+    }
+}
+
+impl Facts {
+    fn reason(&self, bundle: &Bundle, namespace: &str) -> String {
+        let mut missing = Vec::new();
+        for kind in &bundle.descriptor().requires {
+            match self.served.get(&kind.api_version()) {
+                None => {
+                    let version = kind.api_version();
+                    return format!("It is not known yet whether this cluster serves {version}.");
+                }
+                Some(kinds) if kinds.contains(&kind.kind) => {}
+                Some(_) => missing.push(format!("{}/{}", kind.api_version(), kind.kind)),
+            }
+        }
+        if !missing.is_empty() {
+            return format!(
+                "This cluster does not serve {}; install the operator or the \
+                 CustomResourceDefinitions that bring it.",
+                missing.join(", "),
+            );
+        }
+        if bundle.scope() == Scope::Cluster {
+            return "It installs objects outside of namespaces, for which this broker has no \
+                    installer."
+                .to_owned();
+        }
+        let command = format!(
+            "kubectl --namespace {namespace} exec deploy/catalog-svc -- \
+             /catalog-svc plan rbac --config-maps | kubectl apply -f -"
+        );
+        let needed = match plan::rbac::rules([bundle]) {
+            Ok(needed) => needed,
+            Err(error) => return format!("{error}."),
+        };
+        match &self.role {
+            Role::Unknown => String::new(),
+            Role::Absent => {
+                format!("The ClusterRole {PLANS_ROLE} does not exist; make it with: {command}")
+            }
+            Role::Present(role) => {
+                let lacking = rights::lacking(role.rules.as_deref().unwrap_or_default(), &needed);
+                if lacking.is_empty() {
+                    return String::new();
+                }
+                let lacking = lacking.join(", ");
+                format!(
+                    "The ClusterRole {PLANS_ROLE} does not cover {lacking}; mend it with: {command}"
+                )
+            }
+        }
+    }
+}
+
+/// The kinds of an `apiVersion`; none if the cluster does not know it.
+async fn kinds(client: &Client, version: &str) -> kube::Result<BTreeSet<String>> {
+    let list = if version.contains('/') {
+        client.list_api_group_resources(version).await
+    } else {
+        client.list_core_api_resources(version).await
+    };
+    match list {
+        // A subresource ("pods/log") has the kind of something else.
+        Ok(list) => Ok(list
+            .resources
+            .into_iter()
+            .filter(|resource| !resource.name.contains('/'))
+            .map(|resource| resource.kind)
+            .collect()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn role(client: &Client) -> kube::Result<Role> {
+    let api: Api<ClusterRole> = Api::all(client.clone());
+    match api.get_opt(PLANS_ROLE).await {
+        Ok(Some(role)) => Ok(Role::Present(Box::new(role))),
+        Ok(None) => Ok(Role::Absent),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Role::Unknown),
+        Err(error) => Err(error),
+    }
+}
+
+async fn deadline<T>(future: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(outcome) => outcome.map_err(|error| chain(&error)),
+        Err(_) => Err(format!("no answer within {DEADLINE:?}")),
+    }
+}

@@ -1,0 +1,167 @@
+//! What is served, decided from what was found and what was good before. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use plan::{Bundle, Fault};
+
+/// A plan folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PlanKey {
+    /// The provider folder.
+    pub(crate) provider: String,
+    /// The plan folder in it.
+    pub(crate) plan: String,
+}
+
+impl PlanKey {
+    /// The folder that a bundle was made from.
+    pub(crate) fn of(bundle: &Bundle) -> Self {
+        Self {
+            provider: bundle.provider().to_owned(),
+            plan: bundle.name().to_owned(),
+        }
+    }
+
+    /// A folder, unless it has no name.
+    pub(crate) fn new(provider: &str, plan: &str) -> Option<Self> {
+        (!provider.is_empty() && !plan.is_empty() && !plan.contains('/')).then(|| Self {
+            provider: provider.to_owned(),
+            plan: plan.to_owned(),
+        })
+    }
+
+    /// Reads `<provider>/<plan>`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (provider, plan) = text.split_once('/')?;
+        Self::new(provider, plan)
+    }
+
+    /// A fault of the plan as a whole.
+    pub(crate) fn fault(&self, message: String) -> Fault {
+        Fault {
+            provider: self.provider.clone(),
+            plan: Some(self.plan.clone()),
+            file: None,
+            line: None,
+            column: None,
+            message,
+        }
+    }
+}
+
+impl fmt::Display for PlanKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.provider, self.plan)
+    }
+}
+
+/// What one look at all sources gave.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Found {
+    /// Every plan folder, faulty or not.
+    pub(crate) folders: BTreeSet<PlanKey>,
+    /// The valid ones.
+    pub(crate) bundles: BTreeMap<PlanKey, Arc<Bundle>>,
+    /// Everything that is wrong.
+    pub(crate) faults: BTreeSet<Fault>,
+    /// Whether a fault may mend itself: something could not be fetched.
+    pub(crate) retry: bool,
+}
+
+impl Found {
+    /// Holds a version back that is not stored yet: the last one stays.
+    pub(crate) fn withhold(&mut self, key: &PlanKey) {
+        self.bundles.remove(key);
+        let message = "the newest version is served once it is stored, which failed; the log of \
+                       the catalog tells why";
+        self.faults.insert(key.fault(message.to_owned()));
+    }
+
+    /// A plan's own faults.
+    pub(crate) fn faults_of<'a>(&'a self, key: &'a PlanKey) -> impl Iterator<Item = &'a Fault> {
+        self.faults.iter().filter(move |fault| {
+            fault.provider == key.provider && fault.plan.as_ref() == Some(&key.plan)
+        })
+    }
+
+    /// Faults that belong to a provider and to no plan of it.
+    pub(crate) fn faults_of_provider<'a>(
+        &'a self,
+        provider: &'a str,
+    ) -> impl Iterator<Item = &'a Fault> {
+        self.faults
+            .iter()
+            .filter(move |fault| fault.provider == provider && fault.plan.is_none())
+    }
+}
+
+/// Bundles by the folder that they came from.
+pub(crate) type Bundles = BTreeMap<PlanKey, Arc<Bundle>>;
+
+/// A plan as it is to be served.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    /// The version.
+    pub(crate) bundle: Arc<Bundle>,
+    /// Whether it is an older one, since the newest has faults.
+    pub(crate) last_good: bool,
+}
+
+/// For each folder what to serve: its newest version if that has no faults,
+/// else the last good one. A folder that is gone is not served.
+pub(crate) fn choose(found: &Found, good: &Bundles) -> BTreeMap<PlanKey, Chosen> {
+    let mut chosen = BTreeMap::new();
+    let mut taken = Taken::default();
+    for (key, bundle) in &found.bundles {
+        if found.faults_of(key).next().is_none() && taken.take(bundle) {
+            let bundle = Arc::clone(bundle);
+            let last_good = false;
+            chosen.insert(key.clone(), Chosen { bundle, last_good });
+        }
+    }
+    for (key, bundle) in good {
+        // What is new and valid comes first: an older version does not take an
+        // id or a name away from it.
+        let wanted = found.folders.contains(key) && !chosen.contains_key(key);
+        if wanted && taken.take(bundle) {
+            let bundle = Arc::clone(bundle);
+            let last_good = true;
+            chosen.insert(key.clone(), Chosen { bundle, last_good });
+        }
+    }
+    chosen
+}
+
+/// The ids and names that OSB wants to be unique, and whose they are.
+#[derive(Default)]
+struct Taken {
+    offerings: BTreeMap<String, String>,
+    plans: BTreeSet<String>,
+}
+
+impl Taken {
+    /// Whether the bundle may have its own; then they are taken.
+    fn take(&mut self, bundle: &Bundle) -> bool {
+        let provider = bundle.provider();
+        let service = bundle.service();
+        let claims = [
+            format!("id {}", bundle.offering_id()),
+            format!("name {}", service.name.as_deref().unwrap_or(provider)),
+        ];
+        let owners = claims.iter().filter_map(|claim| self.offerings.get(claim));
+        if owners.into_iter().any(|owner| owner != provider) {
+            return false;
+        }
+        // A plan's name is its folder's, unique as it is.
+        if !self.plans.insert(bundle.plan_id().to_string()) {
+            return false;
+        }
+        let claims = claims.into_iter().map(|claim| (claim, provider.to_owned()));
+        self.offerings.extend(claims);
+        true
+    }
+}

@@ -1,0 +1,269 @@
+//! Folders of templates, looked at every few seconds: cheaper to get right than
+//! file events, since a mounted ConfigMap changes by swapping a symbolic link
+//! (`..data`) and network file systems send no events at all.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use plan::{Fault, Tree};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Content, assemble, fault};
+
+/// No template is larger.
+const MAX_FILE: u64 = 1 << 20;
+/// No root has more files.
+const MAX_FILES: usize = 10_000;
+/// `<provider>/<plan>/binding/<file>` and a little more; ends loops of links.
+const MAX_DEPTH: usize = 5;
+
+/// What tells, without reading it, that a file is another one now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    path: String,
+    length: u64,
+    modified: Option<SystemTime>,
+    inode: u64,
+}
+
+/// The roots, and what was last seen in them.
+#[derive(Debug)]
+pub(crate) struct Directories {
+    roots: Vec<Root>,
+}
+
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    stamps: Option<Vec<Stamp>>,
+    tree: Tree,
+    faults: Vec<Fault>,
+    /// Whether its absence was told already.
+    away: bool,
+}
+
+impl Directories {
+    /// Nothing is read yet.
+    pub(crate) fn new(roots: &[PathBuf]) -> Self {
+        let root = |path: &PathBuf| Root {
+            path: path.clone(),
+            stamps: None,
+            tree: Tree::new(),
+            faults: Vec::new(),
+            away: false,
+        };
+        Self {
+            roots: roots.iter().map(root).collect(),
+        }
+    }
+
+    /// Reads what changed; the content if anything did. Blocks.
+    pub(crate) fn refresh(&mut self) -> Option<Content> {
+        let mut changed = false;
+        for root in &mut self.roots {
+            changed |= root.refresh();
+        }
+        changed.then(|| self.content())
+    }
+
+    /// What is known now.
+    pub(crate) fn content(&self) -> Content {
+        Content {
+            trees: self.roots.iter().map(|root| root.tree.clone()).collect(),
+            faults: self
+                .roots
+                .iter()
+                .flat_map(|root| root.faults.clone())
+                .collect(),
+        }
+    }
+}
+
+impl Root {
+    fn refresh(&mut self) -> bool {
+        let stamps = match list(&self.path) {
+            Ok(stamps) => stamps,
+            Err(error) => {
+                // A root that goes away (a mount that comes back later) does
+                // not empty the catalog.
+                if !std::mem::replace(&mut self.away, true) {
+                    tracing::warn!(
+                        path = %self.path.display(), %error,
+                        "a folder of templates cannot be read; its last known content stays",
+                    );
+                }
+                return false;
+            }
+        };
+        self.away = false;
+        if self.stamps.as_ref() == Some(&stamps) {
+            return false;
+        }
+        let (tree, faults) = read(&self.path, &stamps);
+        self.stamps = Some(stamps);
+        let changed = tree != self.tree || faults != self.faults;
+        (self.tree, self.faults) = (tree, faults);
+        changed
+    }
+}
+
+/// All files below a root, in order; hidden ones left out.
+fn list(root: &Path) -> io::Result<Vec<Stamp>> {
+    let mut stamps = Vec::new();
+    let mut folders = vec![(root.to_owned(), String::new(), 0)];
+    while let Some((folder, prefix, depth)) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
+                continue;
+            };
+            let path = format!("{prefix}{name}");
+            // Follows links, as a mounted ConfigMap needs it. What vanished
+            // between listing and looking is not there.
+            let Ok(metadata) = fs::metadata(entry.path()) else {
+                continue;
+            };
+            if metadata.is_dir() && depth < MAX_DEPTH {
+                folders.push((entry.path(), format!("{path}/"), depth + 1));
+            } else if metadata.is_file() && stamps.len() < MAX_FILES {
+                stamps.push(Stamp {
+                    path,
+                    length: metadata.len(),
+                    modified: metadata.modified().ok(),
+                    inode: metadata.ino(),
+                });
+            }
+        }
+    }
+    stamps.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(stamps)
+}
+
+fn read(root: &Path, stamps: &[Stamp]) -> (Tree, Vec<Fault>) {
+    let mut files = Vec::new();
+    let mut faults = Vec::new();
+    for stamp in stamps {
+        if stamp.length > MAX_FILE {
+            faults.push(fault(
+                &stamp.path,
+                "the file is larger than 1 MiB".to_owned(),
+            ));
+            continue;
+        }
+        match fs::read(root.join(&stamp.path)) {
+            Ok(content) => files.push((stamp.path.clone(), content)),
+            Err(error) => {
+                let message = format!("the file cannot be read: {error}");
+                faults.push(fault(&stamp.path, message));
+            }
+        }
+    }
+    let files = files
+        .iter()
+        .map(|(path, content)| (path.clone(), content.as_slice()));
+    (assemble(files, &faults), faults)
+}
+
+/// Keeps `sender` at the newest content until `shutdown`.
+pub(crate) async fn watch(
+    mut directories: Directories,
+    period: Duration,
+    sender: watch::Sender<Content>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(period) => {}
+        }
+        let refreshed = tokio::task::spawn_blocking(move || {
+            let content = directories.refresh();
+            (directories, content)
+        })
+        .await?;
+        directories = refreshed.0;
+        if let Some(content) = refreshed.1 {
+            sender.send_replace(content);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn paths(content: &Content) -> Vec<String> {
+        content
+            .trees
+            .iter()
+            .flat_map(|tree| tree.iter().map(|(path, _)| path.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn a_swap_of_a_mounted_config_map_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = folder.path().join("mongodb/small");
+        for (version, text) in [("..1", "a: 1"), ("..2", "a: 2")] {
+            fs::create_dir_all(plan.join(version)).unwrap();
+            fs::write(plan.join(version).join("plan.yaml"), text).unwrap();
+        }
+        symlink("..1", plan.join("..data")).unwrap();
+        symlink("..data/plan.yaml", plan.join("plan.yaml")).unwrap();
+        let mut directories = Directories::new(&[folder.path().to_owned()]);
+        let content = directories.refresh().unwrap();
+        assert_eq!(paths(&content), ["mongodb/small/plan.yaml"]);
+        assert!(directories.refresh().is_none());
+
+        fs::write(plan.join("..2/plan.yaml"), "a: 2 # another length").unwrap();
+        symlink("..2", plan.join("..tmp")).unwrap();
+        fs::rename(plan.join("..tmp"), plan.join("..data")).unwrap();
+        let content = directories.refresh().unwrap();
+        assert_eq!(
+            content.trees[0].iter().next().unwrap().1,
+            b"a: 2 # another length"
+        );
+    }
+
+    #[test]
+    fn a_root_that_goes_away_keeps_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("templates");
+        fs::create_dir_all(root.join("p/q")).unwrap();
+        fs::write(root.join("p/q/1.yaml"), "x").unwrap();
+        let mut directories = Directories::new(std::slice::from_ref(&root));
+        directories.refresh().unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        assert!(directories.refresh().is_none());
+        assert_eq!(paths(&directories.content()), ["p/q/1.yaml"]);
+    }
+
+    #[test]
+    fn a_huge_file_is_a_fault_of_its_plan_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("p/q")).unwrap();
+        let file = fs::File::create(folder.path().join("p/q/1.yaml")).unwrap();
+        file.set_len(MAX_FILE + 1).unwrap();
+        let content = Directories::new(&[folder.path().to_owned()])
+            .refresh()
+            .unwrap();
+        assert_eq!(content.faults[0].plan.as_deref(), Some("q"));
+        assert!(content.trees[0].is_empty());
+    }
+
+    #[test]
+    fn a_loop_of_links_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        symlink(folder.path(), folder.path().join("again")).unwrap();
+        fs::write(folder.path().join("x"), "x").unwrap();
+        assert!(list(folder.path()).unwrap().len() <= MAX_DEPTH + 1);
+    }
+}

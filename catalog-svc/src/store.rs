@@ -1,0 +1,258 @@
+//! Bundles at rest: immutable ConfigMaps in the broker's namespace, found by
+//! digest, so that records that pin a bundle find it for as long as they need
+//! it, and the last good version of a plan survives a restart.
+//!
+//! The content never changes; annotations tell since when a bundle is the
+//! current one of its plan, or when it stopped being so. Who deletes it then is
+//! the provisioner, which alone knows the records.
+
+mod entry;
+mod part;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{ByteString, api::core::v1::ConfigMap, jiff::Timestamp};
+use kube::{
+    Api, Client,
+    api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams},
+};
+use plan::{Bundle, id::Digest};
+use serde_json::{Value, json};
+
+pub(crate) use entry::{Entry, newest};
+
+use crate::snapshot::PlanKey;
+
+/// The label of every part: the first 63 digits of the digest.
+pub(crate) const BUNDLE: &str = "mongodb-osb.io/bundle";
+/// The whole digest.
+const DIGEST: &str = "mongodb-osb.io/bundle-digest";
+/// The plan that it is a version of, `<provider>/<plan>`.
+const PLAN: &str = "mongodb-osb.io/bundle-plan";
+/// A part's number, from 0.
+const PART: &str = "mongodb-osb.io/bundle-part";
+/// How many parts there are.
+const PARTS: &str = "mongodb-osb.io/bundle-parts";
+/// When it became the current version of its plan.
+const CURRENT_SINCE: &str = "mongodb-osb.io/current-since";
+/// When it stopped being that; absent while it is.
+pub(crate) const SUPERSEDED_AT: &str = "mongodb-osb.io/superseded-at";
+
+const MANAGER: &str = "mongodb-osb";
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The key of the content in a part.
+const KEY: &str = "bundle.json.gz";
+
+/// Why the store did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The API server refused, or could not be reached.
+    #[error("{0} ConfigMaps of bundles")]
+    Api(&'static str, #[source] Box<kube::Error>),
+    /// The API server did not answer in time.
+    #[error("{0} ConfigMaps of bundles: no answer within {DEADLINE:?}")]
+    Deadline(&'static str),
+    /// Not tried, since another attempt just failed.
+    #[error("store a bundle: put off, since another one failed")]
+    Postponed,
+    /// Compression failed.
+    #[error("compress a bundle")]
+    Compression(#[source] std::io::Error),
+    /// What is stored is not what the digest says.
+    #[error("the stored bundle is damaged; delete the ConfigMaps labelled {BUNDLE}={0}")]
+    Damaged(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What a stamp says about a bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stamp {
+    /// It is the current version of its plan since then.
+    Current(Timestamp),
+    /// It is the current version; since when stays as it is.
+    StillCurrent,
+    /// It is not since then.
+    Superseded(Timestamp),
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    api: Api<ConfigMap>,
+}
+
+impl Store {
+    /// Bundles in this namespace.
+    pub(crate) fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+        }
+    }
+
+    /// All bundles, without their content.
+    pub(crate) async fn list(&self) -> Result<Vec<Entry>, Error> {
+        let parameters = ListParams::default().labels(BUNDLE);
+        let list = call("list", self.api.list_metadata(&parameters)).await?;
+        Ok(entry::entries(
+            list.items.into_iter().map(|item| item.metadata),
+        ))
+    }
+
+    /// The bytes of a bundle, verified; nothing if it is not stored, or not all
+    /// of it.
+    pub(crate) async fn read(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        let label = label(digest);
+        let parameters = ListParams::default().labels(&format!("{BUNDLE}={label}"));
+        let list = call("read", self.api.list(&parameters)).await?;
+        let mut parts: BTreeMap<usize, &[u8]> = BTreeMap::new();
+        let mut total = 0;
+        for map in &list.items {
+            if annotation(&map.metadata, DIGEST) != Some(digest.as_str()) {
+                continue;
+            }
+            total = number(&map.metadata, PARTS).unwrap_or_default();
+            let content = map.binary_data.as_ref().and_then(|data| data.get(KEY));
+            if let (Some(number), Some(content)) = (number(&map.metadata, PART), content) {
+                parts.insert(number, &content.0);
+            }
+        }
+        if total == 0 || !parts.keys().copied().eq(0..total) {
+            return Ok(None);
+        }
+        let parts: Vec<_> = parts.into_values().collect();
+        let damaged =
+            |why: Box<dyn std::error::Error + Send + Sync>| Error::Damaged(label.to_owned(), why);
+        let bytes = part::join(&parts).map_err(|error| damaged(error.into()))?;
+        let found = Digest::of(&bytes);
+        if found == *digest {
+            Ok(Some(bytes))
+        } else {
+            Err(damaged(format!("it has the digest {found}").into()))
+        }
+    }
+
+    /// Stores a bundle as the current one of its plan. It is safe to do this
+    /// again, and for several replicas at once.
+    pub(crate) async fn put(&self, bundle: &Bundle, now: Timestamp) -> Result<(), Error> {
+        let parts = part::split(&bundle.to_bytes()).map_err(Error::Compression)?;
+        let total = parts.len();
+        let mut existed = false;
+        for (number, content) in parts.into_iter().enumerate() {
+            let map = config_map(bundle, number, total, content, now);
+            match call("create", self.api.create(&PostParams::default(), &map)).await {
+                Ok(_) => {}
+                Err(Error::Api(_, error)) if is_status(&error, 409) => existed = true,
+                Err(error) => return Err(error),
+            }
+        }
+        if !existed {
+            return Ok(());
+        }
+        // Somebody was here before: what counts is what is there.
+        let digest = bundle.digest();
+        if self.read(digest).await?.is_none() {
+            let why = "parts of it are missing or of another bundle".into();
+            return Err(Error::Damaged(label(digest).to_owned(), why));
+        }
+        self.stamp(digest, total, Stamp::Current(now)).await
+    }
+
+    /// Notes on every part whether the bundle is the current one of its plan.
+    /// A part that is gone needs no note.
+    pub(crate) async fn stamp(
+        &self,
+        digest: &Digest,
+        parts: usize,
+        stamp: Stamp,
+    ) -> Result<(), Error> {
+        let annotations = match stamp {
+            Stamp::Current(since) => {
+                json!({CURRENT_SINCE: since.to_string(), SUPERSEDED_AT: Value::Null})
+            }
+            Stamp::StillCurrent => json!({SUPERSEDED_AT: Value::Null}),
+            Stamp::Superseded(at) => json!({SUPERSEDED_AT: at.to_string()}),
+        };
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        let parameters = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        for part in 0..parts {
+            let name = name(digest, part);
+            let patched = self.api.patch_metadata(&name, &parameters, &patch);
+            match call("annotate", patched).await {
+                Ok(_) => {}
+                Err(Error::Api(_, error)) if is_status(&error, 404) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn config_map(
+    bundle: &Bundle,
+    number: usize,
+    total: usize,
+    content: Vec<u8>,
+    now: Timestamp,
+) -> ConfigMap {
+    let digest = bundle.digest();
+    let text = |pairs: &[(&str, String)]| {
+        let pairs = pairs.iter().cloned();
+        pairs.map(|(key, value)| (key.to_owned(), value)).collect()
+    };
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name(digest, number)),
+            labels: Some(text(&[
+                (BUNDLE, label(digest).to_owned()),
+                ("app.kubernetes.io/managed-by", MANAGER.to_owned()),
+            ])),
+            annotations: Some(text(&[
+                (DIGEST, digest.to_string()),
+                (PLAN, PlanKey::of(bundle).to_string()),
+                (PART, number.to_string()),
+                (PARTS, total.to_string()),
+                (CURRENT_SINCE, now.to_string()),
+            ])),
+            ..ObjectMeta::default()
+        },
+        immutable: Some(true),
+        binary_data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(content))])),
+        ..ConfigMap::default()
+    }
+}
+
+/// The name of a part: 160 bits of the digest tell bundles apart.
+fn name(digest: &Digest, part: usize) -> String {
+    let (start, _) = digest.as_str().split_at(40);
+    format!("bundle-{start}-{part}")
+}
+
+/// A label's value has 63 characters, a digest 64.
+fn label(digest: &Digest) -> &str {
+    digest.as_str().split_at(63).0
+}
+
+fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+fn number(metadata: &ObjectMeta, key: &str) -> Option<usize> {
+    annotation(metadata, key)?.parse().ok()
+}
+
+fn is_status(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+async fn call<T>(
+    action: &'static str,
+    future: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(outcome) => outcome.map_err(|error| Error::Api(action, Box::new(error))),
+        Err(_) => Err(Error::Deadline(action)),
+    }
+}
