@@ -1,0 +1,136 @@
+//! The demo's commands.
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::Context as _;
+
+use crate::{
+    app,
+    args::{Arguments, Command, World},
+    deploy::NAMESPACE,
+    diagnose, images,
+    place::{Choice, Place},
+    removal,
+    stage::Stage,
+    transcript::{Transcript, duration},
+};
+
+/// Runs a command to its end.
+pub async fn run(arguments: Arguments) -> ExitCode {
+    let world = arguments.world;
+    let transcript = Transcript::default();
+    let ended = match arguments.command {
+        Command::App { uri_file, document } => {
+            return app::run(&uri_file, &document).await.exit_code();
+        }
+        Command::Demo { keep } => demo(&world, keep, transcript).await,
+        Command::Up => up(&world, transcript).await,
+        Command::Run => join(&world, transcript).await,
+        Command::Down => down(&world).await,
+        Command::Images { out } => make_images(&world, &out).await,
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nfailed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demo(world: &World, keep: bool, transcript: Transcript) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let ended = match Stage::up(world, transcript.clone()).await {
+        Ok(stage) => scenario(&stage).await.inspect(|()| {
+            if keep {
+                explain(&stage.place);
+            }
+        }),
+        Err(error) => Err(error),
+    };
+    if keep {
+        ended?;
+    } else {
+        transcript.line("\nremoving everything");
+        let removed = down(world).await.context("remove everything");
+        // What failed first is what matters.
+        ended.and(removed)?;
+    }
+    transcript.line(&format!(
+        "\nevery step did what it should, in {}",
+        duration(began.elapsed())
+    ));
+    Ok(())
+}
+
+async fn up(world: &World, transcript: Transcript) -> anyhow::Result<()> {
+    let stage = Stage::up(world, transcript).await?;
+    explain(&stage.place);
+    Ok(())
+}
+
+async fn join(world: &World, transcript: Transcript) -> anyhow::Result<()> {
+    scenario(&Stage::join(world, transcript).await?).await
+}
+
+async fn scenario(stage: &Stage) -> anyhow::Result<()> {
+    let (mut scenario, _forward) = stage.scenario().await?;
+    let ended = scenario.run().await;
+    if ended.is_err() {
+        diagnose::print(&stage.place).await;
+    }
+    ended
+}
+
+async fn down(world: &World) -> anyhow::Result<()> {
+    match world.choice() {
+        Choice::Testbed(name) => Ok(testbed::Cluster::down(&name.parse()?).await?),
+        Choice::Context { name, .. } => removal::remove(&Place::connect(&name).await?.client).await,
+    }
+}
+
+async fn make_images(world: &World, out: &std::path::Path) -> anyhow::Result<()> {
+    for image in images::build(
+        &world.root,
+        &world.images,
+        images::LOCAL,
+        images::Tag::Dev,
+        out,
+    )
+    .await?
+    {
+        println!("{}  {}", image.reference(), image.archive.display());
+    }
+    Ok(())
+}
+
+/// How a person reaches what is left running.
+fn explain(place: &Place) {
+    let kubectl = place.kubectl.prefix();
+    println!(
+        "
+The broker is running in the namespace {NAMESPACE}.
+
+The cluster:
+  {kubectl} get pods --all-namespaces
+  {kubectl} get serviceinstances,servicebindings --all-namespaces
+
+The OSB endpoint:
+  {kubectl} --namespace {NAMESPACE} port-forward service/gateway 8080:80 &
+  password=$({kubectl} --namespace {NAMESPACE} get secret gateway-credentials --output=jsonpath='{{.data.password}}' | base64 -d)
+  curl --user \"demo:$password\" --header 'X-Broker-API-Version: 2.17' http://localhost:8080/v2/catalog
+
+The gRPC services:"
+    );
+    for (service, name, port) in [
+        ("catalog-svc", "Catalog", 7000),
+        ("provisioner-svc", "Provisioner", 7001),
+        ("binder-svc", "Binder", 7002),
+    ] {
+        println!(
+            "  {kubectl} --namespace {NAMESPACE} port-forward service/{service} {port}:7000 &
+  grpcurl -plaintext localhost:{port} describe mongodb_osb.v1.{name}"
+        );
+    }
+    println!("\n`make down` removes it.");
+}
