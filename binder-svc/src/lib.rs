@@ -1,1 +1,3 @@
 //! Owns ServiceBinding: database users and credentials.
+
+pub mod bootstrap;

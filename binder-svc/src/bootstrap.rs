@@ -1,0 +1,73 @@
+//! mongo-bootstrap: runs beside mongod in every pod of a replica set of ours, and owns who is a
+//! member of it.
+//!
+//! It initiates the set once in its life, creates the admin user through the localhost exception,
+//! takes members in and out as the ConfigMap `mdb-topology` asks, reports there what is, and
+//! answers the pod's probes. What to do is decided by [`next::next`], a pure function of what was
+//! observed; everything around it only looks and acts. The order of the steps is such that the
+//! process may be killed between any two instructions, and a later one finishes the work.
+//!
+//! Knows nothing of the rest of the binder: it is a program of its own, in an image of its own.
+
+pub mod args;
+mod cluster;
+mod init;
+pub mod member;
+pub mod mongod;
+pub mod next;
+mod observe;
+mod probes;
+pub mod replica_set;
+pub mod topology;
+mod worker;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use args::{Args, Command, RunArgs};
+
+/// Does what the command line asks for, until it is done or `shutdown` is cancelled.
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    match args.command {
+        Command::Init(init) => init::copy_all(&init.copy).context("prepare mongod's files"),
+        Command::Run(run) => {
+            let listener =
+                service::admin::bind(args.service.admin_listen, "BROKER_ADMIN_LISTEN").await?;
+            supervise(*run, listener, shutdown).await
+        }
+    }
+}
+
+/// Serves the probes and works on the membership; both end with `shutdown`, and the end of one is
+/// the end of the other.
+async fn supervise(
+    args: RunArgs,
+    listener: tokio::net::TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let address = listener
+        .local_addr()
+        .context("read the address of the probes")?;
+    let mongod = mongod::Mongod::new(&args).context("set up the connection to mongod")?;
+    let probes = probes::Probes::new(mongod.clone(), args.dead_after);
+    let client = kube::Client::try_default()
+        .await
+        .context("find the API server's address and the pod's token")?;
+    tracing::info!(%address, member = args.member()?.1, "watching over mongod");
+
+    let topology = cluster::TopologyObject::new(client, &args.namespace, &args.topology);
+    let worker = worker::Worker::new(&args, mongod, topology)?;
+    tokio::try_join!(
+        async {
+            probes
+                .serve(listener, shutdown.clone())
+                .await
+                .context("serve the probes")
+        },
+        async {
+            worker.run(shutdown.clone()).await;
+            Ok(())
+        },
+    )?;
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! The loop: look, decide, act, look again. It has no decisions of its own.
+
+use std::time::Duration;
+
+use service::failpoint;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    args::RunArgs,
+    cluster::{ClusterError, Seen, TopologyObject, publish, texts},
+    member::Ordinal,
+    mongod::{AdminSession, Mongod, MongodError},
+    next::{self, Observed, Step, Wait},
+    observe::Observer,
+    replica_set::SetConfig,
+    topology::Report,
+};
+
+/// How often to look while nothing is expected to happen.
+const IDLE: Duration = Duration::from_secs(5);
+/// How often to look while something is.
+const EXPECTING: Duration = Duration::from_millis(500);
+/// The pause after a failure, doubled with each that follows.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The shortest time between two reports of a set without a primary, so that a member that is cut
+/// off does not quarrel with the primary about the report.
+const REPORT_PACE: Duration = Duration::from_secs(5);
+
+/// Works on the membership of one member's set.
+pub(super) struct Worker {
+    observer: Observer,
+    mongod: Mongod,
+    topology: TopologyObject,
+    /// What the topology said last, by its watch or by our own writes.
+    latest: watch::Sender<Option<Seen>>,
+    set: String,
+    trouble: Option<String>,
+    failures: u32,
+    reported: Option<Instant>,
+    last: Option<Wait>,
+}
+
+/// A step that failed.
+#[derive(Debug, thiserror::Error)]
+enum WorkError {
+    #[error(transparent)]
+    Mongod(#[from] MongodError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// What the step needs is gone since it was decided on.
+    #[error("things have changed meanwhile")]
+    Changed,
+}
+
+impl Worker {
+    pub(super) fn new(
+        args: &RunArgs,
+        mongod: Mongod,
+        topology: TopologyObject,
+    ) -> anyhow::Result<Self> {
+        let (ordinal, _) = args.member()?;
+        Ok(Self {
+            observer: Observer::new(ordinal, args.members.clone(), mongod.clone()),
+            mongod,
+            topology,
+            latest: watch::Sender::new(None),
+            set: args.replica_set.clone(),
+            trouble: None,
+            failures: 0,
+            reported: None,
+            last: None,
+        })
+    }
+
+    /// Works until `shutdown` is cancelled. It stops between two instructions, as a kill would.
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        let mut latest = self.latest.subscribe();
+        let follow = self.topology.clone().follow(self.latest.clone());
+        let work = async {
+            loop {
+                let pause = self.turn(&mut latest).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    Ok(()) = latest.changed() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = follow => {}
+            () = work => {}
+        }
+    }
+
+    /// One turn; gives the time until the next.
+    async fn turn(&mut self, latest: &mut watch::Receiver<Option<Seen>>) -> Duration {
+        let seen = latest.borrow_and_update().clone();
+        let outcome = match self.look(seen).await {
+            Ok((observed, seen)) => {
+                let step = next::next(&observed);
+                self.act(step, seen.as_ref()).await
+            }
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(pause) => {
+                self.failures = 0;
+                pause
+            }
+            Err(WorkError::Cluster(ClusterError::Conflict) | WorkError::Changed) => EXPECTING,
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    async fn look(&mut self, seen: Option<Seen>) -> Result<(Observed, Option<Seen>), WorkError> {
+        let mongod = self.observer.look().await?;
+        // The absence of a mark allows to start a set: never take it from a cache.
+        let seen = match seen {
+            Some(seen) if !seen.topology.bootstrapped => Some(self.topology.get().await?),
+            other => other,
+        };
+        let topology = seen.as_ref().map(|seen| seen.topology.clone());
+        let peer_in_set = match &topology {
+            Some(topology)
+                if may_initiate(self.observer.ordinal, topology.bootstrapped, &mongod) =>
+            {
+                self.observer.peer_in_set(topology).await
+            }
+            _ => None,
+        };
+        let observed = Observed {
+            ordinal: self.observer.ordinal,
+            topology,
+            mongod,
+            peer_in_set,
+            trouble: self.trouble.clone(),
+        };
+        Ok((observed, seen))
+    }
+
+    async fn act(&mut self, step: Step, seen: Option<&Seen>) -> Result<Duration, WorkError> {
+        let Step::Wait(wait) = step else {
+            return self.perform(&step, seen).await;
+        };
+        if self.last != Some(wait) {
+            tracing::info!(reason = %wait, "waiting");
+            self.last = Some(wait);
+        }
+        self.trouble = None;
+        Ok(pace(wait))
+    }
+
+    async fn perform(&mut self, step: &Step, seen: Option<&Seen>) -> Result<Duration, WorkError> {
+        let name = step.name();
+        self.last = None;
+        match step {
+            Step::Wait(_) => {}
+            Step::Initiate => self.initiate().await?,
+            Step::Mark => {
+                let seen = seen.ok_or(WorkError::Changed)?;
+                publish(&self.latest, self.topology.mark(seen, &self.set).await?);
+            }
+            Step::CreateAdmin => self.mongod.create_admin().await?,
+            Step::StepDown => self.session()?.step_down().await?,
+            Step::Remove(member) => {
+                let host = self.observer.names.host(*member);
+                self.reconfigure(|config| config.without(&host)).await?;
+            }
+            Step::Promote(member) => {
+                let host = self.observer.names.host(*member);
+                self.reconfigure(|config| config.with_vote(&host)).await?;
+            }
+            Step::Add(member) => {
+                let host = self.observer.names.host(*member);
+                self.reconfigure(|config| config.with(*member, &host))
+                    .await?;
+            }
+            Step::Report(report) => return self.report(report, seen).await,
+        }
+        tracing::info!(step = name, detail = ?step, "done");
+        failpoint::reach(name);
+        self.trouble = None;
+        Ok(Duration::ZERO)
+    }
+
+    async fn initiate(&self) -> Result<(), WorkError> {
+        let ordinal: Ordinal = self.observer.ordinal;
+        let host = self.observer.names.host(ordinal);
+        Ok(self
+            .mongod
+            .initiate(SetConfig::initial(&self.set, ordinal, &host))
+            .await?)
+    }
+
+    async fn report(
+        &mut self,
+        report: &Report,
+        seen: Option<&Seen>,
+    ) -> Result<Duration, WorkError> {
+        if let (None, Some(last)) = (report.primary_ordinal, self.reported)
+            && last.elapsed() < REPORT_PACE
+        {
+            return Ok(EXPECTING);
+        }
+        let seen = seen.ok_or(WorkError::Changed)?;
+        publish(&self.latest, self.topology.report(seen, report).await?);
+        self.reported = Some(Instant::now());
+        tracing::info!(?report, "reported");
+        failpoint::reach("report");
+        Ok(Duration::ZERO)
+    }
+
+    /// Changes the configuration that the set has now.
+    async fn reconfigure(
+        &self,
+        change: impl FnOnce(SetConfig) -> SetConfig,
+    ) -> Result<(), WorkError> {
+        let session = self.session()?;
+        let config = session.config().await?;
+        Ok(session.reconfigure(change(config)).await?)
+    }
+
+    fn session(&self) -> Result<&AdminSession, WorkError> {
+        self.observer.session().ok_or(WorkError::Changed)
+    }
+
+    /// Notes a failure; gives the time until the next try.
+    fn failed(&mut self, error: &WorkError) -> Duration {
+        let text = texts(error);
+        if self.trouble.as_deref() != Some(error.to_string().as_str()) {
+            tracing::warn!(error = text, "a step failed and is tried again");
+        }
+        // Without its causes: those change from try to try, and a report should not.
+        self.trouble = Some(error.to_string());
+        let pause = FIRST_PAUSE * 2_u32.pow(self.failures.min(5));
+        self.failures = self.failures.saturating_add(1);
+        pause.min(LONGEST_PAUSE)
+    }
+}
+
+/// Whether a peer's word matters.
+fn may_initiate(ordinal: Ordinal, bootstrapped: bool, mongod: &next::Mongod) -> bool {
+    ordinal == 0 && !bootstrapped && *mongod == next::Mongod::OutOfSet
+}
+
+/// How soon to look again.
+fn pace(wait: Wait) -> Duration {
+    match wait {
+        Wait::Settled
+        | Wait::Elsewhere
+        | Wait::LostDisk
+        | Wait::PeerInSet(_)
+        | Wait::AdminRefused
+        | Wait::Admission => IDLE,
+        Wait::Topology | Wait::Mongod | Wait::Primary | Wait::Joiner(_) | Wait::Successor => {
+            EXPECTING
+        }
+    }
+}

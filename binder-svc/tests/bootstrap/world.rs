@@ -1,0 +1,200 @@
+//! A control plane with the ConfigMap and the rights that a plan and the broker make, and a look
+//! at a set as its admin user.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use binder_svc::bootstrap::topology::{BOOTSTRAPPED, REPORT, Report};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Namespace, ServiceAccount},
+    rbac::v1::{Role, RoleBinding},
+};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use mongodb::{
+    Client,
+    bson::{Document, doc},
+    options::{ClientOptions, Credential, ServerAddress},
+};
+use serde_json::json;
+use testbed::ControlPlane;
+use tokio::time::{Instant, sleep};
+
+use crate::pod::{LIMIT, PASSWORD, Set, free_port};
+
+pub(crate) struct World {
+    pub(crate) control_plane: ControlPlane,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self {
+            control_plane: ControlPlane::start().await.unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A namespace with everything that is there before the first pod.
+    pub(crate) async fn set(&self, namespace: &str, members: u32) -> Set {
+        let client = self.control_plane.client();
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        create(&namespaces, json!({ "metadata": { "name": namespace } })).await;
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+        create(&accounts, json!({ "metadata": { "name": "mdb" } })).await;
+        let roles: Api<Role> = Api::namespaced(client.clone(), namespace);
+        create(&roles, json!({
+            "metadata": { "name": "mdb" },
+            "rules": [{
+                "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["mdb-topology"],
+                "verbs": ["get", "watch", "patch"],
+            }],
+        }))
+        .await;
+        let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
+        create(&bindings, json!({
+            "metadata": { "name": "mdb" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "mdb" },
+            "subjects": [{ "kind": "ServiceAccount", "name": "mdb", "namespace": namespace }],
+        }))
+        .await;
+        let set = Set {
+            namespace: namespace.to_owned(),
+            kubeconfig: self.kubeconfig(namespace).await,
+            folder: self.folder.path().join(namespace),
+            mongod: testbed::binaries::mongod().await.unwrap(),
+            port: free_port(),
+            mongod_args: Vec::new(),
+            environment: Vec::new(),
+        };
+        self.want(&set, members).await;
+        set
+    }
+
+    async fn kubeconfig(&self, namespace: &str) -> std::path::PathBuf {
+        let identity = self
+            .control_plane
+            .service_account(namespace, "mdb")
+            .await
+            .unwrap();
+        identity.kubeconfig().to_owned()
+    }
+
+    /// Applies the ConfigMap as the broker does.
+    pub(crate) async fn want(&self, set: &Set, members: u32) {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "mdb-topology" },
+            "data": { "members": members.to_string() },
+        });
+        let params = PatchParams::apply("mongodb-osb").force();
+        self.topologies(set)
+            .patch("mdb-topology", &params, &Patch::Apply(object))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn annotations(&self, set: &Set) -> BTreeMap<String, String> {
+        let object = self.topologies(set).get("mdb-topology").await.unwrap();
+        object.metadata.annotations.unwrap_or_default()
+    }
+
+    pub(crate) async fn is_marked(&self, set: &Set) -> bool {
+        self.annotations(set).await.contains_key(BOOTSTRAPPED)
+    }
+
+    /// Waits for a report.
+    pub(crate) async fn reported(&self, set: &Set, wanted: impl Fn(&Report) -> bool) -> Report {
+        let start = Instant::now();
+        loop {
+            let text = self.annotations(set).await.remove(REPORT);
+            let report: Option<Report> = text.map(|text| serde_json::from_str(&text).unwrap());
+            match report {
+                Some(report) if wanted(&report) => return report,
+                last => assert!(start.elapsed() < LIMIT, "the last report is {last:?}"),
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until the set has as many members as are wanted, and nothing is waited for.
+    pub(crate) async fn settles(&self, set: &Set, members: u32) -> Report {
+        self.reported(set, |report| {
+            report.message.is_none()
+                && report.desired == members
+                && report.members == (0..members).collect::<Vec<_>>()
+                && report
+                    .primary_ordinal
+                    .is_some_and(|primary| primary < members)
+        })
+        .await
+    }
+
+    fn topologies(&self, set: &Set) -> Api<ConfigMap> {
+        Api::namespaced(self.control_plane.client(), &set.namespace)
+    }
+}
+
+async fn create<K>(api: &Api<K>, object: serde_json::Value)
+where
+    K: Clone + serde::Serialize + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let object = serde_json::from_value(object).unwrap();
+    api.create(&PostParams::default(), &object).await.unwrap();
+}
+
+/// A connection to one member, as the admin user or as nobody.
+pub(crate) fn connect(host: &str, password: Option<&str>) -> Client {
+    let credential = password.map(|password| {
+        Credential::builder()
+            .username("osb-admin".to_owned())
+            .password(password.to_owned())
+            .source("admin".to_owned())
+            .build()
+    });
+    let options = ClientOptions::builder()
+        .hosts(vec![ServerAddress::parse(host).unwrap()])
+        .direct_connection(true)
+        .server_selection_timeout(Duration::from_secs(5))
+        .credential(credential)
+        .build();
+    Client::with_options(options).unwrap()
+}
+
+pub(crate) async fn admin(host: &str, command: Document) -> Document {
+    connect(host, Some(PASSWORD))
+        .database("admin")
+        .run_command(command)
+        .await
+        .unwrap()
+}
+
+/// The answer to `hello`, which needs no login.
+pub(crate) async fn hello(host: &str) -> Document {
+    connect(host, None)
+        .database("admin")
+        .run_command(doc! { "hello": 1 })
+        .await
+        .unwrap()
+}
+
+pub(crate) async fn config(host: &str) -> Document {
+    let answer = admin(host, doc! { "replSetGetConfig": 1 }).await;
+    answer.get_document("config").unwrap().clone()
+}
+
+/// The names of all users.
+pub(crate) async fn users(host: &str) -> Vec<String> {
+    let answer = admin(host, doc! { "usersInfo": { "forAllDBs": true } }).await;
+    let users = answer.get_array("users").unwrap();
+    users
+        .iter()
+        .map(|user| {
+            user.as_document()
+                .unwrap()
+                .get_str("_id")
+                .unwrap()
+                .to_owned()
+        })
+        .collect()
+}
