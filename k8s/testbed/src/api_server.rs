@@ -116,6 +116,7 @@ pub(crate) fn controller_manager_args(
     kubeconfig: &Path,
     authority: &Authority,
 ) -> Vec<String> {
+    let plugins = kubeconfig.with_file_name("volume-plugins");
     let kubeconfig = kubeconfig.display();
     vec![
         format!("--kubeconfig={kubeconfig}"),
@@ -130,5 +131,7 @@ pub(crate) fn controller_manager_args(
             "--service-account-private-key-file={}",
             authority.accounts_key_file().display()
         ),
+        // It makes that folder, which by default is one of the machine's.
+        format!("--flex-volume-plugin-dir={}", plugins.display()),
     ]
 }

@@ -51,6 +51,8 @@ pub enum Binary {
     Grpcurl,
     /// The sandbox process of a pod.
     Pause,
+    /// Makes volumes.
+    VolumeProvisioner,
 }
 
 impl Binary {
@@ -59,7 +61,7 @@ impl Binary {
         [Self::Etcd, Self::KubeApiServer, Self::KubeControllerManager];
 
     /// What a cluster with a node needs.
-    pub const CLUSTER: [Self; 9] = [
+    pub const CLUSTER: [Self; 10] = [
         Self::Etcd,
         Self::KubeApiServer,
         Self::KubeControllerManager,
@@ -68,6 +70,7 @@ impl Binary {
         Self::KubeProxy,
         Self::CoreDns,
         Self::Pause,
+        Self::VolumeProvisioner,
         Self::Kubectl,
     ];
 
@@ -89,6 +92,7 @@ impl Binary {
             Self::Crane => "crane",
             Self::Grpcurl => "grpcurl",
             Self::Pause => "pause",
+            Self::VolumeProvisioner => "volume-provisioner",
         }
     }
 }
@@ -142,6 +146,7 @@ fn asset(binary: Binary) -> Result<Option<PathBuf>> {
         | Binary::Registry
         | Binary::Crane
         | Binary::Grpcurl
-        | Binary::Pause => Ok(None),
+        | Binary::Pause
+        | Binary::VolumeProvisioner => Ok(None),
     }
 }

@@ -254,7 +254,9 @@ mod tests {
     #[tokio::test]
     async fn dropping_the_handle_ends_the_process() {
         let folder = Folder::create("test").unwrap();
-        let process = Process::start(shell(&folder, "echo $$; exec sleep 600")).await.unwrap();
+        let process = Process::start(shell(&folder, "echo $$; exec sleep 600"))
+            .await
+            .unwrap();
         let log = folder.path().join("sh.log");
         let id = loop {
             match fs::read_to_string(&log).unwrap().trim() {

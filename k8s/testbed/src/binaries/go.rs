@@ -50,6 +50,7 @@ static COREDNS: Module = module!("coredns", "");
 static REGISTRY: Module = module!("registry", "");
 static CRANE: Module = module!("crane", "");
 static GRPCURL: Module = module!("grpcurl", "");
+static PROVISIONER: Module = module!("provisioner", "", "main.go");
 static PAUSE: Module = module!("pause", "", "main.go");
 
 /// The module and the package of a program.
@@ -72,6 +73,7 @@ fn source(binary: Binary) -> (&'static Module, &'static str) {
         Binary::Crane => (&CRANE, "github.com/google/go-containerregistry/cmd/crane"),
         Binary::Grpcurl => (&GRPCURL, "github.com/fullstorydev/grpcurl/cmd/grpcurl"),
         Binary::Pause => (&PAUSE, "."),
+        Binary::VolumeProvisioner => (&PROVISIONER, "."),
     }
 }
 

@@ -27,9 +27,9 @@ pub(super) async fn everything(layout: &Layout, rights: Rights) -> Result<()> {
         rules::remove().await?;
         cgroup::remove(node::CGROUP).await?;
         leftover::remove_network_results();
+        leftover::remove_plugin_socket();
     }
     leftover::remove_log_links(layout);
-    remove_provisioner_link(layout)?;
     network::restore_settings(layout)?;
     remove_folder(layout.root())?;
     // The folder of all clusters goes with the last one.
@@ -39,16 +39,6 @@ pub(super) async fn everything(layout: &Layout, rights: Rights) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Frees the place where volumes are provisioned, if it is ours; refuses if it is not.
-pub(super) fn remove_provisioner_link(layout: &Layout) -> Result<()> {
-    let place = Path::new(node::PROVISIONER_FOLDER);
-    match fs::read_link(place) {
-        Ok(target) if target == layout.volumes() => fs::remove_file(place).at("remove", place),
-        // Somebody else's, or nothing: making the link tells which.
-        Ok(_) | Err(_) => Ok(()),
-    }
 }
 
 fn remove_folder(root: &Path) -> Result<()> {

@@ -65,10 +65,7 @@ pub(super) async fn start(
 
     let kubeconfig = server.user_kubeconfig("system:kube-controller-manager", &[])?;
     let args = controller_manager_args(manager, &kubeconfig, &authority);
-    let manager = match extent {
-        Extent::Node => node::start_manager(layout, args).await?,
-        Extent::ControlPlane => launch(layout, Binary::KubeControllerManager, args).await?,
-    };
+    let manager = launch(layout, Binary::KubeControllerManager, args).await?;
     let kubeconfig = server.user_kubeconfig("system:kube-scheduler", &[])?;
     let kubeconfig = kubeconfig.display();
     let scheduler_args = vec![

@@ -18,7 +18,7 @@ use crate::{
 pub(super) const SHIM: &str = "containerd-shim-runc-v2";
 
 /// Everything that we start, or that what we start starts.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
@@ -27,6 +27,7 @@ const PROGRAMS: [&str; 11] = [
     "kube-proxy",
     "coredns",
     "registry",
+    "volume-provisioner",
     "containerd",
     SHIM,
     "runc",

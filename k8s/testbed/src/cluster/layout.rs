@@ -74,10 +74,6 @@ impl Layout {
         self.file("sysctl.json")
     }
 
-    pub(super) fn volumes(&self) -> PathBuf {
-        self.file("volumes")
-    }
-
     pub(super) fn containerd(&self) -> PathBuf {
         self.file("containerd")
     }

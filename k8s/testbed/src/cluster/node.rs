@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use serde_json::{Value, json};
 
-use super::{clean, control, daemon, layout::Layout, network, objects};
+use super::{clean, control, layout::Layout, network, objects};
 use crate::{
-    binaries::{self, Binary},
+    binaries::Binary,
     error::{At as _, Error, Result},
     identity::Server,
     pki::Authority,
@@ -21,8 +21,6 @@ use crate::{
 const NODE: &str = "node1";
 /// The parent of all pods' control groups.
 pub(super) const CGROUP: &str = "mongodb-osb-testbed";
-/// Where the controller manager's host-path provisioner makes volumes; it cannot be told otherwise.
-pub(super) const PROVISIONER_FOLDER: &str = "/tmp/hostpath_pv";
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
 
@@ -45,31 +43,6 @@ pub(super) fn api_server_args(authority: &Authority) -> Result<Vec<String>> {
     ])
 }
 
-/// Starts the controller manager with its provisioner of host-path volumes.
-pub(super) async fn start_manager(layout: &Layout, mut args: Vec<String>) -> Result<Process> {
-    let volumes = layout.volumes();
-    fs::create_dir_all(&volumes).at("create", &volumes)?;
-    clean::remove_provisioner_link(layout)?;
-    std::os::unix::fs::symlink(&volumes, PROVISIONER_FOLDER).at("create", PROVISIONER_FOLDER)?;
-    let program = binaries::provide(Binary::KubeControllerManager).await?;
-    args.push("--enable-hostpath-provisioner=true".to_owned());
-    // Pods run as users of their own, and kubelet does not change the owner of such a volume: the
-    // umask lets the provisioner make it writable for all.
-    let mut shell = vec![
-        "-c".to_owned(),
-        "umask 0; exec \"$0\" \"$@\"".to_owned(),
-        program.display().to_string(),
-    ];
-    shell.extend(args);
-    daemon::start(
-        layout,
-        Binary::KubeControllerManager.name(),
-        "/bin/sh".into(),
-        shell,
-    )
-    .await
-}
-
 /// Starts the node's part and waits until the node is ready.
 pub(super) async fn start(layout: &Layout, server: &Server, client: kube::Client) -> Result<()> {
     objects::create(client.clone()).await?;
@@ -78,10 +51,11 @@ pub(super) async fn start(layout: &Layout, server: &Server, client: kube::Client
     let kubelet = start_kubelet(layout, server, &resolver).await?;
     let proxy = start_proxy(layout, server).await?;
     let dns = start_dns(layout, server, &resolver).await?;
+    let provisioner = start_provisioner(layout, server).await?;
     wait::until(
         "the node",
         READY_LIMIT,
-        &[&proxy, &dns, &kubelet],
+        &[&proxy, &dns, &provisioner, &kubelet],
         async || look_ready(client.clone()).await,
     )
     .await
@@ -206,6 +180,18 @@ async fn start_dns(layout: &Layout, server: &Server, resolver: &Resolver) -> Res
         vec!["-conf".to_owned(), path.display().to_string()],
     )
     .await
+}
+
+async fn start_provisioner(layout: &Layout, server: &Server) -> Result<Process> {
+    let volumes = layout.file("volumes");
+    fs::create_dir_all(&volumes).at("create", &volumes)?;
+    let kubeconfig = server.user_kubeconfig(objects::PROVISIONER_USER, &[])?;
+    let args = vec![
+        format!("-kubeconfig={}", kubeconfig.display()),
+        format!("-folder={}", volumes.display()),
+        format!("-name={}", objects::PROVISIONER),
+    ];
+    control::launch(layout, Binary::VolumeProvisioner, args).await
 }
 
 /// How names outside the cluster are looked up.

@@ -1,42 +1,63 @@
-//! What every cluster with a node holds from the start: a default storage class, DNS's rights.
+//! What every cluster with a node holds from the start: a default storage class, and the
+//! rights of DNS and of the provisioner of volumes.
 
 use k8s_openapi::api::{
     rbac::v1::{ClusterRole, ClusterRoleBinding},
     storage::v1::StorageClass,
 };
 use kube::{Api, api::PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::Result;
 
 /// Who CoreDNS is to the API server.
 pub(super) const DNS_USER: &str = "system:coredns";
 
+/// Who the provisioner of volumes is to the API server.
+pub(super) const PROVISIONER_USER: &str = "system:volume-provisioner";
+/// The provisioner's name in storage classes.
+pub(super) const PROVISIONER: &str = "mongodb-osb.io/host-path";
+
 /// Creates them.
 pub(super) async fn create(client: kube::Client) -> Result<()> {
-    let params = PostParams::default();
     let class: StorageClass = serde_json::from_value(json!({
         "metadata": {
             "name": "standard",
             "annotations": { "storageclass.kubernetes.io/is-default-class": "true" },
         },
-        "provisioner": "kubernetes.io/host-path",
+        "provisioner": PROVISIONER,
         "allowVolumeExpansion": false,
     }))?;
-    let role: ClusterRole = serde_json::from_value(json!({
-        "metadata": { "name": DNS_USER },
-        "rules": [
-            { "apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": ["list", "watch"] },
-            { "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"] },
-        ],
-    }))?;
+    Api::all(client.clone())
+        .create(&PostParams::default(), &class)
+        .await?;
+    let dns = json!([
+        { "apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": ["list", "watch"] },
+        { "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"] },
+    ]);
+    grant(client.clone(), DNS_USER, dns).await?;
+    let provisioner = json!([
+        { "apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["list", "watch"] },
+        { "apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["list", "watch", "create", "delete"] },
+        { "apiGroups": ["storage.k8s.io"], "resources": ["storageclasses"], "verbs": ["get"] },
+    ]);
+    grant(client, PROVISIONER_USER, provisioner).await
+}
+
+/// Gives these rights to that user.
+async fn grant(client: kube::Client, user: &str, rules: Value) -> Result<()> {
+    let role: ClusterRole =
+        serde_json::from_value(json!({ "metadata": { "name": user }, "rules": rules }))?;
     let binding: ClusterRoleBinding = serde_json::from_value(json!({
-        "metadata": { "name": DNS_USER },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": DNS_USER },
-        "subjects": [{ "kind": "User", "name": DNS_USER }],
+        "metadata": { "name": user },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user },
+        "subjects": [{ "kind": "User", "name": user }],
     }))?;
-    Api::all(client.clone()).create(&params, &class).await?;
-    Api::all(client.clone()).create(&params, &role).await?;
-    Api::all(client).create(&params, &binding).await?;
+    Api::all(client.clone())
+        .create(&PostParams::default(), &role)
+        .await?;
+    Api::all(client)
+        .create(&PostParams::default(), &binding)
+        .await?;
     Ok(())
 }

@@ -17,6 +17,8 @@ const SHIM_SOCKETS: &str = "/run/containerd/s";
 const LOG_LINKS: &str = "/var/log/containers";
 /// Where the CNI library remembers what it did.
 const RESULTS: &str = "/var/lib/cni/results";
+/// Where kubelet listens for device plugins.
+const PLUGINS: &str = "/var/lib/kubelet/device-plugins";
 
 /// Unmounts everything below a folder, the innermost first.
 pub(super) async fn unmount_below(root: &Path) -> Result<()> {
@@ -96,15 +98,36 @@ pub(super) fn remove_log_links(layout: &Layout) {
     let _ = fs::remove_dir(LOG_LINKS);
 }
 
-/// Removes what the CNI library remembers of our network.
+/// Removes what the CNI library remembers of our pods' interfaces, loopback included.
 pub(super) fn remove_network_results() {
-    let prefix = format!("{}-", network::TAG);
     for entry in fs::read_dir(RESULTS).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            let _ = fs::remove_file(entry.path());
-        }
+        let name = entry.file_name();
+        let Some(pod) = pod_of_result(&name.to_string_lossy()) else {
+            continue;
+        };
+        let _ = fs::remove_file(entry.path());
+        let _ = fs::remove_file(Path::new(RESULTS).join(format!("cni-loopback-{pod}-lo")));
     }
     for folder in [RESULTS, "/var/lib/cni"] {
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+/// The pod that such a file is about: `<network>-<pod>-<interface>`.
+fn pod_of_result(name: &str) -> Option<String> {
+    let (pod, _) = name
+        .strip_prefix(network::TAG)?
+        .strip_prefix('-')?
+        .rsplit_once('-')?;
+    Some(pod.to_owned())
+}
+
+/// Removes the socket for device plugins, which kubelet makes whatever its own folder is.
+pub(super) fn remove_plugin_socket() {
+    for file in ["kubelet.sock", "kubelet_internal_checkpoint"] {
+        let _ = fs::remove_file(Path::new(PLUGINS).join(file));
+    }
+    for folder in [PLUGINS, "/var/lib/kubelet"] {
         let _ = fs::remove_dir(folder);
     }
 }
