@@ -192,7 +192,7 @@ fn write_overlay(root: &Path, images: &[Image], folder: &Path) -> anyhow::Result
     if let Some(image) = images.iter().find(|image| image.name == "mongo-bootstrap") {
         write!(
             text,
-            "patches:\n  - patch: |\n      apiVersion: apps/v1\n      kind: Deployment\n      metadata:\n        name: provisioner-svc\n        namespace: {NAMESPACE}\n      spec:\n        template:\n          spec:\n            containers:\n              - name: provisioner-svc\n                env:\n                  - name: BROKER_MONGO_BOOTSTRAP_IMAGE\n                    value: {}\n",
+            "patches:\n  - patch: |\n      apiVersion: apps/v1\n      kind: Deployment\n      metadata:\n        name: provisioner-svc\n        namespace: {NAMESPACE}\n      spec:\n        template:\n          spec:\n            containers:\n              - name: provisioner-svc\n                env:\n                  - name: BROKER_BOOTSTRAP_IMAGE\n                    value: {}\n",
             image.reference()
         )?;
     }

@@ -3,6 +3,8 @@
 
 mod check;
 
+pub use check::{finish, gone, succeed};
+
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;

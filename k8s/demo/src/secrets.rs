@@ -1,6 +1,6 @@
 //! Every value that must never be in a log, and every log of the broker.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
@@ -14,29 +14,35 @@ use crate::deploy::NAMESPACE;
 /// Shorter values are words that logs hold anyway (`true`, `admin`, a host).
 const SHORTEST: usize = 12;
 
-/// The values of the Secrets in the broker's namespace and in the instances'.
-/// Call it while they exist; a set adds up over several calls.
-pub async fn collect(client: &Client, values: &mut BTreeSet<String>) -> anyhow::Result<()> {
+/// The broker's namespace and those of the instances that there are now.
+pub async fn namespaces(client: &Client) -> anyhow::Result<Vec<String>> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let made = format!("{}={}", cluster::names::MANAGED_BY, cluster::names::MANAGER);
     let made = namespaces
         .list(&ListParams::default().labels(&made))
         .await
         .context("list namespaces")?;
-    let names = made
+    Ok(made
         .iter()
         .map(ResourceExt::name_any)
-        .chain([NAMESPACE.to_owned()]);
-    for name in names {
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), &name);
-        for secret in secrets
-            .list(&ListParams::default())
-            .await
-            .context("list Secrets")?
-        {
-            for (key, value) in secret.data.unwrap_or_default() {
-                add(&key, &value.0, values);
-            }
+        .chain([NAMESPACE.to_owned()])
+        .collect())
+}
+
+/// Adds the secret values of a namespace.
+pub async fn collect(
+    client: &Client,
+    namespace: &str,
+    values: &mut BTreeSet<String>,
+) -> anyhow::Result<()> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    for secret in secrets
+        .list(&ListParams::default())
+        .await
+        .context("list Secrets")?
+    {
+        for (key, value) in secret.data.unwrap_or_default() {
+            add(&key, &value.0, values);
         }
     }
     Ok(())
@@ -83,30 +89,41 @@ fn add_members(json: &serde_json::Value, values: &mut BTreeSet<String>) {
     }
 }
 
-/// The logs of all the broker's pods, those of a container's last life included.
-pub async fn logs(client: &Client) -> anyhow::Result<Vec<(String, String)>> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let mut logs = Vec::new();
+/// Adds the logs of all containers of a namespace, by `namespace/pod/container`.
+/// A log that was read before is replaced by what it has become.
+pub async fn collect_logs(
+    client: &Client,
+    namespace: &str,
+    logs: &mut BTreeMap<String, String>,
+) -> anyhow::Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     for pod in pods
         .list(&ListParams::default())
         .await
         .context("list pods")?
     {
         let name = pod.name_any();
-        for previous in [false, true] {
-            let parameters = LogParams {
-                previous,
-                ..LogParams::default()
-            };
-            match pods.logs(&name, &parameters).await {
-                Ok(log) => logs.push((name.clone(), log)),
-                // Most containers have no life before this one.
-                Err(_) if previous => {}
-                Err(error) => return Err(error).with_context(|| format!("read the log of {name}")),
+        let Some(spec) = pod.spec else { continue };
+        let containers = spec
+            .containers
+            .into_iter()
+            .chain(spec.init_containers.unwrap_or_default());
+        for container in containers.map(|container| container.name) {
+            for previous in [false, true] {
+                let parameters = LogParams {
+                    container: Some(container.clone()),
+                    previous,
+                    ..LogParams::default()
+                };
+                // A container that did not start, or had no life before this one, has no log.
+                if let Ok(log) = pods.logs(&name, &parameters).await {
+                    let life = if previous { " (its last life)" } else { "" };
+                    logs.insert(format!("{namespace}/{name}/{container}{life}"), log);
+                }
             }
         }
     }
-    Ok(logs)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -167,11 +167,7 @@ impl Scenario {
 }
 
 /// Polls until the operation succeeded.
-pub(crate) async fn succeed(
-    osb: &Client,
-    instance: &str,
-    operation: Option<&str>,
-) -> anyhow::Result<()> {
+pub async fn succeed(osb: &Client, instance: &str, operation: Option<&str>) -> anyhow::Result<()> {
     let last = finish(osb, instance, operation).await?;
     ensure!(
         last.text("state") == Some("succeeded"),
@@ -183,7 +179,7 @@ pub(crate) async fn succeed(
 }
 
 /// Polls until the operation ended, and returns the last answer.
-pub(crate) async fn finish(
+pub async fn finish(
     osb: &Client,
     instance: &str,
     operation: Option<&str>,
@@ -212,7 +208,7 @@ pub(crate) async fn finish(
 }
 
 /// Waits for what Kubernetes removes at its own pace: volumes outlive their claims for a moment.
-pub(crate) async fn gone(cluster: &kube::Client, instance: &str) -> anyhow::Result<()> {
+pub async fn gone(cluster: &kube::Client, instance: &str) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let left = leftovers::of_instance(cluster, instance).await?;
