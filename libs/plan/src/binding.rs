@@ -71,8 +71,14 @@ impl Database {
         self.hosts
             .iter()
             .map(|host| match host.rsplit_once(':') {
-                Some((host, port)) => Endpoint { host: host.to_owned(), port: port.to_owned() },
-                None => Endpoint { host: host.clone(), port: "27017".to_owned() },
+                Some((host, port)) => Endpoint {
+                    host: host.to_owned(),
+                    port: port.to_owned(),
+                },
+                None => Endpoint {
+                    host: host.clone(),
+                    port: "27017".to_owned(),
+                },
             })
             .collect()
     }
@@ -122,7 +128,9 @@ pub(crate) fn resolve(
     evaluator: &Evaluator,
     context: &Context,
 ) -> Result<Database, Error> {
-    let binding = binding.filter(|b| b.method == Method::Database).ok_or(Error::Method)?;
+    let binding = binding
+        .filter(|b| b.method == Method::Database)
+        .ok_or(Error::Method)?;
     let scope = Scope { evaluator, context };
     let admin = binding.admin.as_ref().ok_or_else(|| missing("admin"))?;
     let hosts = binding.hosts.as_ref().ok_or_else(|| missing("hosts"))?;
@@ -130,7 +138,11 @@ pub(crate) fn resolve(
         None => Tls::default(),
         Some(tls) => Tls {
             mode: mode(&scope.string("tls.mode", &tls.mode)?)?,
-            ca: tls.ca.as_ref().map(|ca| scope.string("tls.ca", ca)).transpose()?,
+            ca: tls
+                .ca
+                .as_ref()
+                .map(|ca| scope.string("tls.ca", ca))
+                .transpose()?,
         },
     };
     Ok(Database {
@@ -145,7 +157,11 @@ pub(crate) fn resolve(
             database: scope.text("admin.database", &admin.database)?,
         },
         tls,
-        database: binding.database.as_ref().map(|d| scope.text("database", d)).transpose()?,
+        database: binding
+            .database
+            .as_ref()
+            .map(|d| scope.text("database", d))
+            .transpose()?,
     })
 }
 
@@ -168,7 +184,10 @@ impl Scope<'_> {
         match self.json(key, source)? {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Error::Key { key, message: "is not a string".to_owned() }),
+            Some(_) => Err(Error::Key {
+                key,
+                message: "is not a string".to_owned(),
+            }),
         }
     }
 
@@ -179,7 +198,10 @@ impl Scope<'_> {
     fn text(&self, key: &'static str, source: &Text) -> Result<String, Error> {
         match self.evaluator.text(source, self.context) {
             Ok(Value::String(text)) => Ok(text),
-            Ok(_) => Err(Error::Key { key, message: "is not a string".to_owned() }),
+            Ok(_) => Err(Error::Key {
+                key,
+                message: "is not a string".to_owned(),
+            }),
             Err(TextError::Undefined(message) | TextError::Other(message)) => {
                 Err(Error::Key { key, message })
             }
@@ -187,7 +209,10 @@ impl Scope<'_> {
     }
 
     fn hosts(&self, source: &Expression) -> Result<Vec<String>, Error> {
-        let fail = || Error::Key { key: "hosts", message: "is not a list of host:port".to_owned() };
+        let fail = || Error::Key {
+            key: "hosts",
+            message: "is not a list of host:port".to_owned(),
+        };
         match self.json("hosts", source)? {
             None => Err(missing("hosts")),
             Some(Value::Array(items)) if !items.is_empty() => items
@@ -215,5 +240,8 @@ fn mode(text: &str) -> Result<TlsMode, Error> {
 }
 
 fn missing(key: &'static str) -> Error {
-    Error::Key { key, message: "has no value".to_owned() }
+    Error::Key {
+        key,
+        message: "has no value".to_owned(),
+    }
 }

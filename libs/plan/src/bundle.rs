@@ -68,7 +68,11 @@ impl Bundle {
         content.format = FORMAT;
         content.descriptor.extends = None;
         let bytes = canonical::bytes(&content);
-        Self { digest: Digest::of(&bytes), bytes, content }
+        Self {
+            digest: Digest::of(&bytes),
+            bytes,
+            content,
+        }
     }
 
     /// The bundle as canonical JSON: the bytes that the digest is of.
@@ -80,7 +84,10 @@ impl Bundle {
     pub fn from_bytes(bytes: &[u8], expected: &Digest) -> Result<Self, Error> {
         let found = Digest::of(bytes);
         if found != *expected {
-            return Err(Error::Digest { expected: expected.clone(), found });
+            return Err(Error::Digest {
+                expected: expected.clone(),
+                found,
+            });
         }
         let value: Value = serde_json::from_slice(bytes).map_err(Error::Json)?;
         match value.get("format").and_then(Value::as_u64) {
@@ -90,7 +97,11 @@ impl Bundle {
             _ => {}
         }
         let content = serde_json::from_value(value).map_err(Error::Json)?;
-        Ok(Self { digest: found, bytes: bytes.to_vec(), content })
+        Ok(Self {
+            digest: found,
+            bytes: bytes.to_vec(),
+            content,
+        })
     }
 
     /// The content address.
@@ -159,18 +170,32 @@ impl Bundle {
     /// Whether it can be bound.
     pub fn is_bindable(&self) -> bool {
         let has_method = self.method() != Method::None;
-        let said = self.content.descriptor.bindable.or(self.content.service.bindable);
+        let said = self
+            .content
+            .descriptor
+            .bindable
+            .or(self.content.service.bindable);
         has_method && said.unwrap_or(true)
     }
 
     /// Who makes logins.
     pub fn method(&self) -> Method {
-        self.content.descriptor.binding.as_ref().map_or(Method::None, |binding| binding.method)
+        self.content
+            .descriptor
+            .binding
+            .as_ref()
+            .map_or(Method::None, |binding| binding.method)
     }
 
     /// The catalog's `binding_rotatable`.
     pub fn is_binding_rotatable(&self) -> bool {
-        self.is_bindable() && self.content.descriptor.binding.as_ref().is_some_and(|b| b.rotatable)
+        self.is_bindable()
+            && self
+                .content
+                .descriptor
+                .binding
+                .as_ref()
+                .is_some_and(|b| b.rotatable)
     }
 
     /// Whether a bind is answered with 202.
@@ -194,7 +219,11 @@ impl Bundle {
 
     /// Whether an instance may change to the plan of this name.
     pub fn may_update_to(&self, plan: &str) -> bool {
-        self.content.descriptor.updates_to.iter().any(|name| name == plan)
+        self.content
+            .descriptor
+            .updates_to
+            .iter()
+            .any(|name| name == plan)
     }
 
     /// The catalog's `maintenance_info.version`.
@@ -244,10 +273,7 @@ impl Bundle {
     }
 
     /// Judges the parameters of a new instance and completes them.
-    pub fn create_parameters(
-        &self,
-        sent: &Map<String, Value>,
-    ) -> Result<Resolved, Vec<Violation>> {
+    pub fn create_parameters(&self, sent: &Map<String, Value>) -> Result<Resolved, Vec<Violation>> {
         schema::create(self.schemas().of(Operation::Create), sent)
     }
 
@@ -270,12 +296,22 @@ impl Bundle {
 /// Name and digest; the content would fill a log.
 impl fmt::Debug for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bundle({}/{} {})", self.provider(), self.name(), self.digest)
+        write!(
+            f,
+            "Bundle({}/{} {})",
+            self.provider(),
+            self.name(),
+            self.digest
+        )
     }
 }
 
 /// The offering as the catalog shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "these are the fields of OSB's object"
+)]
 pub struct Offering {
     /// The provider folder.
     pub provider: String,
@@ -315,7 +351,10 @@ impl Offering {
         }
         Self {
             provider: provider.to_owned(),
-            id: service.id.clone().unwrap_or_else(|| OfferingId::derive(provider)),
+            id: service
+                .id
+                .clone()
+                .unwrap_or_else(|| OfferingId::derive(provider)),
             name: service.name.clone().unwrap_or_else(|| provider.to_owned()),
             description: service
                 .description

@@ -49,6 +49,9 @@ mod tests {
     #[test]
     fn keys_are_sorted_at_every_depth() {
         let value = json!({"b": [{"d": 1, "c": "x\""}], "a": null});
-        assert_eq!(super::bytes(&value), br#"{"a":null,"b":[{"c":"x\"","d":1}]}"#);
+        assert_eq!(
+            super::bytes(&value),
+            br#"{"a":null,"b":[{"c":"x\"","d":1}]}"#
+        );
     }
 }

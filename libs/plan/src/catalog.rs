@@ -29,7 +29,9 @@ pub struct Catalog {
 impl Catalog {
     /// The plans of an offering.
     pub fn plans_of<'a>(&'a self, offering: &'a Offering) -> impl Iterator<Item = &'a Arc<Bundle>> {
-        self.plans.iter().filter(|plan| *plan.offering_id() == offering.id)
+        self.plans
+            .iter()
+            .filter(|plan| *plan.offering_id() == offering.id)
     }
 }
 
@@ -40,7 +42,9 @@ pub fn build(trees: &[Tree]) -> Catalog {
     for path in &overlay.stray {
         let provider = path.split('/').next().unwrap_or_default();
         let message = "belongs to no plan: templates are in <provider>/<plan>/";
-        catalog.faults.push(Problem::at(&Pos::file(path), message).of(provider, None));
+        catalog
+            .faults
+            .push(Problem::at(&Pos::file(path), message).of(provider, None));
     }
     let mut taken = Taken::default();
     for provider in overlay.providers() {
@@ -88,7 +92,10 @@ fn service(
             (service, Some(node))
         }
     };
-    let place = |key: &str| node.as_ref().map_or_else(|| Pos::file(&file), |n| n.place([key]));
+    let place = |key: &str| {
+        node.as_ref()
+            .map_or_else(|| Pos::file(&file), |n| n.place([key]))
+    };
     let offering = Offering::new(provider, &service, false);
     let mut problems = lint::service(&offering, &place);
     if !taken.names.insert(offering.name.clone()) {
@@ -99,7 +106,11 @@ fn service(
         let message = format!("id {} is in use already", offering.id);
         problems.push(Problem::at(&place("id"), message));
     }
-    if problems.is_empty() { Ok(service) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(service)
+    } else {
+        Err(problems)
+    }
 }
 
 fn plans(
@@ -110,7 +121,11 @@ fn plans(
     catalog: &mut Catalog,
 ) {
     let mut bundles = Vec::new();
-    let own = overlay.folders.keys().filter(|(p, _)| *p == provider).map(|(_, name)| *name);
+    let own = overlay
+        .folders
+        .keys()
+        .filter(|(p, _)| *p == provider)
+        .map(|(_, name)| *name);
     for name in own.filter(|name| !name.starts_with('_')) {
         match plan(overlay, provider, name, service, taken) {
             Ok(bundle) => bundles.push(Arc::new(bundle)),
@@ -122,7 +137,9 @@ fn plans(
     }
     if !bundles.is_empty() {
         let bindable = bundles.iter().any(|bundle| bundle.is_bindable());
-        catalog.offerings.push(Offering::new(provider, service, bindable));
+        catalog
+            .offerings
+            .push(Offering::new(provider, service, bindable));
         catalog.plans.extend(bundles);
     }
 }
@@ -134,7 +151,11 @@ fn plan(
     service: &Service,
     taken: &mut Taken,
 ) -> Result<Bundle, Vec<Problem>> {
-    let Resolved { node, files, origins } = resolve::folder(overlay, provider, name)?;
+    let Resolved {
+        node,
+        files,
+        origins,
+    } = resolve::folder(overlay, provider, name)?;
     let descriptor = from_node(&node).map_err(|p| vec![p])?;
     let subject = lint::Subject {
         folder: format!("{provider}/{name}"),
@@ -145,7 +166,10 @@ fn plan(
         origins: &origins,
     };
     let checked = lint::plan(&subject)?;
-    let plan_id = descriptor.id.clone().unwrap_or_else(|| PlanId::derive(provider, name));
+    let plan_id = descriptor
+        .id
+        .clone()
+        .unwrap_or_else(|| PlanId::derive(provider, name));
     if !taken.ids.insert(plan_id.to_string()) {
         let message = format!("id {plan_id} is in use already");
         return Err(vec![Problem::at(&node.place(["id"]), message)]);
@@ -154,7 +178,10 @@ fn plan(
         format: 0,
         provider: provider.to_owned(),
         plan: name.to_owned(),
-        offering_id: service.id.clone().unwrap_or_else(|| OfferingId::derive(provider)),
+        offering_id: service
+            .id
+            .clone()
+            .unwrap_or_else(|| OfferingId::derive(provider)),
         plan_id,
         service: service.clone(),
         descriptor: descriptor.clone(),

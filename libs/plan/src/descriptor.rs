@@ -9,6 +9,9 @@ mod plan;
 mod service;
 mod text;
 
+#[cfg(test)]
+mod schema_files;
+
 pub use binding::{Admin, Binding, Method, Tls};
 pub use generate::{Duration, DurationError, Generate, Issuer};
 pub use kind::{KindError, KindRef};

@@ -8,8 +8,8 @@ use minijinja::{Environment, Error as JinjaError, ErrorKind, State, UndefinedBeh
 use serde_json::Value;
 
 use crate::descriptor::{Expression, Text};
-use crate::render::{Detail, jinja};
 use crate::render::engine::{self, TextError, Undefined};
+use crate::render::{Detail, jinja};
 
 /// Evaluates expressions and the texts of descriptors.
 pub(crate) struct Evaluator {
@@ -37,7 +37,10 @@ impl Evaluator {
 
     /// Whether a text is well-formed.
     pub(crate) fn check_text(&self, text: &Text) -> Result<(), String> {
-        self.env.template_from_str(text.as_str()).map(drop).map_err(|e| engine::describe(&e))
+        self.env
+            .template_from_str(text.as_str())
+            .map(drop)
+            .map_err(|e| engine::describe(&e))
     }
 
     /// The value of an expression.
@@ -132,7 +135,9 @@ mod tests {
             ("object".to_owned(), jinja(object)),
             ("now".to_owned(), Jinja::from("2026-11-24T12:00:00Z")),
         ]);
-        Evaluator::new().holds(&Expression(expression.to_owned()), &context).unwrap()
+        Evaluator::new()
+            .holds(&Expression(expression.to_owned()), &context)
+            .unwrap()
     }
 
     #[test]
@@ -155,9 +160,18 @@ mod tests {
             "spec": {"members": 3, "l": [{"a": 1}]},
             "list": ["a", "b"],
         });
-        assert!(holds("contains(fromjson(object.annotation), object.spec)", object.clone()));
-        assert!(!holds("contains(object.spec, fromjson(object.annotation))", object.clone()));
+        assert!(holds(
+            "contains(fromjson(object.annotation), object.spec)",
+            object.clone()
+        ));
+        assert!(!holds(
+            "contains(object.spec, fromjson(object.annotation))",
+            object.clone()
+        ));
         assert!(holds("contains(object.list, 'a')", object.clone()));
-        assert!(!holds("contains(fromjson(object.nothing), object.spec)", object));
+        assert!(!holds(
+            "contains(fromjson(object.nothing), object.spec)",
+            object
+        ));
     }
 }

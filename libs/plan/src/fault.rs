@@ -49,11 +49,19 @@ pub(crate) struct Pos {
 
 impl Pos {
     pub(crate) fn file(file: &str) -> Self {
-        Self { file: file.into(), line: 0, column: 0 }
+        Self {
+            file: file.into(),
+            line: 0,
+            column: 0,
+        }
     }
 
     pub(crate) fn new(file: &str, line: u32, column: u32) -> Self {
-        Self { file: file.into(), line, column }
+        Self {
+            file: file.into(),
+            line,
+            column,
+        }
     }
 }
 
@@ -66,7 +74,10 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn at(pos: &Pos, message: impl Into<String>) -> Self {
-        Self { pos: Some(pos.clone()), message: message.into() }
+        Self {
+            pos: Some(pos.clone()),
+            message: message.into(),
+        }
     }
 
     pub(crate) fn of(self, provider: &str, plan: Option<&str>) -> Fault {
@@ -74,7 +85,11 @@ impl Problem {
         Fault {
             provider: provider.to_owned(),
             plan: plan.map(str::to_owned),
-            column: self.pos.as_ref().filter(|_| line.is_some()).map(|p| p.column),
+            column: self
+                .pos
+                .as_ref()
+                .filter(|_| line.is_some())
+                .map(|p| p.column),
             file: self.pos.map(|p| p.file.to_string()),
             line,
             message: self.message,

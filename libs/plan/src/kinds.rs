@@ -12,11 +12,21 @@ struct Known {
 }
 
 const fn namespaced(group: &'static str, kind: &'static str, plural: &'static str) -> Known {
-    Known { group, kind, plural, namespaced: true }
+    Known {
+        group,
+        kind,
+        plural,
+        namespaced: true,
+    }
 }
 
 const fn cluster(group: &'static str, kind: &'static str, plural: &'static str) -> Known {
-    Known { group, kind, plural, namespaced: false }
+    Known {
+        group,
+        kind,
+        plural,
+        namespaced: false,
+    }
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -37,7 +47,11 @@ const KNOWN: &[Known] = &[
     namespaced("apps", "DaemonSet", "daemonsets"),
     namespaced("apps", "Deployment", "deployments"),
     namespaced("apps", "StatefulSet", "statefulsets"),
-    namespaced("autoscaling", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    namespaced(
+        "autoscaling",
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+    ),
     namespaced("batch", "CronJob", "cronjobs"),
     namespaced("batch", "Job", "jobs"),
     namespaced("discovery.k8s.io", "EndpointSlice", "endpointslices"),
@@ -50,7 +64,11 @@ const KNOWN: &[Known] = &[
     cluster(RBAC, "ClusterRoleBinding", "clusterrolebindings"),
     cluster("scheduling.k8s.io", "PriorityClass", "priorityclasses"),
     cluster("storage.k8s.io", "StorageClass", "storageclasses"),
-    cluster("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions"),
+    cluster(
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+    ),
     cluster(
         "admissionregistration.k8s.io",
         "ValidatingWebhookConfiguration",
@@ -71,7 +89,11 @@ const KNOWN: &[Known] = &[
     namespaced("mongodb.com", "MongoDBMultiCluster", "mongodbmulticluster"),
     cluster("mongodb.com", "ClusterMongoDBRole", "clustermongodbroles"),
     namespaced("mongodb.com", "MongoDBSearch", "mongodbsearch"),
-    namespaced("mongodbcommunity.mongodb.com", "MongoDBCommunity", "mongodbcommunity"),
+    namespaced(
+        "mongodbcommunity.mongodb.com",
+        "MongoDBCommunity",
+        "mongodbcommunity",
+    ),
     namespaced("ai.mongodb.com", "VoyageAI", "voyageais"),
     namespaced(ATLAS, "AtlasProject", "atlasprojects"),
     namespaced(ATLAS, "AtlasDeployment", "atlasdeployments"),
@@ -82,12 +104,16 @@ const KNOWN: &[Known] = &[
 ];
 
 fn find(kind: &KindRef) -> Option<&'static Known> {
-    KNOWN.iter().find(|known| known.group == kind.group && known.kind == kind.kind)
+    KNOWN
+        .iter()
+        .find(|known| known.group == kind.group && known.kind == kind.kind)
 }
 
 /// The plural resource name: the author's word, else ours.
 pub fn plural(kind: &KindRef) -> Option<&str> {
-    kind.plural.as_deref().or_else(|| find(kind).map(|known| known.plural))
+    kind.plural
+        .as_deref()
+        .or_else(|| find(kind).map(|known| known.plural))
 }
 
 /// Whether objects of the kind are known to live outside of namespaces.
@@ -107,10 +133,19 @@ mod tests {
     #[test]
     fn plurals_are_known_not_derived() {
         let plural_of = |text: &str| plural(&text.parse().unwrap()).map(str::to_owned);
-        assert_eq!(plural_of("mongodb.com/v1/MongoDB").as_deref(), Some("mongodb"));
-        assert_eq!(plural_of("mongodb.com/v1/MongoDBOpsManager").as_deref(), Some("opsmanagers"));
+        assert_eq!(
+            plural_of("mongodb.com/v1/MongoDB").as_deref(),
+            Some("mongodb")
+        );
+        assert_eq!(
+            plural_of("mongodb.com/v1/MongoDBOpsManager").as_deref(),
+            Some("opsmanagers")
+        );
         assert_eq!(plural_of("example.com/v1/Widget"), None);
-        assert_eq!(plural_of("example.com/v1/Widget=widgetry").as_deref(), Some("widgetry"));
+        assert_eq!(
+            plural_of("example.com/v1/Widget=widgetry").as_deref(),
+            Some("widgetry")
+        );
         assert!(is_cluster_scoped(&"v1/Namespace".parse().unwrap()));
     }
 }

@@ -53,13 +53,23 @@ pub(crate) struct Checked {
 
 /// Checks all that can be seen without rendering.
 pub(crate) fn plan(subject: &Subject<'_>) -> Result<Checked, Vec<Problem>> {
-    if !subject.files.keys().any(|name| !name.starts_with("binding/")) {
+    if !subject
+        .files
+        .keys()
+        .any(|name| !name.starts_with("binding/"))
+    {
         let message = "the plan has no template";
         return Err(vec![Problem::at(&Pos::file(&subject.folder), message)]);
     }
-    let templates = subject.files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    let templates = subject
+        .files
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()));
     let engine = Engine::new(&subject.folder, templates).map_err(|problems| {
-        problems.into_iter().map(|problem| relocated(problem, subject)).collect::<Vec<_>>()
+        problems
+            .into_iter()
+            .map(|problem| relocated(problem, subject))
+            .collect::<Vec<_>>()
     })?;
     let parameters = match &subject.descriptor.parameters {
         Some(parameters) => parameters.clone(),
@@ -71,37 +81,53 @@ pub(crate) fn plan(subject: &Subject<'_>) -> Result<Checked, Vec<Problem>> {
         problems.extend(names::check(subject, &engine, &schemas));
     }
     problems.extend(taint::check(subject, &schemas));
-    let kinds = match &subject.descriptor.kinds {
-        Some(kinds) => kinds.clone(),
-        None => {
-            let found: BTreeSet<_> =
-                subject.files.values().flat_map(|text| literal_kinds(text)).collect();
-            found.into_iter().collect()
-        }
-    };
+    let kinds = subject.descriptor.kinds.clone().unwrap_or_else(|| {
+        let found: BTreeSet<_> = subject
+            .files
+            .values()
+            .flat_map(|text| literal_kinds(text))
+            .collect();
+        found.into_iter().collect()
+    });
     problems.extend(describe::kinds(subject, &kinds));
-    if problems.is_empty() { Ok(Checked { kinds, schemas }) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(Checked { kinds, schemas })
+    } else {
+        Err(problems)
+    }
 }
 
 fn schemas(subject: &Subject<'_>, parameters: &Parameters) -> Result<Schemas, Vec<Problem>> {
     let whole = subject.key(["parameters"]);
     let schemas = schema::build(parameters).map_err(|m| vec![Problem::at(&whole, m)])?;
     let mut problems = Vec::new();
-    for (operation, schema) in
-        [("create", &schemas.create), ("update", &schemas.update), ("bind", &schemas.bind)]
-    {
+    for (operation, schema) in [
+        ("create", &schemas.create),
+        ("update", &schemas.update),
+        ("bind", &schemas.bind),
+    ] {
         if let Err(message) = schema::check_schema(schema) {
             let pos = subject.key(["parameters", operation]);
-            problems.push(Problem::at(&pos, format!("parameters.{operation} {message}")));
+            problems.push(Problem::at(
+                &pos,
+                format!("parameters.{operation} {message}"),
+            ));
         }
     }
-    if problems.is_empty() { Ok(schemas) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(schemas)
+    } else {
+        Err(problems)
+    }
 }
 
 /// Moves a problem of the engine, which knows the plan's folder only, to where the file really is.
 fn relocated(problem: Problem, subject: &Subject<'_>) -> Problem {
     let pos = problem.pos.map(|pos| {
-        let name = pos.file.strip_prefix(&format!("{}/", subject.folder)).unwrap_or(&pos.file);
+        let name = pos
+            .file
+            .strip_prefix(&format!("{}/", subject.folder))
+            .unwrap_or(&pos.file);
         subject.place(name, pos.line, pos.column)
     });
     Problem { pos, ..problem }

@@ -27,7 +27,9 @@ pub struct Loaded {
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded").field("bundle", &self.bundle).finish_non_exhaustive()
+        f.debug_struct("Loaded")
+            .field("bundle", &self.bundle)
+            .finish_non_exhaustive()
     }
 }
 
@@ -35,7 +37,10 @@ impl Loaded {
     /// Compiles a bundle. A bundle that was validated compiles, unless an older broker made it.
     pub fn new(bundle: Arc<Bundle>) -> Result<Self, BundleError> {
         let folder = format!("{}/{}", bundle.provider(), bundle.name());
-        let templates = bundle.files().iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let templates = bundle
+            .files()
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
         let engine = Engine::new(&folder, templates).map_err(|problems| {
             let all: Vec<_> = problems
                 .into_iter()
@@ -46,7 +51,13 @@ impl Loaded {
         let mut names: Vec<_> = bundle.files().keys().cloned().collect();
         names.sort_by(|a, b| natural_order(a, b));
         let (binding_files, files) = names.into_iter().partition(|n| n.starts_with("binding/"));
-        Ok(Self { bundle, engine, evaluator: Evaluator::new(), files, binding_files })
+        Ok(Self {
+            bundle,
+            engine,
+            evaluator: Evaluator::new(),
+            files,
+            binding_files,
+        })
     }
 
     /// The bundle.
@@ -76,17 +87,16 @@ impl Loaded {
     }
 
     /// Checks that no object is in two files.
-    pub fn check_unique(
-        &self,
-        files: &[File],
-        variables: &Variables,
-    ) -> Result<(), render::Error> {
+    pub fn check_unique(&self, files: &[File], variables: &Variables) -> Result<(), render::Error> {
         check::unique(files, &variables.instance.namespace)
     }
 
     /// Renders the templates of a binding; `variables.binding` says which.
     pub fn render_binding(&self, variables: &Variables) -> Result<Vec<File>, render::Error> {
-        self.binding_files.iter().map(|name| self.render_file(name, variables)).collect()
+        self.binding_files
+            .iter()
+            .map(|name| self.render_file(name, variables))
+            .collect()
     }
 
     /// Judges a live object. `applied` is the object as it was last applied.
@@ -101,7 +111,11 @@ impl Loaded {
             Rules::shipped(),
             &self.bundle.descriptor().ready,
             &self.evaluator,
-            &ready::Subject { object, applied, now },
+            &ready::Subject {
+                object,
+                applied,
+                now,
+            },
             self.context(variables),
         )
     }
@@ -120,7 +134,10 @@ impl Loaded {
     /// The declared outputs that are not known.
     pub fn missing_outputs(&self, known: &Map<String, Value>) -> Vec<&str> {
         let declared = self.bundle.descriptor().outputs.keys();
-        declared.map(String::as_str).filter(|name| !known.contains_key(*name)).collect()
+        declared
+            .map(String::as_str)
+            .filter(|name| !known.contains_key(*name))
+            .collect()
     }
 
     /// The database of an instance, for method `database`.
@@ -149,7 +166,13 @@ impl Loaded {
         generate: &Generate,
         context: &Context,
     ) -> Result<Generate, outputs::Error> {
-        let Generate::Certificate { issuer, sans, lifetime, renew_before } = generate else {
+        let Generate::Certificate {
+            issuer,
+            sans,
+            lifetime,
+            renew_before,
+        } = generate
+        else {
             return Ok(generate.clone());
         };
         let sans = sans
@@ -160,17 +183,16 @@ impl Loaded {
                 Err(TextError::Undefined(message) | TextError::Other(message)) => Err(message),
             })
             .collect::<Result<_, _>>()
-            .map_err(|message| outputs::Error { name: format!("generate.{name}"), message })?;
+            .map_err(|message| outputs::Error {
+                name: format!("generate.{name}"),
+                message,
+            })?;
         Ok(Generate::Certificate {
             issuer: *issuer,
             sans,
             lifetime: *lifetime,
             renew_before: *renew_before,
         })
-    }
-
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
     }
 
     pub(crate) fn evaluator(&self) -> &Evaluator {
@@ -186,7 +208,11 @@ impl Loaded {
         let bundle = &self.bundle;
         let own = Own {
             service_id: bundle.offering_id().as_str(),
-            service_name: bundle.service().name.as_deref().unwrap_or(bundle.provider()),
+            service_name: bundle
+                .service()
+                .name
+                .as_deref()
+                .unwrap_or_else(|| bundle.provider()),
             plan_id: bundle.plan_id().as_str(),
             plan_name: bundle.name(),
             values: &bundle.descriptor().values,

@@ -3,7 +3,9 @@
 
 mod de;
 
-use serde_json::{Map, Number, Value};
+use serde_json::Number;
+#[cfg(test)]
+use serde_json::{Map, Value};
 
 use crate::fault::{Pos, Problem};
 use crate::yaml::{self, Plain, Raw, RawKind, Style};
@@ -41,7 +43,10 @@ impl Node {
         let documents = yaml::compose(text)
             .map_err(|e| Problem::at(&Pos::new(file, e.line, e.column), e.message))?;
         match documents.as_slice() {
-            [] => Ok(Self { kind: Kind::Map(Vec::new()), pos: whole }),
+            [] => Ok(Self {
+                kind: Kind::Map(Vec::new()),
+                pos: whole,
+            }),
             [one] => {
                 let mut node = convert(file, one)?;
                 match node.kind {
@@ -58,17 +63,11 @@ impl Node {
         }
     }
 
-    /// The value of a key, if this is a map that has it.
-    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        match &self.kind {
-            Kind::Map(entries) => entries.iter().find(|(k, _)| k.name == key).map(|(_, v)| v),
-            _ => None,
-        }
-    }
-
     /// Takes a key out of a map.
     pub(crate) fn remove(&mut self, key: &str) -> Option<Node> {
-        let Kind::Map(entries) = &mut self.kind else { return None };
+        let Kind::Map(entries) = &mut self.kind else {
+            return None;
+        };
         let at = entries.iter().position(|(k, _)| k.name == key)?;
         Some(entries.remove(at).1)
     }
@@ -95,6 +94,7 @@ impl Node {
     }
 
     /// The plain JSON value.
+    #[cfg(test)]
     pub(crate) fn to_json(&self) -> Value {
         match &self.kind {
             Kind::Null => Value::Null,
@@ -103,7 +103,10 @@ impl Node {
             Kind::String(s) => Value::String(s.clone()),
             Kind::Seq(items) => Value::Array(items.iter().map(Node::to_json).collect()),
             Kind::Map(entries) => Value::Object(
-                entries.iter().map(|(k, v)| (k.name.clone(), v.to_json())).collect::<Map<_, _>>(),
+                entries
+                    .iter()
+                    .map(|(k, v)| (k.name.clone(), v.to_json()))
+                    .collect::<Map<_, _>>(),
             ),
         }
     }
@@ -138,27 +141,37 @@ fn merge_with(base: Node, over: Node, top: bool, keep_null: bool) -> Node {
                     None => entries.push((key, value)),
                 }
             }
-            Node { kind: Kind::Map(entries), pos: over.pos }
+            Node {
+                kind: Kind::Map(entries),
+                pos: over.pos,
+            }
         }
-        (_, kind) => Node { kind, pos: over.pos },
+        (_, kind) => Node {
+            kind,
+            pos: over.pos,
+        },
     }
 }
 
 fn convert(file: &str, raw: &Raw) -> Result<Node, Problem> {
     let pos = Pos::new(file, raw.line, raw.column);
     let kind = match &raw.kind {
-        RawKind::Scalar { text, style: Style::Plain } => {
-            match yaml::plain(text).map_err(|advice| Problem::at(&pos, advice))? {
-                Plain::Null => Kind::Null,
-                Plain::Bool(b) => Kind::Bool(b),
-                Plain::Number(n) => Kind::Number(n),
-                Plain::String => Kind::String(text.clone()),
-            }
-        }
+        RawKind::Scalar {
+            text,
+            style: Style::Plain,
+        } => match yaml::plain(text).map_err(|advice| Problem::at(&pos, advice))? {
+            Plain::Null => Kind::Null,
+            Plain::Bool(b) => Kind::Bool(b),
+            Plain::Number(n) => Kind::Number(n),
+            Plain::String => Kind::String(text.clone()),
+        },
         RawKind::Scalar { text, .. } => Kind::String(text.clone()),
-        RawKind::Seq(items) => {
-            Kind::Seq(items.iter().map(|item| convert(file, item)).collect::<Result<_, _>>()?)
-        }
+        RawKind::Seq(items) => Kind::Seq(
+            items
+                .iter()
+                .map(|item| convert(file, item))
+                .collect::<Result<_, _>>()?,
+        ),
         RawKind::Map(entries) => {
             let mut out: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
             for (key, value) in entries {
@@ -178,7 +191,10 @@ fn convert(file: &str, raw: &Raw) -> Result<Node, Problem> {
 /// The text of a key; keys are strings, whatever they look like.
 fn key_text(key: &Raw) -> Result<String, String> {
     match &key.kind {
-        RawKind::Scalar { text, style: Style::Plain } => match yaml::plain(text)? {
+        RawKind::Scalar {
+            text,
+            style: Style::Plain,
+        } => match yaml::plain(text)? {
             Plain::Null => Err("a key cannot be null".to_owned()),
             _ => Ok(text.clone()),
         },
@@ -199,11 +215,11 @@ mod tests {
 
     #[test]
     fn maps_merge_lists_replace_and_null_drops() {
-        let base = read("a: {b: 1, c: 2}\nl: [1, 2]\nd: 1\nvalues: {x: 1, y: 2}\n");
+        let base = read("a: {b: 1, c: 2}\nl: [1, 2]\nd: 1\nvalues: {x: 1, z: 2}\n");
         let over = read("a: {c: 3}\nl: [3]\nd: null\nvalues: {x: null}\n");
         assert_eq!(
             base.merge(over).to_json(),
-            json!({"a": {"b": 1, "c": 3}, "l": [3], "values": {"x": null, "y": 2}})
+            json!({"a": {"b": 1, "c": 3}, "l": [3], "values": {"x": null, "z": 2}})
         );
     }
 
@@ -219,8 +235,20 @@ mod tests {
 
     #[test]
     fn duplicate_keys_and_two_documents_are_refused() {
-        assert!(Node::read("f", b"a: 1\na: 2\n").unwrap_err().message.contains("duplicate"));
-        assert_eq!(Node::read("f", b"a: 1\n---\nb: 1\n").unwrap_err().pos.unwrap().line, 3);
+        assert!(
+            Node::read("f", b"a: 1\na: 2\n")
+                .unwrap_err()
+                .message
+                .contains("duplicate")
+        );
+        assert_eq!(
+            Node::read("f", b"a: 1\n---\nb: 1\n")
+                .unwrap_err()
+                .pos
+                .unwrap()
+                .line,
+            3
+        );
         assert_eq!(read("").to_json(), json!({}));
     }
 }

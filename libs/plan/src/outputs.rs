@@ -44,7 +44,12 @@ pub(crate) fn evaluate(
                     known.insert(name.clone(), value);
                 }
                 Err(TextError::Undefined(_)) => {}
-                Err(TextError::Other(message)) => return Err(Error { name: name.clone(), message }),
+                Err(TextError::Other(message)) => {
+                    return Err(Error {
+                        name: name.clone(),
+                        message,
+                    });
+                }
             }
         }
         if known.len() == before {
@@ -65,9 +70,10 @@ fn one(output: &Output, evaluator: &Evaluator, context: &Context) -> Result<Valu
 fn filled(value: &Value, evaluator: &Evaluator, context: &Context) -> Result<Value, TextError> {
     match value {
         Value::String(text) => evaluator.text(&Text(text.clone()), context),
-        Value::Array(items) => {
-            items.iter().map(|item| filled(item, evaluator, context)).collect()
-        }
+        Value::Array(items) => items
+            .iter()
+            .map(|item| filled(item, evaluator, context))
+            .collect(),
         Value::Object(map) => map
             .iter()
             .map(|(key, value)| Ok((key.clone(), filled(value, evaluator, context)?)))

@@ -35,10 +35,17 @@ pub fn rules<'a>(
 ) -> Result<Vec<Rule>, UnknownPlural> {
     let mut verbs: BTreeMap<(String, String), BTreeSet<&str>> = BTreeMap::new();
     let mut grant = |group: &str, resource: &str, granted: &[&'static str]| {
-        verbs.entry((group.to_owned(), resource.to_owned())).or_default().extend(granted);
+        verbs
+            .entry((group.to_owned(), resource.to_owned()))
+            .or_default()
+            .extend(granted);
     };
     // What owners leave behind is found and deleted by label; pods and events tell why it waits.
-    grant("", "persistentvolumeclaims", &["get", "list", "patch", "delete"]);
+    grant(
+        "",
+        "persistentvolumeclaims",
+        &["get", "list", "patch", "delete"],
+    );
     grant("", "pods", &["get", "list"]);
     grant("", "events", &["get", "list"]);
     for bundle in bundles {
@@ -50,7 +57,10 @@ pub fn rules<'a>(
     // Resources of one group with the same verbs share a rule.
     let mut merged: BTreeMap<(String, Vec<&str>), Vec<String>> = BTreeMap::new();
     for ((group, resource), verbs) in verbs {
-        merged.entry((group, verbs.into_iter().collect())).or_default().push(resource);
+        merged
+            .entry((group, verbs.into_iter().collect()))
+            .or_default()
+            .push(resource);
     }
     Ok(merged
         .into_iter()
@@ -66,5 +76,7 @@ pub fn rules<'a>(
 pub fn by_scope<'a>(
     bundles: impl IntoIterator<Item = &'a Bundle>,
 ) -> (Vec<&'a Bundle>, Vec<&'a Bundle>) {
-    bundles.into_iter().partition(|bundle| bundle.scope() == Scope::Namespace)
+    bundles
+        .into_iter()
+        .partition(|bundle| bundle.scope() == Scope::Namespace)
 }

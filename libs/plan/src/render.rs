@@ -25,7 +25,10 @@ pub struct File {
 impl std::fmt::Debug for File {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = self.objects.iter().map(check::describe).collect();
-        f.debug_struct("File").field("name", &self.name).field("objects", &names).finish()
+        f.debug_struct("File")
+            .field("name", &self.name)
+            .field("objects", &names)
+            .finish()
     }
 }
 
@@ -54,7 +57,7 @@ pub(crate) enum Detail {
 
 /// A template value as JSON.
 pub(crate) fn slots_to_json(value: &minijinja::value::Value) -> Result<Value, String> {
-    slots::to_json(value, 64)
+    slots::to_json(value, 64).map_err(|refusal| refusal.to_string())
 }
 
 /// A JSON value as the engine sees it.

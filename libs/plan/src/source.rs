@@ -24,7 +24,10 @@ impl Tree {
     /// folders (a name that begins with `.`) are left out, as are the `..data` links of a
     /// mounted ConfigMap.
     pub fn insert(&mut self, path: &str, content: impl Into<Vec<u8>>) {
-        if !path.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+        if !path
+            .split('/')
+            .any(|part| part.is_empty() || part.starts_with('.'))
+        {
             self.files.insert(path.to_owned(), content.into());
         }
     }
@@ -61,7 +64,9 @@ impl Tree {
 
     /// All files with their paths, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.files.iter().map(|(path, content)| (path.as_str(), content.as_slice()))
+        self.files
+            .iter()
+            .map(|(path, content)| (path.as_str(), content.as_slice()))
     }
 }
 
@@ -108,7 +113,11 @@ impl<'a> Overlay<'a> {
 
     /// Every provider that has a plan, a base or a service.yaml.
     pub(crate) fn providers(&self) -> BTreeSet<&'a str> {
-        self.services.keys().copied().chain(self.folders.keys().map(|(p, _)| *p)).collect()
+        self.services
+            .keys()
+            .copied()
+            .chain(self.folders.keys().map(|(p, _)| *p))
+            .collect()
     }
 }
 
@@ -144,7 +153,9 @@ pub fn natural_order(left: &str, right: &str) -> std::cmp::Ordering {
 }
 
 fn leading_digits(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     text.split_at(end)
 }
 
@@ -154,9 +165,26 @@ mod tests {
 
     #[test]
     fn files_are_ordered_as_people_count() {
-        let mut names = vec!["10-b.yaml", "2-a.yaml", "1.yaml", "b.yaml", "a10.yaml", "a9.yaml"];
+        let mut names = vec![
+            "10-b.yaml",
+            "2-a.yaml",
+            "1.yaml",
+            "b.yaml",
+            "a10.yaml",
+            "a9.yaml",
+        ];
         names.sort_by(|a, b| natural_order(a, b));
-        assert_eq!(names, ["1.yaml", "2-a.yaml", "10-b.yaml", "a9.yaml", "a10.yaml", "b.yaml"]);
+        assert_eq!(
+            names,
+            [
+                "1.yaml",
+                "2-a.yaml",
+                "10-b.yaml",
+                "a9.yaml",
+                "a10.yaml",
+                "b.yaml"
+            ]
+        );
         assert_eq!(natural_order("01", "1"), std::cmp::Ordering::Less);
         assert_eq!(natural_order("1", "1"), std::cmp::Ordering::Equal);
     }
@@ -172,13 +200,20 @@ mod tests {
     #[test]
     fn a_config_map_has_the_same_shape_as_a_folder() {
         let mut tree = Tree::new();
-        let data: [(&str, &[u8]); 3] =
-            [("plan.yaml", b"a"), ("binding.user.yaml", b"b"), ("service.yaml", b"c")];
+        let data: [(&str, &[u8]); 3] = [
+            ("plan.yaml", b"a"),
+            ("binding.user.yaml", b"b"),
+            ("service.yaml", b"c"),
+        ];
         tree.insert_config_map("mongodb.tiny", data).unwrap();
         let paths: Vec<_> = tree.iter().map(|(path, _)| path.to_owned()).collect();
         assert_eq!(
             paths,
-            ["mongodb/service.yaml", "mongodb/tiny/binding/user.yaml", "mongodb/tiny/plan.yaml"]
+            [
+                "mongodb/service.yaml",
+                "mongodb/tiny/binding/user.yaml",
+                "mongodb/tiny/plan.yaml"
+            ]
         );
         assert!(tree.insert_config_map("mongodb", []).is_err());
     }

@@ -11,8 +11,21 @@ use crate::render::jinja;
 
 /// Names that belong to the broker. A parameter of such a name is a load error.
 pub(crate) const BUILT_INS: [&str; 15] = [
-    "instance", "service", "plan", "parameters", "context", "generated", "secrets", "outputs",
-    "broker", "binding", "name", "namespace", "object", "applied", "now",
+    "instance",
+    "service",
+    "plan",
+    "parameters",
+    "context",
+    "generated",
+    "secrets",
+    "outputs",
+    "broker",
+    "binding",
+    "name",
+    "namespace",
+    "object",
+    "applied",
+    "now",
 ];
 
 /// Names that only expressions see beside the built-ins.
@@ -20,9 +33,18 @@ pub(crate) const EXPRESSION_NAMES: [&str; 2] = ["objects", "item"];
 
 /// The keys of a context object that platforms send (OSB profile), legal at top level.
 pub(crate) const CONTEXT_KEYS: [&str; 13] = [
-    "platform", "namespace", "namespace_annotations", "clusterid", "instance_name",
-    "instance_annotations", "organization_guid", "organization_name",
-    "organization_annotations", "space_guid", "space_name", "space_annotations",
+    "platform",
+    "namespace",
+    "namespace_annotations",
+    "clusterid",
+    "instance_name",
+    "instance_annotations",
+    "organization_guid",
+    "organization_name",
+    "organization_annotations",
+    "space_guid",
+    "space_name",
+    "space_annotations",
     "cluster_annotations",
 ];
 
@@ -109,12 +131,14 @@ pub(crate) fn context(variables: &Variables, own: &Own<'_>) -> BTreeMap<String, 
         all.extend(map.iter().map(|(k, v)| (k.clone(), jinja(v))));
     }
     let service = serde_json::json!({"id": own.service_id, "name": own.service_name});
-    let plan =
-        serde_json::json!({"id": own.plan_id, "name": own.plan_name, "values": own.values});
+    let plan = serde_json::json!({"id": own.plan_id, "name": own.plan_name, "values": own.values});
     let built_ins = [
         ("instance", jinja(&variables.instance)),
         ("name", Jinja::from(variables.instance.name.as_str())),
-        ("namespace", Jinja::from(variables.instance.namespace.as_str())),
+        (
+            "namespace",
+            Jinja::from(variables.instance.namespace.as_str()),
+        ),
         ("service", jinja(&service)),
         ("plan", jinja(&plan)),
         ("parameters", jinja(&variables.parameters)),
@@ -145,7 +169,10 @@ mod tests {
     fn names_resolve_in_order_and_debug_shows_no_value() {
         let object = |v: Value| v.as_object().cloned().unwrap();
         let variables = Variables {
-            instance: Instance { name: "n".into(), ..Instance::default() },
+            instance: Instance {
+                name: "n".into(),
+                ..Instance::default()
+            },
             parameters: object(json!({"a": "parameter", "password": "hunter2"})),
             context: object(json!({"a": "context", "b": "context", "c": 1, "name": "x"})),
             ..Variables::default()
@@ -160,7 +187,10 @@ mod tests {
         };
         let all = context(&variables, &own);
         let text = |name: &str| all[name].to_string();
-        assert_eq!([text("a"), text("b"), text("c"), text("name")], ["parameter", "value", "1", "n"]);
+        assert_eq!(
+            [text("a"), text("b"), text("c"), text("name")],
+            ["parameter", "value", "1", "n"]
+        );
         assert!(!format!("{variables:?}").contains("hunter2"));
     }
 }

@@ -62,8 +62,17 @@ pub(crate) fn compose(text: &str) -> Result<Vec<Raw>, Error> {
 }
 
 enum Frame {
-    Seq { raw: Vec<Raw>, at: (u32, u32), anchor: usize },
-    Map { raw: Vec<(Raw, Raw)>, key: Option<Raw>, at: (u32, u32), anchor: usize },
+    Seq {
+        raw: Vec<Raw>,
+        at: (u32, u32),
+        anchor: usize,
+    },
+    Map {
+        raw: Vec<(Raw, Raw)>,
+        key: Option<Raw>,
+        at: (u32, u32),
+        anchor: usize,
+    },
 }
 
 #[derive(Default)]
@@ -77,7 +86,11 @@ struct Composer {
 impl Composer {
     fn on_event(&mut self, event: Event<'_>, span: Span) -> Result<(), Error> {
         let at = (number(span.start.line()), number(span.start.col() + 1));
-        let fail = |message: String| Error { line: at.0, column: at.1, message };
+        let fail = |message: String| Error {
+            line: at.0,
+            column: at.1,
+            message,
+        };
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let string = string_tag(tag.as_deref()).map_err(fail)?;
@@ -87,16 +100,36 @@ impl Composer {
                     ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
                     ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
                 };
-                let kind = RawKind::Scalar { text: text.into_owned(), style };
-                self.node(Raw { kind, line: at.0, column: at.1 }, anchor, 1)
+                let kind = RawKind::Scalar {
+                    text: text.into_owned(),
+                    style,
+                };
+                self.node(
+                    Raw {
+                        kind,
+                        line: at.0,
+                        column: at.1,
+                    },
+                    anchor,
+                    1,
+                )
             }
             Event::SequenceStart(anchor, tag) => {
                 refuse_tag(tag.as_deref()).map_err(fail)?;
-                self.push(Frame::Seq { raw: Vec::new(), at, anchor })
+                self.push(Frame::Seq {
+                    raw: Vec::new(),
+                    at,
+                    anchor,
+                })
             }
             Event::MappingStart(anchor, tag) => {
                 refuse_tag(tag.as_deref()).map_err(fail)?;
-                self.push(Frame::Map { raw: Vec::new(), key: None, at, anchor })
+                self.push(Frame::Map {
+                    raw: Vec::new(),
+                    key: None,
+                    at,
+                    anchor,
+                })
             }
             Event::SequenceEnd | Event::MappingEnd => self.pop(),
             Event::Alias(anchor) => {
@@ -119,7 +152,11 @@ impl Composer {
         let (Frame::Seq { at, .. } | Frame::Map { at, .. }) = &frame;
         if self.stack.len() >= MAX_DEPTH {
             let message = format!("nested deeper than {MAX_DEPTH}");
-            return Err(Error { line: at.0, column: at.1, message });
+            return Err(Error {
+                line: at.0,
+                column: at.1,
+                message,
+            });
         }
         self.stack.push(frame);
         Ok(())
@@ -127,12 +164,24 @@ impl Composer {
 
     fn pop(&mut self) -> Result<(), Error> {
         match self.stack.pop() {
-            Some(Frame::Seq { raw, at, anchor }) => {
-                self.collection(Raw { kind: RawKind::Seq(raw), line: at.0, column: at.1 }, anchor)
-            }
-            Some(Frame::Map { raw, at, anchor, .. }) => {
-                self.collection(Raw { kind: RawKind::Map(raw), line: at.0, column: at.1 }, anchor)
-            }
+            Some(Frame::Seq { raw, at, anchor }) => self.collection(
+                Raw {
+                    kind: RawKind::Seq(raw),
+                    line: at.0,
+                    column: at.1,
+                },
+                anchor,
+            ),
+            Some(Frame::Map {
+                raw, at, anchor, ..
+            }) => self.collection(
+                Raw {
+                    kind: RawKind::Map(raw),
+                    line: at.0,
+                    column: at.1,
+                },
+                anchor,
+            ),
             None => Ok(()),
         }
     }
@@ -149,7 +198,11 @@ impl Composer {
         self.nodes += size;
         if self.nodes > MAX_NODES {
             let message = format!("more than {MAX_NODES} nodes");
-            return Err(Error { line: raw.line, column: raw.column, message });
+            return Err(Error {
+                line: raw.line,
+                column: raw.column,
+                message,
+            });
         }
         if anchor > 0 {
             self.anchors.insert(anchor, (raw.clone(), size));
@@ -157,7 +210,9 @@ impl Composer {
         match self.stack.last_mut() {
             None => self.documents.push(raw),
             Some(Frame::Seq { raw: items, .. }) => items.push(raw),
-            Some(Frame::Map { raw: entries, key, .. }) => match key.take() {
+            Some(Frame::Map {
+                raw: entries, key, ..
+            }) => match key.take() {
                 None => *key = Some(raw),
                 Some(name) => entries.push((name, raw)),
             },
@@ -201,7 +256,9 @@ mod tests {
     #[test]
     fn styles_and_places_are_kept() {
         let docs = compose("a: b\nc: \"d\"\ne: |\n  f\n").unwrap();
-        let RawKind::Map(entries) = &docs[0].kind else { panic!("no map") };
+        let RawKind::Map(entries) = &docs[0].kind else {
+            panic!("no map")
+        };
         let styles: Vec<_> = entries
             .iter()
             .map(|(_, v)| match &v.kind {
@@ -219,7 +276,7 @@ mod tests {
         let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for i in 1..8 {
             let row = vec![format!("*a{}", i - 1); 10].join(",");
-            text += &format!("a{i}: &a{i} [{row}]\n");
+            text = format!("{text}a{i}: &a{i} [{row}]\n");
         }
         assert!(compose(&text).unwrap_err().message.contains("nodes"));
     }

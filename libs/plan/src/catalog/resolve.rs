@@ -32,15 +32,23 @@ pub(crate) fn folder(
     loop {
         let path = format!("{provider}/{name}");
         let Some(folder) = overlay.folders.get(&(provider.as_str(), name.as_str())) else {
-            return Err(vec![Problem::at(&Pos::file(&path), "there is no such folder")]);
+            return Err(vec![Problem::at(
+                &Pos::file(&path),
+                "there is no such folder",
+            )]);
         };
         let (mut node, files) = layer(&path, folder)?;
         let base = node.remove("extends");
         layers.push((path, node, files));
-        let Some(base) = base.filter(|base| !matches!(base.kind, Kind::Null)) else { break };
+        let Some(base) = base.filter(|base| !matches!(base.kind, Kind::Null)) else {
+            break;
+        };
         (provider, name) = target(&base, &provider).map_err(|p| vec![p])?;
         let next = format!("{provider}/{name}");
-        if !overlay.folders.contains_key(&(provider.as_str(), name.as_str())) {
+        if !overlay
+            .folders
+            .contains_key(&(provider.as_str(), name.as_str()))
+        {
             return Err(vec![missing(overlay, &base, &next)]);
         }
         let closes = chain.contains(&next);
@@ -58,9 +66,15 @@ type Layer = (String, Node, BTreeMap<String, String>);
 fn merge(layers: Vec<Layer>) -> Resolved {
     let mut merged: Option<Resolved> = None;
     for (path, node, files) in layers.into_iter().rev() {
-        let origins = files.keys().map(|name| (name.clone(), format!("{path}/{name}")));
+        let origins = files
+            .keys()
+            .map(|name| (name.clone(), format!("{path}/{name}")));
         merged = Some(match merged {
-            None => Resolved { node, origins: origins.collect(), files },
+            None => Resolved {
+                node,
+                origins: origins.collect(),
+                files,
+            },
             Some(mut below) => {
                 below.origins.extend(origins);
                 below.files.extend(files);
@@ -71,7 +85,10 @@ fn merge(layers: Vec<Layer>) -> Resolved {
     }
     // There is always a layer: the folder itself.
     merged.unwrap_or_else(|| Resolved {
-        node: Node { kind: Kind::Map(Vec::new()), pos: Pos::file("") },
+        node: Node {
+            kind: Kind::Map(Vec::new()),
+            pos: Pos::file(""),
+        },
         files: BTreeMap::new(),
         origins: BTreeMap::new(),
     })
@@ -79,7 +96,10 @@ fn merge(layers: Vec<Layer>) -> Resolved {
 
 fn target(base: &Node, provider: &str) -> Result<(String, String), Problem> {
     let Kind::String(text) = &base.kind else {
-        return Err(Problem::at(&base.pos, "extends must be _base or provider/_base"));
+        return Err(Problem::at(
+            &base.pos,
+            "extends must be _base or provider/_base",
+        ));
     };
     let (provider, name) = text.split_once('/').unwrap_or((provider, text));
     if !name.starts_with('_') {
@@ -110,7 +130,10 @@ fn layer(
     path: &str,
     folder: &Folder<'_>,
 ) -> Result<(Node, BTreeMap<String, String>), Vec<Problem>> {
-    let mut node = Node { kind: Kind::Map(Vec::new()), pos: Pos::file(&format!("{path}/plan.yaml")) };
+    let mut node = Node {
+        kind: Kind::Map(Vec::new()),
+        pos: Pos::file(&format!("{path}/plan.yaml")),
+    };
     let mut files = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, content) in &folder.files {
@@ -134,7 +157,11 @@ fn layer(
             Role::Refused(message) => problems.push(Problem::at(&whole, message)),
         }
     }
-    if problems.is_empty() { Ok((node, files)) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok((node, files))
+    } else {
+        Err(problems)
+    }
 }
 
 enum Role {
@@ -160,6 +187,8 @@ fn role(name: &str) -> Role {
         Some("yaml" | "yml") => Role::Template,
         Some("url") => Role::Refused("fetched manifests are not supported yet"),
         Some("md" | "txt") => Role::Ignored,
-        _ => Role::Refused("is no template (.yaml, .yml), no list of addresses (.url), no text (.md)"),
+        _ => Role::Refused(
+            "is no template (.yaml, .yml), no list of addresses (.url), no text (.md)",
+        ),
     }
 }

@@ -62,12 +62,18 @@ impl FromStr for KindRef {
             None => (text, None),
         };
         let (api_version, kind) = name.rsplit_once('/').ok_or_else(fail)?;
-        let parsed = Self { plural, ..Self::new(api_version, kind) };
+        let parsed = Self {
+            plural,
+            ..Self::new(api_version, kind)
+        };
         let legal = is_word(&parsed.version)
             && is_word(kind)
             && kind.starts_with(|c: char| c.is_ascii_uppercase())
             && (parsed.group.is_empty() != api_version.contains('/'))
-            && parsed.group.split('.').all(|part| parsed.group.is_empty() || is_word(part));
+            && parsed
+                .group
+                .split('.')
+                .all(|part| parsed.group.is_empty() || is_word(part));
         legal.then_some(parsed).ok_or_else(fail)
     }
 }
@@ -122,14 +128,25 @@ mod tests {
 
     #[test]
     fn kinds_are_read_and_written_alike() {
-        for text in ["v1/Secret", "apps/v1/StatefulSet", "mongodb.com/v1/MongoDB=mongodb"] {
+        for text in [
+            "v1/Secret",
+            "apps/v1/StatefulSet",
+            "mongodb.com/v1/MongoDB=mongodb",
+        ] {
             assert_eq!(text.parse::<KindRef>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn what_is_no_kind_is_refused() {
-        for text in ["Secret", "v1/secret", "/v1/Secret", "v1/", "a/b/c/D", "v1/Secret="] {
+        for text in [
+            "Secret",
+            "v1/secret",
+            "/v1/Secret",
+            "v1/",
+            "a/b/c/D",
+            "v1/Secret=",
+        ] {
             assert!(text.parse::<KindRef>().is_err(), "{text}");
         }
     }

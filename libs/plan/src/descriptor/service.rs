@@ -93,6 +93,8 @@ pub struct DashboardClient {
 
 impl std::fmt::Debug for DashboardClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DashboardClient").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("DashboardClient")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

@@ -39,14 +39,20 @@ pub(crate) fn service(offering: &Offering, place: &dyn Fn(&str) -> Pos) -> Vec<P
 fn catalog_string(text: &str) -> Result<(), String> {
     match text.chars().count() {
         0 => Err("is empty".to_owned()),
-        n if n > MAX_STRING => Err(format!("has {n} characters, at most {MAX_STRING} are shown")),
+        n if n > MAX_STRING => Err(format!(
+            "has {n} characters, at most {MAX_STRING} are shown"
+        )),
         _ => Ok(()),
     }
 }
 
 /// Checks a plan's descriptor.
 pub(crate) fn plan(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
-    let mut checks = Checks { subject, evaluator: Evaluator::new(), problems: Vec::new() };
+    let mut checks = Checks {
+        subject,
+        evaluator: Evaluator::new(),
+        problems: Vec::new(),
+    };
     checks.texts();
     checks.parameters(schemas);
     checks.generated();
@@ -63,14 +69,16 @@ pub(crate) fn kinds(subject: &Subject<'_>, kinds: &[KindRef]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (i, kind) in kinds.iter().enumerate() {
         if kinds::plural(kind).is_none() {
-            let message = format!(
-                "plural of {kind} is not known: write it in kinds, as {kind}=<plural>"
-            );
+            let message =
+                format!("plural of {kind} is not known: write it in kinds, as {kind}=<plural>");
             problems.push(Problem::at(&place(i), message));
         }
         let cluster = kinds::is_cluster_scoped(kind) || kinds::is_rbac(kind);
         if cluster && subject.descriptor.scope == Scope::Namespace {
-            problems.push(Problem::at(&place(i), format!("{kind} needs scope: cluster")));
+            problems.push(Problem::at(
+                &place(i),
+                format!("{kind} needs scope: cluster"),
+            ));
         }
     }
     problems
@@ -90,13 +98,19 @@ impl Checks<'_> {
 
     fn expression(&mut self, path: &[&str], expression: Option<&Expression>) {
         if let Some(Err(message)) = expression.map(|e| self.evaluator.check(e)) {
-            self.problem(path, format!("{} is no expression: {message}", path.join(".")));
+            self.problem(
+                path,
+                format!("{} is no expression: {message}", path.join(".")),
+            );
         }
     }
 
     fn text(&mut self, path: &[&str], text: Option<&Text>) {
         if let Some(Err(message)) = text.map(|t| self.evaluator.check_text(t)) {
-            self.problem(path, format!("{} is no template text: {message}", path.join(".")));
+            self.problem(
+                path,
+                format!("{} is no template text: {message}", path.join(".")),
+            );
         }
     }
 
@@ -118,20 +132,30 @@ impl Checks<'_> {
             }
         }
         if plan.maximum_polling_duration == Some(0) {
-            self.problem(&["maximum_polling_duration"], "maximum_polling_duration must be positive");
+            self.problem(
+                &["maximum_polling_duration"],
+                "maximum_polling_duration must be positive",
+            );
         }
     }
 
     fn parameters(&mut self, schemas: &Schemas) {
-        let named = [("create", &schemas.create), ("update", &schemas.update), ("bind", &schemas.bind)];
+        let named = [
+            ("create", &schemas.create),
+            ("update", &schemas.update),
+            ("bind", &schemas.bind),
+        ];
         for (operation, schema) in named {
             let properties = schema.get("properties").and_then(Value::as_object);
             for (name, property) in properties.into_iter().flatten() {
                 let path = ["parameters", operation, "properties", name.as_str()];
-                let reserved = BUILT_INS.contains(&name.as_str())
-                    || EXPRESSION_NAMES.contains(&name.as_str());
+                let reserved =
+                    BUILT_INS.contains(&name.as_str()) || EXPRESSION_NAMES.contains(&name.as_str());
                 if reserved && operation != "bind" {
-                    self.problem(&path, format!("parameter {name:?} has the name of a built-in"));
+                    self.problem(
+                        &path,
+                        format!("parameter {name:?} has the name of a built-in"),
+                    );
                 }
                 if !property.is_object() {
                     self.problem(&path, format!("parameter {name:?} must be a JSON Schema"));
@@ -145,7 +169,10 @@ impl Checks<'_> {
         }
         for name in self.subject.descriptor.values.keys() {
             if BUILT_INS.contains(&name.as_str()) {
-                self.problem(&["values", name], format!("value {name:?} has the name of a built-in"));
+                self.problem(
+                    &["values", name],
+                    format!("value {name:?} has the name of a built-in"),
+                );
             }
         }
     }
@@ -160,7 +187,12 @@ impl Checks<'_> {
                 Generate::Key { bytes } if !(6..=756).contains(bytes) => {
                     self.problem(&path, "bytes of a key must be 6 to 756");
                 }
-                Generate::Certificate { sans, lifetime, renew_before, .. } => {
+                Generate::Certificate {
+                    sans,
+                    lifetime,
+                    renew_before,
+                    ..
+                } => {
                     if sans.is_empty() {
                         self.problem(&path, "a certificate needs at least one name in sans");
                     }
@@ -184,7 +216,10 @@ impl Checks<'_> {
                 && target.split('/').count() <= 2
                 && !target.ends_with('/');
             if !legal {
-                self.problem(&["ready", target], format!("{target:?} is not Kind or Kind/name"));
+                self.problem(
+                    &["ready", target],
+                    format!("{target:?} is not Kind or Kind/name"),
+                );
             }
             self.expression(&["ready", target, "ready"], rule.ready.as_ref());
             self.expression(&["ready", target, "failed"], rule.failed.as_ref());
@@ -221,11 +256,21 @@ impl Checks<'_> {
 
     fn binding(&mut self) {
         let plan = self.subject.descriptor;
-        let method = plan.binding.as_ref().map_or(Method::None, |binding| binding.method);
+        let method = plan
+            .binding
+            .as_ref()
+            .map_or(Method::None, |binding| binding.method);
         if plan.bindable == Some(true) && method == Method::None {
-            self.problem(&["bindable"], "a bindable plan needs a binding with a method");
+            self.problem(
+                &["bindable"],
+                "a bindable plan needs a binding with a method",
+            );
         }
-        let has_templates = self.subject.files.keys().any(|name| name.starts_with("binding/"));
+        let has_templates = self
+            .subject
+            .files
+            .keys()
+            .any(|name| name.starts_with("binding/"));
         if method == Method::Resources && !has_templates {
             self.problem(&["binding"], "method resources needs templates in binding/");
         }
@@ -266,7 +311,13 @@ impl Checks<'_> {
 
     fn relations(&mut self) {
         let plan = self.subject.descriptor;
-        let own = self.subject.folder.rsplit('/').next().unwrap_or_default().to_owned();
+        let own = self
+            .subject
+            .folder
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         let siblings: Vec<_> = self.subject.siblings.iter().copied().collect();
         for (i, target) in plan.updates_to.iter().enumerate() {
             let index = i.to_string();
@@ -280,11 +331,17 @@ impl Checks<'_> {
         if let Namespace::Shared(name) = &plan.namespace
             && !is_label(name)
         {
-            self.problem(&["namespace", "shared"], format!("{name:?} is no namespace name"));
+            self.problem(
+                &["namespace", "shared"],
+                format!("{name:?} is no namespace name"),
+            );
         }
         if let Some(bootstrap) = &plan.bootstrap {
             if !is_label(&bootstrap.service_account) {
-                self.problem(&["bootstrap"], "service_account is no name of a ServiceAccount");
+                self.problem(
+                    &["bootstrap"],
+                    "service_account is no name of a ServiceAccount",
+                );
             }
             if plan.namespace != Namespace::Own {
                 self.problem(&["bootstrap"], "bootstrap needs namespace: own");

@@ -28,7 +28,12 @@ fn known<'a>(
     known.extend(subject.descriptor.values.keys().map(String::as_str));
     for schema in schemas.iter().flat_map(|s| [&s.create, &s.update]) {
         let properties = schema.get("properties").and_then(Value::as_object);
-        known.extend(properties.into_iter().flatten().map(|(name, _)| name.as_str()));
+        known.extend(
+            properties
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name.as_str()),
+        );
     }
     known
 }

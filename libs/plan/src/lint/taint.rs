@@ -14,23 +14,36 @@ use crate::render::ast::{self as tree, Place, Visitor};
 use crate::schema::Schemas;
 use crate::variables::{BUILT_INS, CONTEXT_KEYS};
 
+/// Filters whose result is a number, or text that stays one JSON string.
+const BOUNDING_FILTERS: [&str; 4] = ["tojson", "length", "count", "int"];
+
 /// Finds each output of free text of a user in a place that reads text.
 pub(crate) fn check(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
     let free = Free::of(subject, schemas);
     let mut problems = Vec::new();
     for (name, source) in subject.files {
         let syntax = SyntaxConfig::default();
-        let mut locals = Locals { free: &free, names: BTreeSet::new(), changed: true };
+        let mut locals = Locals {
+            free: &free,
+            names: BTreeSet::new(),
+            changed: true,
+        };
         // A local may be made from one that is made later in the file: until nothing changes.
         while std::mem::take(&mut locals.changed) {
             tree::visit(source, name, &syntax, &mut locals);
         }
         let names = locals.names;
         let regions = regions(source);
-        let mut outputs = Outputs { free: &free, locals: &names, found: Vec::new() };
+        let mut outputs = Outputs {
+            free: &free,
+            locals: &names,
+            found: Vec::new(),
+        };
         tree::visit(source, name, &syntax, &mut outputs);
         for (place, what) in outputs.found {
-            let Some(region) = regions.get(&place.line) else { continue };
+            let Some(region) = regions.get(&place.line) else {
+                continue;
+            };
             if *region == Region::Arguments && is_whole_scalar(source, place) {
                 continue;
             }
@@ -83,9 +96,8 @@ impl Free {
     /// Whether an expression can give any text. Numbers of it, comparisons and tests cannot.
     fn reaches(&self, e: &ast::Expr<'_>, locals: &BTreeSet<String>) -> Option<String> {
         match e {
-            ast::Expr::Filter(f) if matches!(f.name, "tojson" | "length" | "count" | "int") => None,
-            ast::Expr::Test(_) | ast::Expr::Compare(_) => None,
-            ast::Expr::UnaryOp(_) => None,
+            ast::Expr::Filter(f) if BOUNDING_FILTERS.contains(&f.name) => None,
+            ast::Expr::Test(_) | ast::Expr::Compare(_) | ast::Expr::UnaryOp(_) => None,
             ast::Expr::IfExpr(i) => self
                 .reaches(&i.true_expr, locals)
                 .or_else(|| i.false_expr.as_ref().and_then(|e| self.reaches(e, locals))),
@@ -105,7 +117,10 @@ impl Free {
             other => {
                 let mut parts = Parts(Vec::new());
                 children(other, &mut parts);
-                parts.0.into_iter().find_map(|part| self.reaches(part, locals))
+                parts
+                    .0
+                    .into_iter()
+                    .find_map(|part| self.reaches(part, locals))
             }
         }
     }
@@ -119,7 +134,10 @@ impl Free {
         if let (ast::Expr::Var(v), Some(key)) = (of, key) {
             match v.id {
                 "parameters" => {
-                    return self.parameters.contains(key).then(|| format!("parameters.{key}"));
+                    return self
+                        .parameters
+                        .contains(key)
+                        .then(|| format!("parameters.{key}"));
                 }
                 "binding" => return (key == "parameters").then(|| "binding.parameters".to_owned()),
                 _ => {}
@@ -187,10 +205,15 @@ impl Locals<'_> {
     /// A call with free text marks all arguments of a macro of that name, by its argument list,
     /// which is seen as `name()` targets below.
     fn call(&mut self, call: &ast::Call<'_>) {
-        let ast::Expr::Var(name) = &call.expr else { return };
+        let ast::Expr::Var(name) = &call.expr else {
+            return;
+        };
         let mut parts = Parts(Vec::new());
         arguments(&call.args, &mut parts);
-        let free = parts.0.iter().any(|e| self.free.reaches(e, &self.names).is_some());
+        let free = parts
+            .0
+            .iter()
+            .any(|e| self.free.reaches(e, &self.names).is_some());
         if free {
             self.changed |= self.names.insert(format!("{}()", name.id));
         }
@@ -203,7 +226,9 @@ impl Visitor for Locals<'_> {
             ast::Stmt::Set(s) => self.assign(&s.target, &s.expr),
             ast::Stmt::ForLoop(s) => self.assign(&s.target, &s.iter),
             ast::Stmt::WithBlock(s) => {
-                s.assignments.iter().for_each(|(target, value)| self.assign(target, value));
+                s.assignments
+                    .iter()
+                    .for_each(|(target, value)| self.assign(target, value));
             }
             ast::Stmt::Macro(s) if self.names.contains(&format!("{}()", s.name)) => {
                 s.args.iter().for_each(|arg| self.mark(arg));
@@ -239,7 +264,11 @@ impl Visitor for Outputs<'_> {
 }
 
 fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+    schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
 }
 
 /// Whether a schema leaves no room for text that means something.
@@ -290,8 +319,7 @@ fn regions(source: &str) -> BTreeMap<u32, Region> {
         if !transparent {
             block = block.filter(|parent| spaces > *parent);
             let item = text.starts_with("- ");
-            arguments =
-                arguments.filter(|key| spaces > *key || (item && spaces == *key));
+            arguments = arguments.filter(|key| spaces > *key || (item && spaces == *key));
         }
         let inside_block = block.is_some();
         if !transparent && !inside_block {
@@ -323,7 +351,9 @@ fn key_of(mut depth: usize, mut text: &str) -> (usize, Option<&str>) {
         depth += text.len() - trimmed.len();
         text = trimmed;
     }
-    let key = text.split_once(':').map(|(key, _)| key.trim_matches(['"', '\'', ' ']));
+    let key = text
+        .split_once(':')
+        .map(|(key, _)| key.trim_matches(['"', '\'', ' ']));
     (depth, key)
 }
 
@@ -331,7 +361,9 @@ fn key_of(mut depth: usize, mut text: &str) -> (usize, Option<&str>) {
 fn opens_block(text: &str) -> bool {
     let text = text.split(" #").next().unwrap_or(text).trim_end();
     let head = text.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'));
-    let Some(before) = head.strip_suffix(['|', '>']) else { return false };
+    let Some(before) = head.strip_suffix(['|', '>']) else {
+        return false;
+    };
     let before = before.trim_end();
     before.ends_with(':') || before.ends_with('-') || before.is_empty() || before.ends_with("!!str")
 }
@@ -340,7 +372,11 @@ fn opens_block(text: &str) -> bool {
 fn is_whole_scalar(source: &str, place: Place) -> bool {
     let index = usize::try_from(place.line).unwrap_or(1).saturating_sub(1);
     let line = source.lines().nth(index).unwrap_or_default().trim();
-    let item = line.strip_prefix("- ").unwrap_or(line).trim().trim_matches(['"', '\'']);
+    let item = line
+        .strip_prefix("- ")
+        .unwrap_or(line)
+        .trim()
+        .trim_matches(['"', '\'']);
     item.starts_with("{{") && item.ends_with("}}") && item.matches("{{").count() == 1
 }
 
@@ -387,7 +423,9 @@ spec:
         assert!(is_bounded(&schema(r#"{"pattern": "^[a-z]+$"}"#)));
         assert!(!is_bounded(&schema(r#"{"pattern": "[a-z]+"}"#)));
         assert!(!is_bounded(&schema(r#"{"type": "string"}"#)));
-        assert!(is_bounded(&schema(r#"{"type": "array", "items": {"enum": ["a"]}}"#)));
+        assert!(is_bounded(&schema(
+            r#"{"type": "array", "items": {"enum": ["a"]}}"#
+        )));
         assert!(!is_bounded(&schema(r#"{"type": ["string", "number"]}"#)));
     }
 }

@@ -21,10 +21,12 @@ use crate::variables::{Broker, Instance, Variables};
 
 /// Renders a bundle with each sample of its parameters.
 pub(crate) fn trial(bundle: &Bundle, subject: &Subject<'_>) -> Result<(), Vec<Problem>> {
-    let loaded = Loaded::new(Arc::new(bundle.clone())).map_err(|e| {
-        vec![Problem::at(&Pos::file(&subject.folder), e.to_string())]
-    })?;
-    let trial = Trial { loaded: &loaded, subject };
+    let loaded = Loaded::new(Arc::new(bundle.clone()))
+        .map_err(|e| vec![Problem::at(&Pos::file(&subject.folder), e.to_string())])?;
+    let trial = Trial {
+        loaded: &loaded,
+        subject,
+    };
     for parameters in schema::samples(&bundle.schemas().create) {
         trial.run(parameters).map_err(|problem| vec![problem])?;
     }
@@ -44,9 +46,10 @@ impl Trial<'_> {
         for name in self.loaded.files() {
             let file = self.render(name, &variables)?;
             objects.extend(file.objects.clone());
-            let known = self.loaded.outputs(&variables, &objects).map_err(|e| {
-                Problem::at(&self.subject.key(["outputs", &e.name]), e.to_string())
-            })?;
+            let known = self
+                .loaded
+                .outputs(&variables, &objects)
+                .map_err(|e| Problem::at(&self.subject.key(["outputs", &e.name]), e.to_string()))?;
             variables.outputs = self.guessed(known);
             files.push(file);
         }
@@ -97,9 +100,9 @@ impl Trial<'_> {
     fn readiness(&self, objects: &[Value], variables: &Variables) -> Result<(), Problem> {
         for (target, rule) in &self.subject.descriptor.ready {
             let (kind, name) = target.split_once('/').unwrap_or((target, ""));
-            let object = objects.iter().find(|o| {
-                o["kind"] == kind && (name.is_empty() || o["metadata"]["name"] == name)
-            });
+            let object = objects
+                .iter()
+                .find(|o| o["kind"] == kind && (name.is_empty() || o["metadata"]["name"] == name));
             // A rule for an object that only some parameters bring is no fault.
             let Some(object) = object else { continue };
             let now = jiff::Timestamp::UNIX_EPOCH;
@@ -145,8 +148,10 @@ impl Trial<'_> {
                 "id": "sample", "name": "sample", "username": "sample", "password": "sample",
                 "parameters": bind,
             });
-            let variables =
-                Variables { binding: binding.as_object().cloned(), ..variables.clone() };
+            let variables = Variables {
+                binding: binding.as_object().cloned(),
+                ..variables.clone()
+            };
             for name in self.loaded.binding_files() {
                 self.render(name, &variables)?;
             }
@@ -156,15 +161,20 @@ impl Trial<'_> {
 
     fn variables(&self, parameters: Map<String, Value>) -> Variables {
         let object = |value: Value| value.as_object().cloned().unwrap_or_default();
-        let generated = self.subject.descriptor.generate.iter().map(|(name, generate)| {
-            let value = match generate {
-                Generate::Password { .. } | Generate::Key { .. } => json!("c2FtcGxl"),
-                Generate::Certificate { .. } => {
-                    json!({"certificate": "sample", "key": "sample", "ca": "sample"})
-                }
-            };
-            (name.clone(), value)
-        });
+        let generated = self
+            .subject
+            .descriptor
+            .generate
+            .iter()
+            .map(|(name, generate)| {
+                let value = match generate {
+                    Generate::Password { .. } | Generate::Key { .. } => json!("c2FtcGxl"),
+                    Generate::Certificate { .. } => {
+                        json!({"certificate": "sample", "key": "sample", "ca": "sample"})
+                    }
+                };
+                (name.clone(), value)
+            });
         Variables {
             instance: Instance {
                 id: "6d9ab20c-7ae7-4a0f-93c1-2cbf0a2b0e7e".to_owned(),

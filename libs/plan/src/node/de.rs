@@ -42,7 +42,10 @@ impl std::error::Error for Error {}
 
 impl de::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { pos: None, message: message.to_string() }
+        Self {
+            pos: None,
+            message: message.to_string(),
+        }
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -67,7 +70,10 @@ pub(crate) fn unknown(what: &str, name: &str, expected: &[&str]) -> String {
         .filter(|(distance, e)| *distance <= 1 + e.len() / 2);
     match nearest {
         Some((_, nearest)) => format!("unknown {what} {name:?}, did you mean {nearest:?}?"),
-        None => format!("unknown {what} {name:?}, expected one of {}", expected.join(", ")),
+        None => format!(
+            "unknown {what} {name:?}, expected one of {}",
+            expected.join(", ")
+        ),
     }
 }
 
@@ -93,7 +99,10 @@ impl<'de> de::Deserializer<'de> for &'de Node {
             },
             Kind::String(s) => visitor.visit_str(s),
             Kind::Seq(items) => visitor.visit_seq(Items(items.iter())),
-            Kind::Map(entries) => visitor.visit_map(Entries { rest: entries.iter(), value: None }),
+            Kind::Map(entries) => visitor.visit_map(Entries {
+                rest: entries.iter(),
+                value: None,
+            }),
         }
         .map_err(|e| e.or_at(&self.pos))
     }
@@ -110,7 +119,9 @@ impl<'de> de::Deserializer<'de> for &'de Node {
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self).map_err(|e| e.or_at(&self.pos))
+        visitor
+            .visit_newtype_struct(self)
+            .map_err(|e| e.or_at(&self.pos))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -123,9 +134,13 @@ impl<'de> de::Deserializer<'de> for &'de Node {
             Kind::String(name) => visitor.visit_enum(name.as_str().into_deserializer()),
             Kind::Map(entries) => match entries.as_slice() {
                 [(key, value)] => visitor.visit_enum(Variant { key, value }),
-                _ => Err(de::Error::custom("must be a name, or a map with a single key")),
+                _ => Err(de::Error::custom(
+                    "must be a name, or a map with a single key",
+                )),
             },
-            _ => Err(de::Error::custom("must be a name, or a map with a single key")),
+            _ => Err(de::Error::custom(
+                "must be a name, or a map with a single key",
+            )),
         }
         .map_err(|e: Error| e.or_at(&self.pos))
     }
@@ -197,10 +212,14 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Error> {
-        let Some((key, value)) = self.rest.next() else { return Ok(None) };
+        let Some((key, value)) = self.rest.next() else {
+            return Ok(None);
+        };
         self.value = Some((key, value));
         let name: de::value::StrDeserializer<'de, Error> = key.name.as_str().into_deserializer();
-        seed.deserialize(name).map(Some).map_err(|e| e.or_at(&key.pos))
+        seed.deserialize(name)
+            .map(Some)
+            .map_err(|e| e.or_at(&key.pos))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {

@@ -50,18 +50,21 @@ impl Visitor for Refused {
                  or a macro",
             ),
             ast::Stmt::AutoEscape(s) => (s.span(), "autoescape is not supported"),
-            ast::Stmt::FilterBlock(s) => {
-                (s.span(), "filter blocks are not supported: use a filter on each value")
-            }
+            ast::Stmt::FilterBlock(s) => (
+                s.span(),
+                "filter blocks are not supported: use a filter on each value",
+            ),
             ast::Stmt::Include(s) => (s.span(), "include is not supported: a file stands alone"),
             ast::Stmt::Import(s) => (s.span(), "import is not supported: a file stands alone"),
             ast::Stmt::FromImport(s) => (s.span(), "import is not supported: a file stands alone"),
-            ast::Stmt::Extends(s) => {
-                (s.span(), "template inheritance is not supported: use extends in plan.yaml")
-            }
-            ast::Stmt::Block(s) => {
-                (s.span(), "template inheritance is not supported: use extends in plan.yaml")
-            }
+            ast::Stmt::Extends(s) => (
+                s.span(),
+                "template inheritance is not supported: use extends in plan.yaml",
+            ),
+            ast::Stmt::Block(s) => (
+                s.span(),
+                "template inheritance is not supported: use extends in plan.yaml",
+            ),
             _ => return,
         };
         self.0.push((found.0.into(), found.1));
@@ -75,7 +78,9 @@ pub(crate) struct Names(pub(crate) BTreeMap<String, Place>);
 impl Visitor for Names {
     fn expr(&mut self, expr: &ast::Expr<'_>) {
         if let ast::Expr::Var(var) = expr {
-            self.0.entry(var.id.to_owned()).or_insert_with(|| var.span().into());
+            self.0
+                .entry(var.id.to_owned())
+                .or_insert_with(|| var.span().into());
         }
     }
 }
@@ -113,7 +118,10 @@ pub(crate) fn walk(stmt: &ast::Stmt<'_>, visitor: &mut dyn Visitor) {
         ast::Stmt::FilterBlock(s) => all(&s.body, visitor),
         ast::Stmt::Block(s) => all(&s.body, visitor),
         ast::Stmt::Macro(s) => {
-            s.args.iter().chain(&s.defaults).for_each(|e| expr(e, visitor));
+            s.args
+                .iter()
+                .chain(&s.defaults)
+                .for_each(|e| expr(e, visitor));
             all(&s.body, visitor);
         }
         ast::Stmt::CallBlock(s) => {
@@ -134,7 +142,9 @@ pub(crate) fn walk(stmt: &ast::Stmt<'_>, visitor: &mut dyn Visitor) {
 }
 
 fn all(body: &[ast::Stmt<'_>], visitor: &mut dyn Visitor) {
-    body.iter().for_each(|stmt| walk(stmt, visitor));
+    for stmt in body {
+        walk(stmt, visitor);
+    }
 }
 
 fn maybe(e: Option<&ast::Expr<'_>>, visitor: &mut dyn Visitor) {
@@ -159,7 +169,9 @@ pub(crate) fn expr(e: &ast::Expr<'_>, visitor: &mut dyn Visitor) {
         ast::Expr::Var(_) | ast::Expr::Const(_) => {}
         ast::Expr::Slice(s) => {
             expr(&s.expr, visitor);
-            [&s.start, &s.stop, &s.step].into_iter().for_each(|e| maybe(e.as_ref(), visitor));
+            for part in [&s.start, &s.stop, &s.step] {
+                maybe(part.as_ref(), visitor);
+            }
         }
         ast::Expr::UnaryOp(s) => expr(&s.expr, visitor),
         ast::Expr::BinOp(s) => {
@@ -194,6 +206,10 @@ pub(crate) fn expr(e: &ast::Expr<'_>, visitor: &mut dyn Visitor) {
         }
         ast::Expr::List(s) => s.items.iter().for_each(|e| expr(e, visitor)),
         ast::Expr::Tuple(s) => s.items.iter().for_each(|e| expr(e, visitor)),
-        ast::Expr::Map(s) => s.keys.iter().chain(&s.values).for_each(|e| expr(e, visitor)),
+        ast::Expr::Map(s) => s
+            .keys
+            .iter()
+            .chain(&s.values)
+            .for_each(|e| expr(e, visitor)),
     }
 }

@@ -24,7 +24,12 @@ pub(crate) fn file(name: &str, documents: Vec<Document>, rules: &Rules<'_>) -> R
     let mut objects = Vec::with_capacity(documents.len());
     for document in documents {
         let (line, column) = (document.line, document.column);
-        let fail = |message: String| Error { file: name.to_owned(), line, column, message };
+        let fail = |message: String| Error {
+            file: name.to_owned(),
+            line,
+            column,
+            message,
+        };
         object(&document.value, rules).map_err(fail)?;
         let object = Value::Object(document.value);
         if !seen.insert(identity(&object, rules.namespace)) {
@@ -32,7 +37,10 @@ pub(crate) fn file(name: &str, documents: Vec<Document>, rules: &Rules<'_>) -> R
         }
         objects.push(object);
     }
-    Ok(File { name: name.to_owned(), objects })
+    Ok(File {
+        name: name.to_owned(),
+        objects,
+    })
 }
 
 /// Checks that no object is in two files.
@@ -45,7 +53,10 @@ pub(crate) fn unique(files: &[File], namespace: &str) -> Result<(), Error> {
                     file: file.name.clone(),
                     line: 0,
                     column: 1,
-                    message: format!("{} is rendered by an earlier file already", describe(object)),
+                    message: format!(
+                        "{} is rendered by an earlier file already",
+                        describe(object)
+                    ),
                 });
             }
         }
@@ -54,7 +65,12 @@ pub(crate) fn unique(files: &[File], namespace: &str) -> Result<(), Error> {
 }
 
 fn object(object: &Map<String, Value>, rules: &Rules<'_>) -> Result<(), String> {
-    let text = |key: &str| object.get(key).and_then(Value::as_str).filter(|s| !s.is_empty());
+    let text = |key: &str| {
+        object
+            .get(key)
+            .and_then(Value::as_str)
+            .filter(|s| !s.is_empty())
+    };
     let api_version = text("apiVersion").ok_or("apiVersion is missing")?;
     let kind = text("kind").ok_or("kind is missing")?;
     if kind == "List" || (kind.ends_with("List") && object.contains_key("items")) {
@@ -89,18 +105,33 @@ fn confined(kind: &KindRef, namespace: Option<&Value>, own: &str) -> Result<(), 
 }
 
 fn identity(object: &Value, own: &str) -> (String, String, String, String) {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let text = |pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     let kind = KindRef::new(text("/apiVersion"), text("/kind"));
     let namespace = match text("/metadata/namespace") {
         "" => own,
         given => given,
     };
-    (kind.group, kind.kind, namespace.to_owned(), text("/metadata/name").to_owned())
+    (
+        kind.group,
+        kind.kind,
+        namespace.to_owned(),
+        text("/metadata/name").to_owned(),
+    )
 }
 
 /// `Kind/name`.
 pub(crate) fn describe(object: &Value) -> String {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
+    let text = |pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or("?")
+    };
     format!("{}/{}", text("/kind"), text("/metadata/name"))
 }
 
@@ -112,7 +143,13 @@ pub(crate) fn literal_kinds(source: &str) -> BTreeSet<KindRef> {
     for line in source.lines().chain(["---"]) {
         let value = |key: &str| {
             let rest = line.strip_prefix(key)?.strip_prefix(':')?;
-            Some(rest.split(" #").next().unwrap_or(rest).trim().trim_matches(['"', '\'']))
+            Some(
+                rest.split(" #")
+                    .next()
+                    .unwrap_or(rest)
+                    .trim()
+                    .trim_matches(['"', '\'']),
+            )
         };
         if line.starts_with("---") {
             if let (Some(api_version), Some(kind)) = (api_version.take(), kind.take()) {
@@ -140,7 +177,10 @@ mod tests {
     fn kinds_are_read_from_the_source() {
         let source = "apiVersion: v1 # core\nkind: Secret\n---\nkind: \"Deployment\"\n\
                       apiVersion: apps/v1\nspec:\n  kind: Nested\n";
-        let kinds: Vec<_> = literal_kinds(source).iter().map(ToString::to_string).collect();
+        let kinds: Vec<_> = literal_kinds(source)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(kinds, ["v1/Secret", "apps/v1/Deployment"]);
     }
 }

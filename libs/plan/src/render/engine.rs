@@ -12,7 +12,7 @@ use minijinja::{
 use serde_json::Value;
 
 use super::ast::{self, Names, Place, Refused};
-use super::slots::{CLOSE, OPEN, Slots, to_json};
+use super::slots::{CLOSE, OPEN, Refusal, Slots, to_json};
 use super::tree::{self, Document};
 use super::{Detail, Error, jinja};
 use crate::fault::{Pos, Problem};
@@ -52,21 +52,36 @@ impl Engine {
                 Problem::at(&Pos::new(&file, place.line, place.column), *message)
             }));
             if let Err(error) = env.add_template_owned(name.to_owned(), source.to_owned()) {
-                let line = error.line().and_then(|l| u32::try_from(l).ok()).unwrap_or(0);
+                let line = error
+                    .line()
+                    .and_then(|l| u32::try_from(l).ok())
+                    .unwrap_or(0);
                 problems.push(Problem::at(&Pos::new(&file, line, 1), describe(&error)));
             }
         }
-        if problems.is_empty() { Ok(Self { env }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self { env })
+        } else {
+            Err(problems)
+        }
     }
 
     /// The names that a template uses and does not declare itself, with their first place.
     pub(crate) fn undeclared(&self, name: &str) -> BTreeMap<String, Place> {
-        let Ok(template) = self.env.get_template(name) else { return BTreeMap::new() };
+        let Ok(template) = self.env.get_template(name) else {
+            return BTreeMap::new();
+        };
         let undeclared = template.undeclared_variables(false);
-        let globals: BTreeSet<_> = self.env.globals().map(|(name, _)| name.to_owned()).collect();
+        let globals: BTreeSet<_> = self
+            .env
+            .globals()
+            .map(|(name, _)| name.to_owned())
+            .collect();
         let mut names = Names::default();
         ast::visit(template.source(), name, self.env.syntax(), &mut names);
-        names.0.retain(|name, _| undeclared.contains(name) && !globals.contains(name));
+        names
+            .0
+            .retain(|name, _| undeclared.contains(name) && !globals.contains(name));
         names.0
     }
 
@@ -84,20 +99,36 @@ impl Engine {
             message,
         };
         let (env, slots) = with_slots(&self.env, Undefined::Refused);
-        let template =
-            env.get_template(name).map_err(|e| fail(0, 1, describe(&e)))?;
+        let template = env
+            .get_template(name)
+            .map_err(|e| fail(0, 1, describe(&e)))?;
         let source = template.source();
         let rendered = template.render_with_spans(jinja(context));
         let (text, spans) = rendered.map_err(|error| {
-            let line = error.line().and_then(|l| u32::try_from(l).ok()).unwrap_or(0);
-            let column = error.range().map_or(1, |range| line_column(source, range.start).1);
-            let message = slots.refusal().unwrap_or_else(|| explain(&error, detail));
+            let line = error
+                .line()
+                .and_then(|l| u32::try_from(l).ok())
+                .unwrap_or(0);
+            let column = error
+                .range()
+                .map_or(1, |range| line_column(source, range.start).1);
+            let message = slots
+                .refusal()
+                .map_or_else(|| explain(&error, detail), |refusal| refusal.to_string());
             fail(line, column, message)
         })?;
         if text.len() > MAX_TEXT {
-            return Err(fail(0, 1, format!("the text comes to more than {MAX_TEXT} bytes")));
+            return Err(fail(
+                0,
+                1,
+                format!("the text comes to more than {MAX_TEXT} bytes"),
+            ));
         }
-        let map = SourceMap { text: &text, source, spans: &spans };
+        let map = SourceMap {
+            text: &text,
+            source,
+            spans: &spans,
+        };
         let mut documents = tree::read(&text, &slots.take()).map_err(|e: yaml::Error| {
             let (line, column) = map.place(e.line, e.column);
             fail(line, column, e.message)
@@ -136,7 +167,7 @@ pub(crate) fn environment(undefined: UndefinedBehavior) -> Environment<'static> 
 fn tojson(value: &Jinja) -> Result<String, JinjaError> {
     to_json(value, 64)
         .map(|value| value.to_string())
-        .map_err(|message| JinjaError::new(ErrorKind::UndefinedError, message))
+        .map_err(|refusal| JinjaError::new(ErrorKind::UndefinedError, refusal.to_string()))
 }
 
 /// What happens to an undefined value that is written.
@@ -158,7 +189,9 @@ pub(crate) fn with_slots(
     env.set_formatter(move |out, _: &mut State<'_, '_>, value| {
         // A safe string is the text of a macro: the author's syntax and markers.
         if value.is_safe() {
-            return out.write_str(value.as_str().unwrap_or_default()).map_err(JinjaError::from);
+            return out
+                .write_str(value.as_str().unwrap_or_default())
+                .map_err(JinjaError::from);
         }
         let marker = match undefined {
             Undefined::Zero if value.is_undefined() => keeper.keep(&Jinja::from(0)),
@@ -166,7 +199,10 @@ pub(crate) fn with_slots(
         };
         match marker {
             Ok(marker) => out.write_str(&marker).map_err(JinjaError::from),
-            Err(()) => Err(JinjaError::new(ErrorKind::BadSerialization, "value refused")),
+            Err(()) => Err(JinjaError::new(
+                ErrorKind::BadSerialization,
+                "value refused",
+            )),
         }
     });
     (env, slots)
@@ -181,12 +217,15 @@ pub(crate) fn text(
 ) -> Result<Value, TextError> {
     let (env, slots) = with_slots(env, undefined);
     if source.contains([OPEN, CLOSE]) {
-        return Err(TextError::Other("characters U+E000 and U+E001 are the broker's own".into()));
+        return Err(TextError::Other(
+            "characters U+E000 and U+E001 are the broker's own".into(),
+        ));
     }
     let rendered = env.render_str(source, jinja(context)).map_err(|error| {
         match (error.kind(), slots.refusal()) {
             (ErrorKind::UndefinedError, _) => TextError::Undefined(describe(&error)),
-            (_, Some(refusal)) => TextError::Other(refusal),
+            (_, Some(Refusal::Undefined)) => TextError::Undefined(source.to_owned()),
+            (_, Some(Refusal::Other(message))) => TextError::Other(message),
             (_, None) => TextError::Other(explain(&error, Detail::Safe)),
         }
     })?;
@@ -224,7 +263,11 @@ pub(crate) fn explain(error: &JinjaError, detail: Detail) -> String {
             | ErrorKind::TemplateNotFound
             | ErrorKind::OutOfFuel
     );
-    if names_only || detail == Detail::Full { describe(error) } else { error.kind().to_string() }
+    if names_only || detail == Detail::Full {
+        describe(error)
+    } else {
+        error.kind().to_string()
+    }
 }
 
 /// Leads from the rendered text back to the template.
@@ -237,7 +280,9 @@ struct SourceMap<'a> {
 impl SourceMap<'_> {
     fn place(&self, line: u32, column: u32) -> (u32, u32) {
         let offset = offset_of(self.text, line, column);
-        let after = self.spans.partition_point(|span| span.output_range().start <= offset);
+        let after = self
+            .spans
+            .partition_point(|span| span.output_range().start <= offset);
         let Some(span) = after.checked_sub(1).and_then(|i| self.spans.get(i)) else {
             return (1, 1);
         };
@@ -262,6 +307,15 @@ fn offset_of(text: &str, line: u32, column: u32) -> usize {
 pub(crate) fn line_column(text: &str, offset: usize) -> (u32, u32) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+    let column = before
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
+    (
+        u32::try_from(line).unwrap_or(u32::MAX),
+        u32::try_from(column).unwrap_or(u32::MAX),
+    )
 }

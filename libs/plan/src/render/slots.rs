@@ -10,6 +10,9 @@ use serde_json::{Map, Number, Value};
 pub(crate) const OPEN: char = '\u{E000}';
 /// Closes a marker.
 pub(crate) const CLOSE: char = '\u{E001}';
+/// The sixteen digits inside a marker. They are private-use characters too, so that a filter on a
+/// macro's output (`upper`, `replace`, `indent`) leaves markers whole.
+const DIGITS: u32 = 0xE010;
 /// The most that all values of one file may take, in bytes of JSON.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Deeper than any value goes.
@@ -26,7 +29,30 @@ struct Kept {
     values: Vec<Value>,
     bytes: usize,
     /// What was wrong with a value; the engine's own error would not carry it unharmed.
-    refusal: Option<String>,
+    refusal: Option<Refusal>,
+}
+
+/// What is wrong with a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It, or a part of it, is not defined.
+    Undefined,
+    Other(String),
+}
+
+impl From<String> for Refusal {
+    fn from(message: String) -> Self {
+        Self::Other(message)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Undefined => f.write_str("the value is undefined"),
+            Self::Other(message) => f.write_str(message),
+        }
+    }
 }
 
 /// A scalar's text, taken apart.
@@ -38,8 +64,15 @@ pub(crate) enum Part<'a> {
 
 impl Slots {
     pub(crate) fn new() -> Self {
-        let nonce = uuid::Uuid::new_v4().simple().to_string();
-        Self { nonce, kept: Mutex::default() }
+        let random = uuid::Uuid::new_v4().as_u64_pair();
+        let nonce = format!("{:016x}", random.0 ^ random.1)
+            .chars()
+            .map(digit)
+            .collect();
+        Self {
+            nonce,
+            kept: Mutex::default(),
+        }
     }
 
     /// Keeps a value and gives the marker that stands for it.
@@ -49,28 +82,40 @@ impl Slots {
             Ok(value) => {
                 kept.bytes += size(&value);
                 if kept.bytes > MAX_BYTES {
-                    kept.refusal = Some(format!("the values come to more than {MAX_BYTES} bytes"));
+                    let message = format!("the values come to more than {MAX_BYTES} bytes");
+                    kept.refusal = Some(message.into());
                     return Err(());
                 }
                 kept.values.push(value);
-                Ok(format!("{OPEN}{}.{}{CLOSE}", self.nonce, kept.values.len() - 1))
+                let slot: String = format!("{:x}", kept.values.len() - 1)
+                    .chars()
+                    .map(digit)
+                    .collect();
+                Ok(format!("{OPEN}{}{slot}{CLOSE}", self.nonce))
             }
-            Err(message) => {
-                kept.refusal = Some(message);
+            Err(refusal) => {
+                kept.refusal = Some(refusal);
                 Err(())
             }
         }
     }
 
     /// Why a value was refused, if one was.
-    pub(crate) fn refusal(&self) -> Option<String> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).refusal.take()
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .refusal
+            .take()
     }
 
     /// Closes the collection.
     pub(crate) fn take(&self) -> Values<'_> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        Values { nonce: &self.nonce, values: std::mem::take(&mut kept.values) }
+        Values {
+            nonce: &self.nonce,
+            values: std::mem::take(&mut kept.values),
+        }
     }
 }
 
@@ -100,10 +145,16 @@ impl Values<'_> {
     }
 
     fn marker<'t>(&self, text: &'t str) -> Option<(usize, &'t str)> {
-        let text = text.strip_prefix(OPEN)?.strip_prefix(self.nonce)?.strip_prefix('.')?;
-        let (index, after) = text.split_once(CLOSE)?;
-        let index = index.parse().ok().filter(|i| *i < self.values.len())?;
-        Some((index, after))
+        let text = text.strip_prefix(OPEN)?.strip_prefix(self.nonce)?;
+        let (slot, after) = text.split_once(CLOSE)?;
+        let slot = slot.chars().try_fold(0_usize, |slot, c| {
+            let value = u32::from(c)
+                .checked_sub(DIGITS)
+                .filter(|value| *value < 16)?;
+            slot.checked_mul(16)?
+                .checked_add(usize::try_from(value).ok()?)
+        })?;
+        (slot < self.values.len()).then_some((slot, after))
     }
 
     /// The text of a scalar in which values stand among other text.
@@ -137,6 +188,13 @@ impl Values<'_> {
     }
 }
 
+/// A hexadecimal digit as a private-use character.
+fn digit(hex: char) -> char {
+    hex.to_digit(16)
+        .and_then(|value| char::from_u32(DIGITS + value))
+        .unwrap_or(hex)
+}
+
 fn forged() -> String {
     "characters U+E000 and U+E001 are the broker's own".to_owned()
 }
@@ -146,51 +204,52 @@ fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 2,
         Value::Array(items) => 2 + items.iter().map(|v| size(v) + 1).sum::<usize>(),
-        Value::Object(map) => 2 + map.iter().map(|(k, v)| k.len() + size(v) + 4).sum::<usize>(),
+        Value::Object(map) => {
+            2 + map
+                .iter()
+                .map(|(k, v)| k.len() + size(v) + 4)
+                .sum::<usize>()
+        }
         _ => 8,
     }
 }
 
 /// A template value as JSON. Undefined is refused at any depth, as is what JSON cannot say.
-pub(crate) fn to_json(value: &Jinja, depth: usize) -> Result<Value, String> {
+pub(crate) fn to_json(value: &Jinja, depth: usize) -> Result<Value, Refusal> {
     if depth == 0 {
-        return Err(format!("a value is nested deeper than {MAX_DEPTH}"));
+        return Err(format!("a value is nested deeper than {MAX_DEPTH}").into());
     }
     match value.kind() {
-        ValueKind::Undefined => Err("the value is undefined".to_owned()),
+        ValueKind::Undefined => Err(Refusal::Undefined),
         ValueKind::None => Ok(Value::Null),
         ValueKind::Bool => Ok(Value::Bool(value.is_true())),
-        ValueKind::Number => number(value).map(Value::Number),
+        ValueKind::Number => Ok(Value::Number(number(value)?)),
         ValueKind::String => match value.as_str() {
-            Some(text) if text.contains([OPEN, CLOSE]) => Err(forged_or_captured()),
+            Some(text) if text.contains([OPEN, CLOSE]) => Err(forged_or_captured().into()),
             Some(text) => Ok(Value::String(text.to_owned())),
-            None => Err("the value is no valid string".to_owned()),
+            None => Err("the value is no valid string".to_owned().into()),
         },
-        ValueKind::Seq | ValueKind::Iterable => items(value)?
-            .map(|item| item.and_then(|item| to_json(&item, depth - 1)))
+        ValueKind::Seq | ValueKind::Iterable => value
+            .try_iter()
+            .map_err(|_| unreadable())?
+            .map(|item| to_json(&item, depth - 1))
             .collect::<Result<_, _>>()
             .map(Value::Array),
         ValueKind::Map => {
             let mut map = Map::new();
-            for key in items(value)? {
-                let key = key?;
+            for key in value.try_iter().map_err(|_| unreadable())? {
                 let item = value.get_item(&key).map_err(|_| unreadable())?;
                 let name = match to_json(&key, depth - 1)? {
                     Value::String(name) => name,
                     Value::Number(name) => name.to_string(),
-                    _ => return Err("the keys of an object must be strings".to_owned()),
+                    _ => return Err("the keys of an object must be strings".to_owned().into()),
                 };
                 map.insert(name, to_json(&item, depth - 1)?);
             }
             Ok(Value::Object(map))
         }
-        kind => Err(format!("a value of type {kind} cannot be written")),
+        kind => Err(format!("a value of type {kind} cannot be written").into()),
     }
-}
-
-fn items(value: &Jinja) -> Result<impl Iterator<Item = Result<Jinja, String>>, String> {
-    let items = value.try_iter().map_err(|_| unreadable())?;
-    Ok(items.map(Ok))
 }
 
 fn unreadable() -> String {
@@ -234,7 +293,11 @@ mod tests {
         let values = mine.take();
         assert!(values.parts(&foreign).is_err());
         assert!(values.parts(&format!("x{CLOSE}")).is_err());
-        assert!(values.parts(&format!("{OPEN}{}.9{CLOSE}", values.nonce)).is_err());
+        assert!(
+            values
+                .parts(&format!("{OPEN}{}\u{E019}{CLOSE}", values.nonce))
+                .is_err()
+        );
     }
 
     #[test]
@@ -250,7 +313,13 @@ mod tests {
 
     #[test]
     fn numbers_survive() {
-        for n in [json!(u64::MAX), json!(i64::MIN), json!(0.1), json!(5.0), json!(1e300)] {
+        for n in [
+            json!(u64::MAX),
+            json!(i64::MIN),
+            json!(0.1),
+            json!(5.0),
+            json!(1e300),
+        ] {
             assert_eq!(to_json(&jinja(&n), 8), Ok(n));
         }
         assert!(to_json(&Jinja::from(f64::NAN), 8).is_err());

@@ -28,7 +28,11 @@ pub(crate) fn read(text: &str, values: &Values<'_>) -> Result<Vec<Document>, yam
     if raw.len() > MAX_DOCUMENTS {
         return Err(whole(format!("more than {MAX_DOCUMENTS} documents")));
     }
-    let tree = Tree { values, seen: RefCell::default(), bytes: RefCell::default() };
+    let tree = Tree {
+        values,
+        seen: RefCell::default(),
+        bytes: RefCell::default(),
+    };
     let mut documents = Vec::new();
     for document in &raw {
         documents.extend(tree.document(document)?);
@@ -48,12 +52,18 @@ impl Tree<'_> {
     fn document(&self, raw: &Raw) -> Result<Option<Document>, yaml::Error> {
         let entries = match &raw.kind {
             RawKind::Map(entries) => entries,
-            RawKind::Scalar { text, style: Style::Plain }
-                if matches!(yaml::plain(text), Ok(Plain::Null)) =>
-            {
+            RawKind::Scalar {
+                text,
+                style: Style::Plain,
+            } if matches!(yaml::plain(text), Ok(Plain::Null)) => {
                 return Ok(None);
             }
-            _ => return Err(at(raw, "a document must be a map of keys and values".to_owned())),
+            _ => {
+                return Err(at(
+                    raw,
+                    "a document must be a map of keys and values".to_owned(),
+                ));
+            }
         };
         for (key, value) in entries {
             let fixed = matches!(scalar(key), Some("apiVersion" | "kind"));
@@ -67,7 +77,11 @@ impl Tree<'_> {
         if value.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Document { value, line: raw.line, column: raw.column }))
+        Ok(Some(Document {
+            value,
+            line: raw.line,
+            column: raw.column,
+        }))
     }
 
     fn map(&self, entries: &[(Raw, Raw)]) -> Result<Map<String, Value>, yaml::Error> {
@@ -78,7 +92,11 @@ impl Tree<'_> {
             self.count(key, name.len())?;
             // Only keys of the template are shown: one that a value made may be secret.
             if !names.insert(name.clone()) {
-                let shown = if has_marker(key) { String::new() } else { format!(" {name:?}") };
+                let shown = if has_marker(key) {
+                    String::new()
+                } else {
+                    format!(" {name:?}")
+                };
                 return Err(at(key, format!("duplicate key{shown}")));
             }
             let value = self.value(value)?;
@@ -92,9 +110,11 @@ impl Tree<'_> {
     fn value(&self, raw: &Raw) -> Result<Value, yaml::Error> {
         match &raw.kind {
             RawKind::Map(entries) => self.map(entries).map(Value::Object),
-            RawKind::Seq(items) => {
-                items.iter().map(|i| self.value(i)).collect::<Result<_, _>>().map(Value::Array)
-            }
+            RawKind::Seq(items) => items
+                .iter()
+                .map(|i| self.value(i))
+                .collect::<Result<_, _>>()
+                .map(Value::Array),
             RawKind::Scalar { text, style } => {
                 let parts = self.parts(raw, text)?;
                 let marked = parts.iter().any(|p| matches!(p, Part::Slot(_)));
@@ -126,7 +146,10 @@ impl Tree<'_> {
     }
 
     fn parts<'t>(&self, raw: &Raw, text: &'t str) -> Result<Vec<Part<'t>>, yaml::Error> {
-        let parts = self.values.parts(text).map_err(|message| at(raw, message))?;
+        let parts = self
+            .values
+            .parts(text)
+            .map_err(|message| at(raw, message))?;
         let slots = parts.iter().filter_map(|part| match part {
             Part::Slot(slot) => Some(*slot),
             Part::Text(_) => None,
@@ -141,7 +164,10 @@ impl Tree<'_> {
         let mut total = self.bytes.borrow_mut();
         *total += bytes;
         if *total > MAX_BYTES {
-            return Err(at(raw, format!("the objects come to more than {MAX_BYTES} bytes")));
+            return Err(at(
+                raw,
+                format!("the objects come to more than {MAX_BYTES} bytes"),
+            ));
         }
         Ok(())
     }
@@ -151,9 +177,13 @@ impl Tree<'_> {
     fn all_markers_accounted_for(&self, text: &str) -> Result<(), yaml::Error> {
         let seen = self.seen.borrow();
         for (number, line) in text.lines().enumerate() {
-            let Some(first) = line.find(OPEN) else { continue };
+            let Some(first) = line.find(OPEN) else {
+                continue;
+            };
             let parts = self.values.parts(line).unwrap_or_default();
-            let lost = parts.iter().any(|p| matches!(p, Part::Slot(slot) if !seen.contains(slot)));
+            let lost = parts
+                .iter()
+                .any(|p| matches!(p, Part::Slot(slot) if !seen.contains(slot)));
             let before = &line[..first];
             let comment = before.trim_start().starts_with('#') || before.contains(" #");
             if lost && !comment {
@@ -212,9 +242,17 @@ fn has_marker(raw: &Raw) -> bool {
 }
 
 fn at(raw: &Raw, message: String) -> yaml::Error {
-    yaml::Error { line: raw.line, column: raw.column, message }
+    yaml::Error {
+        line: raw.line,
+        column: raw.column,
+        message,
+    }
 }
 
 fn whole(message: String) -> yaml::Error {
-    yaml::Error { line: 1, column: 1, message }
+    yaml::Error {
+        line: 1,
+        column: 1,
+        message,
+    }
 }

@@ -125,10 +125,16 @@ mod tests {
         })))
         .unwrap();
         assert_eq!(schemas.create["additionalProperties"], json!(false));
-        assert_eq!(schemas.create["properties"]["o"]["additionalProperties"], json!(false));
+        assert_eq!(
+            schemas.create["properties"]["o"]["additionalProperties"],
+            json!(false)
+        );
         assert_eq!(schemas.create["$schema"], json!(DIALECT));
         assert_eq!(schemas.update.get("required"), None);
-        assert_eq!(schemas.update["properties"]["o"]["properties"]["x"], json!({}));
+        assert_eq!(
+            schemas.update["properties"]["o"]["properties"]["x"],
+            json!({})
+        );
         assert_eq!(schemas.update["properties"]["b"], json!({"type": "number"}));
         assert_eq!(schemas.bind["properties"], json!({}));
     }

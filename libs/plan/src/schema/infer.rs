@@ -13,15 +13,23 @@ pub(crate) fn infer(undeclared: &BTreeSet<String>) -> Parameters {
         return Parameters::default();
     }
     let property = json!({"type": ["string", "number"]});
-    let properties: Map<_, _> =
-        undeclared.iter().map(|name| (name.clone(), property.clone())).collect();
+    let properties: Map<_, _> = undeclared
+        .iter()
+        .map(|name| (name.clone(), property.clone()))
+        .collect();
     let schema = Map::from_iter([
         ("properties".to_owned(), Value::Object(properties)),
         ("required".to_owned(), json!(undeclared)),
     ]);
     Parameters {
-        create: Some(ParameterSchema { inherit: None, schema }),
-        update: Some(ParameterSchema { inherit: Some(Inherit::Create), schema: Map::new() }),
+        create: Some(ParameterSchema {
+            inherit: None,
+            schema,
+        }),
+        update: Some(ParameterSchema {
+            inherit: Some(Inherit::Create),
+            schema: Map::new(),
+        }),
         bind: None,
     }
 }

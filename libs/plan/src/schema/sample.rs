@@ -14,7 +14,13 @@ pub(crate) fn samples(schema: &Value) -> Vec<Map<String, Value>> {
     let properties = schema.get("properties").and_then(Value::as_object);
     for (name, property) in properties.into_iter().flatten() {
         for choice in choices(property) {
-            all.push(least.clone().into_iter().chain([(name.clone(), choice)]).collect());
+            all.push(
+                least
+                    .clone()
+                    .into_iter()
+                    .chain([(name.clone(), choice)])
+                    .collect(),
+            );
         }
     }
     let mut distinct: Vec<Map<String, Value>> = Vec::new();
@@ -84,7 +90,9 @@ fn value(schema: &Value, every: bool) -> Value {
         Some("array") => {
             let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(0);
             let count = if every { least.max(1) } else { least }.min(8);
-            let item = schema.get("items").map_or(Value::Null, |items| value(items, every));
+            let item = schema
+                .get("items")
+                .map_or(Value::Null, |items| value(items, every));
             Value::Array(vec![item; usize::try_from(count).unwrap_or(0)])
         }
         _ => json!(text(schema)),
@@ -93,16 +101,37 @@ fn value(schema: &Value, every: bool) -> Value {
 
 /// A text of legal length that looks like a name, a size or an address, whichever fits a pattern.
 fn text(schema: &Value) -> String {
-    let length = |key| schema.get(key).and_then(Value::as_u64).unwrap_or(0).min(256);
-    let least = usize::try_from(length("minLength")).unwrap_or(0);
-    let fits = |candidate: &&&str| {
-        candidate.len() >= least && super::check_text(schema, candidate)
+    let length = |key| {
+        schema
+            .get(key)
+            .and_then(Value::as_u64)
+            .unwrap_or(0)
+            .min(256)
     };
+    let least = usize::try_from(length("minLength")).unwrap_or(0);
+    let fits = |candidate: &str| candidate.len() >= least && super::check_text(schema, candidate);
     let usual = [
-        "sample", "s", "a1", "1", "10", "1Gi", "10Gi", "1.0", "1.0.0", "10.0.0.0/8", "10.0.0.1",
-        "a.example.com", "https://example.com", "sample@example.com", "true", "S", "SAMPLE", "500m",
+        "sample",
+        "samplesample",
+        "s",
+        "a1",
+        "1",
+        "10",
+        "1Gi",
+        "10Gi",
+        "1.0",
+        "1.0.0",
+        "10.0.0.0/8",
+        "10.0.0.1",
+        "a.example.com",
+        "https://example.com",
+        "sample@example.com",
+        "true",
+        "S",
+        "SAMPLE",
+        "500m",
     ];
-    match usual.iter().find(|c| fits(&c)) {
+    match usual.iter().find(|c| fits(c)) {
         Some(text) => (*text).to_owned(),
         None => "s".repeat(least.max(1)),
     }
@@ -124,10 +153,19 @@ mod tests {
             },
         });
         let samples = samples(&schema);
-        assert_eq!(samples[0], json!({"version": "8.0", "size": "1Gi", "name": "a.example.com"})
-            .as_object().unwrap().clone());
+        assert_eq!(
+            samples[0],
+            json!({"version": "8.0", "size": "1Gi", "name": "samplesample"})
+                .as_object()
+                .unwrap()
+                .clone()
+        );
         assert!(samples.iter().any(|s| s["version"] == "7.0"));
-        assert!(samples.iter().any(|s| s.get("backup") == Some(&json!(true))));
+        assert!(
+            samples
+                .iter()
+                .any(|s| s.get("backup") == Some(&json!(true)))
+        );
         for sample in &samples {
             assert_eq!(super::super::validate(&schema, sample), []);
         }

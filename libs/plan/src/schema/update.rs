@@ -35,7 +35,10 @@ pub(crate) fn create(
     }
     let mut effective = sent.clone();
     fill(schema, &mut effective, None, None);
-    Ok(Resolved { sent: sent.clone(), effective })
+    Ok(Resolved {
+        sent: sent.clone(),
+        effective,
+    })
 }
 
 /// The parameters after an update. `schemas` are those of the bundle that the instance will have;
@@ -51,17 +54,40 @@ pub(crate) fn update(
     }
     let mut sent = Value::Object(before.sent.clone());
     merge_patch(&mut sent, &Value::Object(patch.clone()));
-    let Value::Object(mut sent) = sent else { return Ok(before.clone()) };
+    let Value::Object(mut sent) = sent else {
+        return Ok(before.clone());
+    };
     // A plan change may leave behind what the new plan does not know; what this patch brings was
     // judged above.
     forget_unknown(&schemas.create, &schemas.update, &mut sent);
     let mut effective = sent.clone();
-    fill(&schemas.create, &mut effective, Some(&before.effective), Some(patch));
+    fill(
+        &schemas.create,
+        &mut effective,
+        Some(&before.effective),
+        Some(patch),
+    );
     let mut violations = validate(&merged_schema(schemas), &effective);
-    immutable(&schemas.create, &before.effective, &effective, "", &mut violations);
-    immutable(&schemas.update, &before.effective, &effective, "", &mut violations);
+    immutable(
+        &schemas.create,
+        &before.effective,
+        &effective,
+        "",
+        &mut violations,
+    );
+    immutable(
+        &schemas.update,
+        &before.effective,
+        &effective,
+        "",
+        &mut violations,
+    );
     violations.dedup();
-    if violations.is_empty() { Ok(Resolved { sent, effective }) } else { Err(violations) }
+    if violations.is_empty() {
+        Ok(Resolved { sent, effective })
+    } else {
+        Err(violations)
+    }
 }
 
 /// RFC 7386.
@@ -73,7 +99,9 @@ pub fn merge_patch(target: &mut Value, patch: &Value) {
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
-    let Value::Object(target) = target else { return };
+    let Value::Object(target) = target else {
+        return;
+    };
     for (key, value) in patch {
         if value.is_null() {
             target.remove(key);
@@ -91,7 +119,9 @@ fn fill(
     before: Option<&Map<String, Value>>,
     patch: Option<&Map<String, Value>>,
 ) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return;
+    };
     for (name, property) in properties {
         let reset = patch.and_then(|p| p.get(name)).is_some_and(Value::is_null);
         let earlier = before.and_then(|b| b.get(name)).filter(|_| !reset);
@@ -104,11 +134,8 @@ fn fill(
             ),
             Some(_) => {}
             None => {
-                let value = match property.get("default") {
-                    Some(default) => Some(earlier.unwrap_or(default).clone()),
-                    None => None,
-                };
-                if let Some(mut value) = value {
+                if let Some(default) = property.get("default") {
+                    let mut value = earlier.unwrap_or(default).clone();
                     if let Value::Object(inner) = &mut value {
                         fill(property, inner, None, None);
                     }
@@ -123,7 +150,10 @@ fn fill(
 fn forget_unknown(create: &Value, update: &Value, sent: &mut Map<String, Value>) {
     let closed = |schema: &Value| schema.get("additionalProperties") == Some(&Value::Bool(false));
     let knows = |schema: &Value, name: &str| {
-        !closed(schema) || schema.pointer("/properties").is_some_and(|p| p.get(name).is_some())
+        !closed(schema)
+            || schema
+                .pointer("/properties")
+                .is_some_and(|p| p.get(name).is_some())
     };
     sent.retain(|name, _| knows(create, name) || knows(update, name));
 }
@@ -135,7 +165,9 @@ fn merged_schema(schemas: &Schemas) -> Value {
     let own = schemas.update.get("properties").and_then(Value::as_object);
     if let (Some(own), Some(Value::Object(properties))) = (own, merged.get_mut("properties")) {
         for (name, property) in own {
-            properties.entry(name.clone()).or_insert_with(|| property.clone());
+            properties
+                .entry(name.clone())
+                .or_insert_with(|| property.clone());
         }
     }
     if schemas.update.get("additionalProperties") != Some(&Value::Bool(false))
@@ -153,14 +185,19 @@ fn immutable(
     at: &str,
     violations: &mut Vec<Violation>,
 ) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return;
+    };
     for (name, property) in properties {
         let pointer = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
         let (old, new) = (before.get(name), after.get(name));
         let fixed = property.get("x-immutable") == Some(&Value::Bool(true));
         // A property that did not exist when the instance was made is set for the first time.
         if fixed && old.is_some() && old != new {
-            let violation = Violation { pointer, rule: "cannot be changed".to_owned() };
+            let violation = Violation {
+                pointer,
+                rule: "cannot be changed".to_owned(),
+            };
             if !violations.contains(&violation) {
                 violations.push(violation);
             }
@@ -195,7 +232,7 @@ mod tests {
         }
     }
 
-    fn schemas(create: Value) -> Schemas {
+    fn schemas(create: &Value) -> Schemas {
         let parameters = json!({"create": create, "update": {"inherit": "create"}});
         build(&serde_json::from_value(parameters).unwrap()).unwrap()
     }
@@ -204,13 +241,29 @@ mod tests {
     fn the_examples_of_rfc_7386_hold() {
         let cases = [
             (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+            (
+                json!({"a": "b"}),
+                json!({"b": "c"}),
+                json!({"a": "b", "b": "c"}),
+            ),
             (json!({"a": "b"}), json!({"a": null}), json!({})),
             (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}}),
+                json!({"a": {"b": "d"}}),
+            ),
             (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
-            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
-            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+            (
+                json!({"e": null}),
+                json!({"a": 1}),
+                json!({"e": null, "a": 1}),
+            ),
+            (
+                json!({}),
+                json!({"a": {"bb": {"ccc": null}}}),
+                json!({"a": {"bb": {}}}),
+            ),
         ];
         for (mut target, patch, expected) in cases {
             merge_patch(&mut target, &patch);
@@ -220,10 +273,10 @@ mod tests {
 
     #[test]
     fn defaults_are_recorded_at_create_and_stay_when_the_schema_changes() {
-        let old = schemas(json!({"properties": {"a": {"default": 1}, "b": {}}}));
+        let old = schemas(&json!({"properties": {"a": {"default": 1}, "b": {}}}));
         let made = create(&old.create, &object(json!({"b": 5}))).unwrap();
         assert_eq!(made.effective, object(json!({"a": 1, "b": 5})));
-        let new = schemas(json!({
+        let new = schemas(&json!({
             "properties": {"a": {"default": 2}, "b": {}, "c": {"default": 3}},
         }));
         let updated = update(&new, &made, &object(json!({"b": 6}))).unwrap();
@@ -235,7 +288,7 @@ mod tests {
 
     #[test]
     fn an_immutable_property_may_be_repeated_but_not_changed() {
-        let schemas = schemas(json!({
+        let schemas = schemas(&json!({
             "properties": {
                 "tls": {"enum": ["a", "b"], "default": "a", "x-immutable": true},
                 "n": {"type": "integer"},
@@ -250,7 +303,7 @@ mod tests {
 
     #[test]
     fn an_update_cannot_take_away_what_is_required() {
-        let schemas = schemas(json!({"required": ["a"], "properties": {"a": {"type": "string"}}}));
+        let schemas = schemas(&json!({"required": ["a"], "properties": {"a": {"type": "string"}}}));
         let made = create(&schemas.create, &object(json!({"a": "x"}))).unwrap();
         let violations = update(&schemas, &made, &object(json!({"a": null}))).unwrap_err();
         assert_eq!(violations[0].to_string(), "/a is required");

@@ -23,7 +23,11 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pointer = if self.pointer.is_empty() { "parameters" } else { &self.pointer };
+        let pointer = if self.pointer.is_empty() {
+            "parameters"
+        } else {
+            &self.pointer
+        };
         write!(f, "{pointer} {}", self.rule)
     }
 }
@@ -54,7 +58,10 @@ pub(crate) fn validate(schema: &Value, parameters: &Map<String, Value>) -> Vec<V
                 pointer: format!("{at}/{}", escape(property.as_str().unwrap_or_default())),
                 rule: "is required".to_owned(),
             }),
-            kind => violations.push(Violation { pointer: at, rule: rule(kind) }),
+            kind => violations.push(Violation {
+                pointer: at,
+                rule: rule(kind),
+            }),
         }
     }
     violations.truncate(MAX_VIOLATIONS);
@@ -88,9 +95,11 @@ fn rule(kind: &ValidationErrorKind) -> String {
 
 fn list(options: &Value) -> String {
     match options {
-        Value::Array(items) => {
-            items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        }
+        Value::Array(items) => items
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
         other => other.to_string(),
     }
 }
@@ -117,15 +126,17 @@ fn compile(schema: &Value) -> Result<Validator, String> {
 /// Only local references, which cannot make the broker read anything.
 fn refuse_references(schema: &Value) -> Result<(), String> {
     match schema {
-        Value::Object(map) => map.iter().try_for_each(|(key, value)| match (key.as_str(), value) {
-            ("$ref", Value::String(to)) if !to.starts_with('#') => {
-                Err("has a $ref that leaves the schema".to_owned())
-            }
-            ("id" | "$id", Value::String(_)) => {
-                Err("has an id, which changes what $ref means".to_owned())
-            }
-            _ => refuse_references(value),
-        }),
+        Value::Object(map) => map
+            .iter()
+            .try_for_each(|(key, value)| match (key.as_str(), value) {
+                ("$ref", Value::String(to)) if !to.starts_with('#') => {
+                    Err("has a $ref that leaves the schema".to_owned())
+                }
+                ("id" | "$id", Value::String(_)) => {
+                    Err("has an id, which changes what $ref means".to_owned())
+                }
+                _ => refuse_references(value),
+            }),
         Value::Array(items) => items.iter().try_for_each(refuse_references),
         _ => Ok(()),
     }
@@ -138,8 +149,13 @@ mod tests {
     use super::*;
 
     fn violations(schema: &Value, parameters: Value) -> Vec<String> {
-        let Value::Object(parameters) = parameters else { panic!("no object") };
-        validate(schema, &parameters).iter().map(ToString::to_string).collect()
+        let Value::Object(parameters) = parameters else {
+            panic!("no object")
+        };
+        validate(schema, &parameters)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -161,7 +177,10 @@ mod tests {
             "pass/word": "hunter2",
         });
         let found = violations(&schema, sent);
-        assert!(found.contains(&r#"/version must be one of "7.0", "8.0""#.to_owned()), "{found:?}");
+        assert!(
+            found.contains(&r#"/version must be one of "7.0", "8.0""#.to_owned()),
+            "{found:?}"
+        );
         assert!(found.contains(&"/name must match the pattern ^[a-z]+$".to_owned()));
         assert!(found.contains(&"/name must have maxLength 3".to_owned()));
         assert!(found.contains(&"/o/n must be at least 1".to_owned()));
@@ -172,13 +191,18 @@ mod tests {
 
     #[test]
     fn a_schema_may_refer_to_nothing_outside() {
-        for to in ["http://example.com/s.json", "file:///etc/passwd", "other.json"] {
+        for to in [
+            "http://example.com/s.json",
+            "file:///etc/passwd",
+            "other.json",
+        ] {
             let schema = json!({"properties": {"a": {"$ref": to}}});
             assert!(check_schema(&schema).is_err(), "{to}");
         }
         assert!(check_schema(&json!({"properties": {"a": {"type": "nonsense"}}})).is_err());
         assert!(check_schema(&json!({"description": "x".repeat(70_000)})).is_err());
-        let local = json!({"definitions": {"d": {}}, "properties": {"a": {"$ref": "#/definitions/d"}}});
+        let local =
+            json!({"definitions": {"d": {}}, "properties": {"a": {"$ref": "#/definitions/d"}}});
         assert_eq!(check_schema(&local), Ok(()));
     }
 }

@@ -42,15 +42,22 @@ pub(crate) fn plain(text: &str) -> Result<Plain, String> {
         return integer(text, unsigned);
     }
     if is_float(unsigned) {
-        let value: f64 = text.trim_end_matches('.').parse().map_err(|_| out_of_range(text))?;
-        return Number::from_f64(value).map(Plain::Number).ok_or_else(|| out_of_range(text));
+        let value: f64 = text
+            .trim_end_matches('.')
+            .parse()
+            .map_err(|_| out_of_range(text))?;
+        return Number::from_f64(value)
+            .map(Plain::Number)
+            .ok_or_else(|| out_of_range(text));
     }
     Ok(Plain::String)
 }
 
 fn integer(text: &str, digits: &str) -> Result<Plain, String> {
     if digits.contains('_') {
-        return Err(format!("{text} is a number to some YAML readers only: quote it"));
+        return Err(format!(
+            "{text} is a number to some YAML readers only: quote it"
+        ));
     }
     if digits.len() > 1 && digits.starts_with('0') {
         return Err(format!(
@@ -62,7 +69,9 @@ fn integer(text: &str, digits: &str) -> Result<Plain, String> {
     if let Ok(n) = text.parse::<i64>() {
         return Ok(Plain::Number(n.into()));
     }
-    text.parse::<u64>().map(|n| Plain::Number(n.into())).map_err(|_| out_of_range(text))
+    text.parse::<u64>()
+        .map(|n| Plain::Number(n.into()))
+        .map_err(|_| out_of_range(text))
 }
 
 fn radix(text: &str, digits: &str, base: u32) -> Result<Plain, String> {
@@ -70,7 +79,9 @@ fn radix(text: &str, digits: &str, base: u32) -> Result<Plain, String> {
         return Ok(Plain::String);
     }
     let n = i64::from_str_radix(digits, base).map_err(|_| out_of_range(text))?;
-    Ok(Plain::Number(if text.starts_with('-') { -n } else { n }.into()))
+    Ok(Plain::Number(
+        if text.starts_with('-') { -n } else { n }.into(),
+    ))
 }
 
 /// `(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
@@ -85,8 +96,7 @@ fn is_float(unsigned: &str) -> bool {
         Some((whole, fraction)) => digits(whole) && (fraction.is_empty() || digits(fraction)),
         None => digits(mantissa),
     };
-    let exponent_ok =
-        exponent.is_none_or(|e| digits(e.strip_prefix(['-', '+']).unwrap_or(e)));
+    let exponent_ok = exponent.is_none_or(|e| digits(e.strip_prefix(['-', '+']).unwrap_or(e)));
     mantissa_ok && exponent_ok
 }
 
@@ -124,7 +134,9 @@ mod tests {
 
     #[test]
     fn what_readers_disagree_about_is_refused_with_advice() {
-        for text in ["yes", "No", "on", "OFF", "y", "n", "012", "1_000", "<<", ".inf"] {
+        for text in [
+            "yes", "No", "on", "OFF", "y", "n", "012", "1_000", "<<", ".inf",
+        ] {
             assert!(plain(text).is_err(), "{text}");
         }
         assert!(plain("99999999999999999999").is_err());

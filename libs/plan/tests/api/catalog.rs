@@ -1,0 +1,209 @@
+//! What is served.
+
+use plan::{Bundle, rbac};
+use serde_json::json;
+
+use crate::support::{catalog, fixtures, object, only, shown, tree};
+
+const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n";
+
+#[test]
+fn the_example_of_the_documentation_loads() {
+    let catalog = plan::catalog::build(&[fixtures()]);
+    assert_eq!(catalog.faults, [], "{}", shown(&catalog));
+    let names: Vec<_> = catalog
+        .plans
+        .iter()
+        .map(|p| (p.provider(), p.name()))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("bare", "web"),
+            ("mongodb", "large"),
+            ("mongodb", "medium"),
+            ("mongodb", "small")
+        ]
+    );
+    let offering = &catalog.offerings[1];
+    assert_eq!(offering.name, "mongodb");
+    assert!(offering.bindable);
+    assert_eq!(offering.metadata["displayName"], json!("MongoDB"));
+    assert_eq!(catalog.plans_of(offering).count(), 3);
+
+    let small = &catalog.plans[3];
+    assert_eq!(
+        small.description(),
+        "One member, for development. No backup."
+    );
+    assert!(small.is_bindable() && small.is_binding_rotatable() && !small.binds_asynchronously());
+    assert!(small.provisions_asynchronously() && small.is_updateable());
+    assert!(small.may_update_to("medium") && !small.may_update_to("small"));
+    assert_eq!(small.version().unwrap().to_string(), "1.0.0");
+    assert_eq!(small.maximum_polling_duration(), Some(1200));
+    assert_eq!(small.retain().as_secs(), 7 * 86_400);
+    assert_eq!(
+        small.metadata()["bullets"],
+        json!(["One member", "No backup"])
+    );
+    assert_eq!(
+        small.metadata()["costs"],
+        json!([{"amount": {"usd": 9.5}, "unit": "MONTHLY"}])
+    );
+    assert_eq!(small.descriptor().values["memory"], json!("1Gi"));
+    assert_eq!(
+        small.descriptor().values["cpu"],
+        json!({"request": "1", "limit": "2"})
+    );
+    assert_eq!(small.descriptor().values["storage_class"], json!(null));
+}
+
+#[test]
+fn a_bare_folder_with_a_template_is_a_plan() {
+    let catalog = plan::catalog::build(&[fixtures()]);
+    let web = &catalog.plans[0];
+    assert_eq!(web.description(), "Plan web of bare");
+    assert!(web.is_free() && !web.is_bindable());
+    assert_eq!(web.schemas().create["required"], json!(["app", "port"]));
+    assert!(
+        web.create_parameters(&object(json!({"app": "a", "port": 80})))
+            .is_ok()
+    );
+    assert!(
+        web.create_parameters(&object(json!({"app": "a", "port": [80]})))
+            .is_err()
+    );
+    assert_eq!(
+        web.kinds()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["v1/Service"]
+    );
+}
+
+#[test]
+fn a_bundle_survives_storage_and_is_checked_by_its_digest() {
+    let bundle = only(&[
+        ("p/a/t.yaml", CONFIG),
+        ("p/a/plan.yaml", "values: {x: 0.1}\n"),
+    ]);
+    let bytes = bundle.to_bytes();
+    let back = Bundle::from_bytes(bytes, bundle.digest()).unwrap();
+    assert_eq!(back, *bundle);
+    assert_eq!(back.digest(), bundle.digest());
+    let mut other = bytes.to_vec();
+    other.push(b' ');
+    assert!(Bundle::from_bytes(&other, bundle.digest()).is_err());
+}
+
+#[test]
+fn a_digest_moves_with_content_and_with_nothing_else() {
+    let digest = |files: &[(&str, &str)]| only(files).digest().clone();
+    let one = digest(&[
+        ("p/a/t.yaml", CONFIG),
+        ("p/a/plan.yaml", "values: {a: 1, b: 2}\n"),
+    ]);
+    let reordered = digest(&[
+        ("p/a/t.yaml", CONFIG),
+        ("p/a/plan.yaml", "values:\n  b: 2\n  a: 1\n"),
+    ]);
+    assert_eq!(one, reordered);
+    let template = CONFIG.replace("name: c", "name: d");
+    let other = digest(&[
+        ("p/a/t.yaml", &template),
+        ("p/a/plan.yaml", "values: {a: 1, b: 2}\n"),
+    ]);
+    assert_ne!(one, other);
+    let service = digest(&[
+        ("p/a/t.yaml", CONFIG),
+        ("p/a/plan.yaml", "values: {a: 1, b: 2}\n"),
+        ("p/service.yaml", "tags: [x]\n"),
+    ]);
+    assert_ne!(one, service);
+}
+
+#[test]
+fn a_fault_takes_its_own_plan_out_and_no_other() {
+    let catalog = catalog(&[
+        ("p/bad/t.yaml", "a: [\n"),
+        ("p/bad/plan.yaml", "parameters: {}\n"),
+        ("p/good/t.yaml", CONFIG),
+        ("q/good/t.yaml", CONFIG),
+    ]);
+    assert_eq!(catalog.plans.len(), 2);
+    assert_eq!(catalog.offerings.len(), 2);
+    assert_eq!(catalog.faults.len(), 1, "{}", shown(&catalog));
+    assert_eq!(catalog.faults[0].plan.as_deref(), Some("bad"));
+}
+
+#[test]
+fn a_site_plan_overrides_a_shipped_one_and_may_use_its_base() {
+    let shipped = tree(&[
+        ("p/_base/t.yaml", CONFIG),
+        ("p/_base/plan.yaml", "values: {a: 1}\n"),
+        ("p/a/plan.yaml", "extends: _base\ndescription: shipped\n"),
+    ]);
+    let mut site = plan::Tree::new();
+    let data: [(&str, &[u8]); 1] = [(
+        "plan.yaml",
+        b"extends: p/_base\ndescription: site\nvalues: {b: 2}\n",
+    )];
+    site.insert_config_map("p.a", data).unwrap();
+    let catalog = plan::catalog::build(&[shipped, site]);
+    assert_eq!(catalog.faults, [], "{}", shown(&catalog));
+    assert_eq!(catalog.plans.len(), 1);
+    assert_eq!(catalog.plans[0].description(), "site");
+    assert_eq!(
+        json!(catalog.plans[0].descriptor().values),
+        json!({"a": 1, "b": 2})
+    );
+}
+
+#[test]
+fn extends_goes_over_several_bases_and_files_replace() {
+    let bundle = only(&[
+        ("p/_a/1.yaml", CONFIG),
+        ("p/_a/2.yaml", CONFIG),
+        (
+            "p/_a/plan.yaml",
+            "description: a\nbullets: [a]\nvalues: {l: [1, 2], m: {x: 1}}\n",
+        ),
+        (
+            "q/_b/2.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n",
+        ),
+        (
+            "q/_b/plan.yaml",
+            "extends: p/_a\nvalues: {l: [3], m: {z: 2}}\n",
+        ),
+        ("p/c/plan.yaml", "extends: q/_b\ndescription: null\n"),
+    ]);
+    assert_eq!(bundle.description(), "Plan c of p");
+    assert_eq!(
+        json!(bundle.descriptor().values),
+        json!({"l": [3], "m": {"x": 1, "z": 2}})
+    );
+    assert!(bundle.files()["2.yaml"].contains("Secret"));
+    assert_eq!(bundle.descriptor().extends, None);
+}
+
+#[test]
+fn rules_of_the_cluster_role_follow_from_kinds() {
+    let catalog = plan::catalog::build(&[fixtures()]);
+    let rules = rbac::rules(catalog.plans.iter().map(|b| &**b)).unwrap();
+    let find = |resource: &str| {
+        rules
+            .iter()
+            .find(|r| r.resources.iter().any(|x| x == resource))
+    };
+    let all = ["create", "delete", "get", "list", "patch", "watch"];
+    assert_eq!(find("statefulsets").unwrap().verbs, all);
+    assert_eq!(find("statefulsets").unwrap().api_groups, ["apps"]);
+    assert_eq!(
+        find("persistentvolumeclaims").unwrap().verbs,
+        ["delete", "get", "list", "patch"]
+    );
+    assert_eq!(find("events").unwrap().verbs, ["get", "list"]);
+    assert!(rules.iter().all(|r| !r.resources.contains(&"*".to_owned())));
+}

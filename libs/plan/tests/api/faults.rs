@@ -1,0 +1,487 @@
+//! Every kind of fault names its file and its line.
+
+use crate::support::{catalog, shown};
+
+const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n";
+
+/// The faults of a plan `p/a` with this descriptor and template, as text.
+fn faults(descriptor: &str, template: &str) -> String {
+    let catalog = catalog(&[("p/a/plan.yaml", descriptor), ("p/a/t.yaml", template)]);
+    assert!(
+        catalog.plans.is_empty(),
+        "a plan with a fault is not served"
+    );
+    assert!(
+        catalog.offerings.is_empty(),
+        "an offering without plans is not shown"
+    );
+    shown(&catalog)
+}
+
+#[track_caller]
+fn expect(descriptor: &str, template: &str, fault: &str) {
+    let found = faults(descriptor, template);
+    assert!(found.contains(fault), "expected {fault:?} in {found:?}");
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_one() {
+    expect(
+        "description: x\nbindble: true\n",
+        CONFIG,
+        "p/a/plan.yaml:2:1: unknown key \"bindble\", did you mean \"bindable\"?",
+    );
+    expect(
+        "deletion:\n  retian: 7d\n",
+        CONFIG,
+        "p/a/plan.yaml:2:3: unknown key \"retian\"",
+    );
+    expect(
+        "generate:\n  a: {type: pasword}\n",
+        CONFIG,
+        "p/a/plan.yaml:2:13: unknown value \"pasword\", did you mean \"password\"?",
+    );
+    expect(
+        "namespace: mine\n",
+        CONFIG,
+        "p/a/plan.yaml:1:12: unknown value \"mine\"",
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_shown() {
+    expect("free: 1\n", CONFIG, "p/a/plan.yaml:1:7: ");
+    expect("version: 1.0\n", CONFIG, "p/a/plan.yaml:1:10: ");
+    expect(
+        "deletion: {retain: 7w}\n",
+        CONFIG,
+        "\"7w\" is not a time span",
+    );
+    expect("kinds: [Secret]\n", CONFIG, "p/a/plan.yaml:1:9: ");
+    expect("free: yes\n", CONFIG, "write \"yes\", true or false");
+}
+
+#[test]
+fn bad_yaml_is_shown_where_it_is() {
+    expect("a: b\n  c: d\n", CONFIG, "p/a/plan.yaml:2");
+    expect(
+        "parameters: {}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c\n",
+        "p/a/t.yaml:",
+    );
+    expect(
+        "parameters: {}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  a: yes\n",
+        "p/a/t.yaml:5:6: yes is a boolean to some",
+    );
+    expect(
+        "parameters: {}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\nx: 012\n",
+        "p/a/t.yaml:4:4: 012 is octal",
+    );
+    expect(
+        "parameters: {}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, name: d}\n",
+        "p/a/t.yaml:3:21: duplicate key \"name\"",
+    );
+}
+
+#[test]
+fn an_undefined_variable_is_found_in_a_branch_that_nobody_takes() {
+    let template =
+        format!("{CONFIG}data:\n  {{% if false %}}\n  a: {{{{ vresion }}}}\n  {{% endif %}}\n");
+    expect(
+        "parameters: {create: {properties: {version: {type: string}}}}\n",
+        &template,
+        "p/a/t.yaml:7:9: unknown variable \"vresion\", did you mean \"version\"?",
+    );
+}
+
+#[test]
+fn an_optional_parameter_without_a_default_must_be_guarded() {
+    let descriptor = "parameters: {create: {properties: {note: {enum: [a]}}}}\n";
+    let template = format!("{CONFIG}data:\n  a: \"{{{{ note }}}}\"\n");
+    expect(descriptor, &template, "p/a/t.yaml:6:");
+    let guarded = format!("{CONFIG}data:\n  a: \"{{{{ note | default('') }}}}\"\n");
+    assert_eq!(faults_of(descriptor, &guarded), "");
+}
+
+fn faults_of(descriptor: &str, template: &str) -> String {
+    shown(&catalog(&[
+        ("p/a/plan.yaml", descriptor),
+        ("p/a/t.yaml", template),
+    ]))
+}
+
+#[test]
+fn an_attribute_that_does_not_exist_is_found() {
+    let template = format!("{CONFIG}data:\n  a: \"{{{{ plan.values.missing }}}}\"\n");
+    expect("parameters: {}\n", &template, "p/a/t.yaml:6:");
+    let template = format!("{CONFIG}data:\n  a: \"{{{{ outputs.missing }}}}\"\n");
+    expect("parameters: {}\n", &template, "p/a/t.yaml:6:");
+}
+
+#[test]
+fn what_the_engine_offers_but_we_refuse_is_found() {
+    let with = |line: &str| format!("{CONFIG}{line}\n");
+    for (line, word) in [
+        ("{% set x %}a{% endset %}", "block set"),
+        ("{% autoescape false %}{% endautoescape %}", "autoescape"),
+        ("{% include 'x' %}", "include"),
+        ("{% import 'x' as y %}", "import"),
+        ("{% extends 'x' %}", "inheritance"),
+        ("{% block x %}{% endblock %}", "inheritance"),
+        ("{% filter upper %}a{% endfilter %}", "filter blocks"),
+    ] {
+        let found = faults("parameters: {}\n", &with(line));
+        assert!(
+            found.contains("p/a/t.yaml:5:") && found.contains(word),
+            "{line}: {found}"
+        );
+    }
+    expect(
+        "parameters: {}\n",
+        &with("a: {{ name | safe }}"),
+        "p/a/t.yaml:5:",
+    );
+    expect("parameters: {}\n", &with("a: {{ name"), "p/a/t.yaml:");
+    expect(
+        "parameters: {}\n",
+        &with("a: \u{E000}"),
+        "p/a/t.yaml:5:4: characters U+E000",
+    );
+    expect(
+        "parameters: {}\n",
+        &with("a: \"\\uE000\""),
+        "p/a/t.yaml:5:4: characters U+E000",
+    );
+}
+
+#[test]
+fn values_stay_out_of_kinds_anchors_and_tags() {
+    let head = "apiVersion: v1\nmetadata: {name: c}\n";
+    let case = |line: &str| format!("{head}{line}\n");
+    let descriptor = "kinds: [v1/ConfigMap]\nparameters: {}\n";
+    expect(
+        descriptor,
+        &case("kind: {{ name }}"),
+        "p/a/t.yaml:3:1: apiVersion, kind",
+    );
+    expect(
+        descriptor,
+        &case("{{ name }}: ConfigMap"),
+        "p/a/t.yaml:3:4: apiVersion, kind",
+    );
+    expect(
+        descriptor,
+        &case("kind: ConfigMap\na: &x{{ name }} b"),
+        "p/a/t.yaml:4:9: a value cannot stand in an anchor",
+    );
+    expect(
+        descriptor,
+        &case("kind: ConfigMap\na: !{{ name }} b"),
+        "p/a/t.yaml:4:",
+    );
+    let comment = case("kind: ConfigMap # {{ name }}\n# {{ name }}");
+    assert_eq!(faults_of(descriptor, &comment), "");
+}
+
+#[test]
+fn objects_must_be_complete_allowed_and_unique() {
+    let descriptor = "kinds: [v1/ConfigMap]\nparameters: {}\n";
+    expect(
+        descriptor,
+        "kind: ConfigMap\nmetadata: {name: c}\n",
+        "p/a/t.yaml:1:1: apiVersion is missing",
+    );
+    expect(
+        descriptor,
+        "apiVersion: v1\nkind: ConfigMap\n",
+        "metadata is missing",
+    );
+    expect(
+        descriptor,
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 1}\n",
+        "must be a string",
+    );
+    expect(
+        descriptor,
+        &format!("{CONFIG}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n"),
+        "p/a/t.yaml:6:1: v1/Secret is not among the plan's kinds",
+    );
+    expect(
+        descriptor,
+        &format!("{CONFIG}---\n{CONFIG}"),
+        "ConfigMap/c is rendered twice",
+    );
+    expect(
+        descriptor,
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: kube-system}\n",
+        "metadata.namespace is not the instance's",
+    );
+    expect(
+        descriptor,
+        "- a\n",
+        "p/a/t.yaml:1:1: a document must be a map",
+    );
+    expect(
+        "kinds: [v1/Namespace]\n",
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n",
+        "needs scope: cluster",
+    );
+    expect(
+        "{}\n",
+        "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\n",
+        "plural of example.com/v1/Widget is not known",
+    );
+    let twice = catalog(&[
+        ("p/a/plan.yaml", descriptor),
+        ("p/a/1.yaml", CONFIG),
+        ("p/a/2.yaml", CONFIG),
+    ]);
+    assert!(shown(&twice).contains("p/a/2.yaml: ConfigMap/c is rendered by an earlier file"));
+}
+
+#[test]
+fn extends_must_lead_somewhere_and_to_an_end() {
+    let missing = catalog(&[
+        ("p/a/plan.yaml", "free: true\nextends: _bse\n"),
+        ("p/_base/t.yaml", CONFIG),
+    ]);
+    let text = shown(&missing);
+    assert!(
+        text.contains("p/a/plan.yaml:2:10: unknown base \"p/_bse\", did you mean \"p/_base\"?"),
+        "{text}"
+    );
+    let circle = catalog(&[
+        ("p/a/plan.yaml", "extends: _x\n"),
+        ("p/_x/plan.yaml", "extends: _y\n"),
+        ("p/_y/plan.yaml", "extends: _x\n"),
+    ]);
+    let text = shown(&circle);
+    assert!(
+        text.contains("p/_y/plan.yaml:1:10: extends goes in a circle: p/a -> p/_x -> p/_y -> p/_x"),
+        "{text}"
+    );
+    expect("extends: small\n", CONFIG, "is no base");
+}
+
+#[test]
+fn a_fault_in_a_base_names_the_base() {
+    let text = shown(&catalog(&[
+        ("p/_b/plan.yaml", "free: true\nbindble: true\n"),
+        ("p/_b/t.yaml", CONFIG),
+        ("p/a/plan.yaml", "extends: _b\n"),
+    ]));
+    assert!(text.starts_with("p/_b/plan.yaml:2:1: "), "{text}");
+    let text = shown(&catalog(&[
+        ("p/_b/t.yaml", &format!("{CONFIG}x: {{{{ nothing }}}}\n")),
+        ("p/a/plan.yaml", "extends: _b\nparameters: {}\n"),
+    ]));
+    assert!(text.starts_with("p/_b/t.yaml:5:7: "), "{text}");
+}
+
+#[test]
+fn ids_and_names_are_taken_once() {
+    let text = shown(&catalog(&[
+        ("p/a/plan.yaml", "id: same\n"),
+        ("p/a/t.yaml", CONFIG),
+        ("p/b/plan.yaml", "free: true\nid: same\n"),
+        ("p/b/t.yaml", CONFIG),
+    ]));
+    assert_eq!(text, "p/b/plan.yaml:2:1: id same is in use already");
+    let text = shown(&catalog(&[
+        ("p/service.yaml", "name: mongodb\n"),
+        ("p/a/t.yaml", CONFIG),
+        ("q/service.yaml", "tags: []\nname: mongodb\n"),
+        ("q/a/t.yaml", CONFIG),
+    ]));
+    assert_eq!(
+        text,
+        "q/service.yaml:2:1: offering name \"mongodb\" is in use already"
+    );
+}
+
+#[test]
+fn a_broken_offering_takes_its_plans_along_and_no_others() {
+    let found = catalog(&[
+        ("p/service.yaml", "nmae: x\n"),
+        ("p/a/t.yaml", CONFIG),
+        ("q/a/t.yaml", CONFIG),
+    ]);
+    assert_eq!(found.plans.len(), 1);
+    assert_eq!(
+        shown(&found),
+        "p/service.yaml:1:1: unknown key \"nmae\", did you mean \"name\"?"
+    );
+}
+
+#[test]
+fn parameters_must_be_schemas_and_keep_off_built_ins() {
+    expect(
+        "parameters:\n  create:\n    properties:\n      namespace: {type: string}\n",
+        CONFIG,
+        "p/a/plan.yaml:4:7: parameter \"namespace\" has the name of a built-in",
+    );
+    expect(
+        "parameters:\n  create: {properties: {a: {type: strnig}}}\n",
+        CONFIG,
+        "p/a/plan.yaml:2:3: parameters.create is no valid JSON Schema",
+    );
+    expect(
+        "parameters:\n  create: {properties: {a: {$ref: \"http://x/y\"}}}\n",
+        CONFIG,
+        "has a $ref that leaves the schema",
+    );
+    expect(
+        "parameters:\n  create:\n    properties:\n      a: {enum: [b], default: c}\n",
+        CONFIG,
+        "p/a/plan.yaml:4:7: default of \"a\" breaks its own schema",
+    );
+}
+
+#[test]
+fn expressions_are_tried() {
+    expect(
+        "ready:\n  ConfigMap/c: {ready: \"object.\"}\n",
+        CONFIG,
+        "p/a/plan.yaml:2:17: ",
+    );
+    expect(
+        "ready:\n  configmap: {}\n",
+        CONFIG,
+        "is not Kind or Kind/name",
+    );
+    expect(
+        "ready:\n  ConfigMap/c: {ready: \"nothing(object)\"}\n",
+        CONFIG,
+        "p/a/plan.yaml:2:17: ConfigMap/c: its ready rule cannot be evaluated",
+    );
+    expect(
+        "outputs:\n  x: {each: \"range(3)\", vale: x}\n",
+        CONFIG,
+        "p/a/plan.yaml:2:3: a list output",
+    );
+    expect(
+        "outputs:\n  x: \"{{ name\"\n",
+        CONFIG,
+        "p/a/plan.yaml:2:3: ",
+    );
+    expect(
+        "binding:\n  method: database\n  hosts: outputs.hosts\n  admin: {username: a, password: generated.admin}\n",
+        CONFIG,
+        "p/a/plan.yaml:3:3: binding.hosts",
+    );
+    expect(
+        "binding: {method: database}\n",
+        CONFIG,
+        "method database needs hosts",
+    );
+    expect(
+        "bindable: true\n",
+        CONFIG,
+        "p/a/plan.yaml:1:1: a bindable plan needs a binding",
+    );
+    expect(
+        "updates_to: [b]\n",
+        CONFIG,
+        "p/a/plan.yaml:1:14: unknown plan \"b\"",
+    );
+    expect(
+        "updates_to: [a]\n",
+        CONFIG,
+        "a plan cannot change to itself",
+    );
+    expect(
+        "namespace: context\noutputs: {h: [x]}\nbinding:\n  method: database\n  hosts: outputs.h\n  admin: {username: a, password: \"'x'\"}\n",
+        CONFIG,
+        "p/a/plan.yaml:1:1: method database in the platform's namespace",
+    );
+}
+
+#[test]
+fn free_text_of_a_user_keeps_out_of_text_that_something_reads() {
+    let descriptor = "parameters: {create: {required: [a, \"n\", p], properties: \
+                      {a: {type: string}, \"n\": {type: integer}, p: {pattern: \"^[a-z]+$\", type: string}}}}\n";
+    let block = |line: &str| format!("{CONFIG}data:\n  f: |\n    {line}\n");
+    expect(
+        descriptor,
+        &block("x = {{ a }}"),
+        "p/a/t.yaml:7:12: a is free text of the user inside a block",
+    );
+    expect(
+        descriptor,
+        &block("x = {{ parameters.a | upper }}"),
+        "parameters.a is free text",
+    );
+    expect(
+        descriptor,
+        &block("{% set b = a %}x = {{ b }}"),
+        "b is free text",
+    );
+    expect(
+        descriptor,
+        &block("{% for c in [a] %}{{ c }}{% endfor %}"),
+        "c is free text",
+    );
+    expect(
+        descriptor,
+        &format!(
+            "{{% macro m(q) %}}{{{{ q }}}}{{% endmacro %}}{}",
+            block("{{ m(a) }}")
+        ),
+        "is free text",
+    );
+    for good in [
+        "x = {{ n }}",
+        "x = {{ p }}",
+        "x = {{ a | tojson }}",
+        "{% if a == 'b' %}x{% endif %}",
+    ] {
+        assert_eq!(faults_of(descriptor, &block(good)), "", "{good}");
+    }
+    let args = |line: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: c}}\nspec:\n  containers:\n  - name: a\n    args:\n    {line}\n    env:\n    - {{name: A, value: \"{{{{ a }}}}\"}}\n"
+        )
+    };
+    expect(
+        descriptor,
+        &args("- --x={{ a }}"),
+        "p/a/t.yaml:8:14: a is free text of the user inside the text of command or args",
+    );
+    assert_eq!(faults_of(descriptor, &args("- \"{{ a }}\"")), "");
+    assert_eq!(faults_of(descriptor, &args("- --x={{ n }}")), "");
+}
+
+#[test]
+fn files_that_belong_to_nothing_are_shown() {
+    let text = shown(&catalog(&[
+        ("README.md", "x"),
+        ("p/t.yaml", CONFIG),
+        ("p/a/t.yaml", CONFIG),
+    ]));
+    assert!(text.contains("README.md: belongs to no plan"), "{text}");
+    assert!(text.contains("p/t.yaml: belongs to no plan"), "{text}");
+    let text = shown(&catalog(&[
+        ("p/a/t.yaml", CONFIG),
+        ("p/a/x.sh", "x"),
+        ("p/a/c.url", "https://x"),
+    ]));
+    assert!(text.contains("p/a/x.sh: is no template"), "{text}");
+    assert!(
+        text.contains("p/a/c.url: fetched manifests are not supported yet"),
+        "{text}"
+    );
+    let text = shown(&catalog(&[("p/a/README.md", "x")]));
+    assert_eq!(text, "p/a: the plan has no template");
+}
+
+#[test]
+fn catalog_strings_have_a_length() {
+    expect(
+        &format!("free: true\ndescription: {}\n", "x".repeat(256)),
+        CONFIG,
+        "p/a/plan.yaml:2:1: description has 256",
+    );
+}
