@@ -16,7 +16,6 @@ pub use v1::ErrorCode;
 #[expect(
     missing_docs,
     clippy::pedantic,
-    clippy::or_fun_call,
     reason = "generated code; its documentation is in the .proto files"
 )]
 pub mod v1 {

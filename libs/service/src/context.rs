@@ -71,11 +71,6 @@ fn trace_id(traceparent: &str) -> Option<&str> {
 }
 
 /// Adds the current context to an outgoing gRPC call; an interceptor for clients.
-#[expect(
-    clippy::unnecessary_wraps,
-    clippy::result_large_err,
-    reason = "the signature of tonic's interceptors"
-)]
 pub fn inject(mut request: Request<()>) -> Result<Request<()>, Status> {
     if let Some(context) = RequestContext::current() {
         let metadata = request.metadata_mut();

@@ -91,11 +91,12 @@ pub async fn serve(
     };
     report.abort();
     stop_admin.cancel();
-    match tokio::time::timeout(Duration::from_secs(2), admin_task).await {
-        Ok(joined) => joined
+    if let Ok(joined) = tokio::time::timeout(Duration::from_secs(2), admin_task).await {
+        joined
             .context("join the admin port")?
-            .context("serve the admin port")?,
-        Err(_) => tracing::warn!("the admin port still had open connections at exit"),
+            .context("serve the admin port")?;
+    } else {
+        tracing::warn!("the admin port still had open connections at exit");
     }
     outcome
 }

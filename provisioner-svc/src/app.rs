@@ -1,0 +1,141 @@
+//! The process: connect, serve, drain.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use broker_proto::{
+    client::Target,
+    v1::{provisioner_server, provisioner_server::ProvisionerServer},
+};
+use cluster::{
+    cache::Cache,
+    event::Events,
+    kinds::Kinds,
+    records::Records,
+    revision::Revisions,
+    share::{Share, Timing},
+};
+use kube::Client;
+use prometheus_client::registry::Registry;
+use service::{Admin, Gate, Readiness, grpc::Listeners};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::{
+    args::Args, catalog::Catalog, context::Context, grpc::Service, metrics::Metrics, reconcile,
+    sweep,
+};
+
+/// A bundle is fetched, at most.
+const CATALOG_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The service, its listeners bound.
+#[derive(Debug)]
+pub struct App {
+    listeners: Listeners,
+    context: Arc<Context>,
+    share: Share,
+    admin: Admin,
+    synced: Gate,
+}
+
+/// Runs the service with the cluster that the environment names.
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let client = Client::try_default()
+        .await
+        .context("connect to the cluster")?;
+    App::bind(args, client).await?.run(shutdown).await
+}
+
+impl App {
+    /// Binds the listeners and puts the parts together; works on nothing yet.
+    pub async fn bind(args: Args, client: Client) -> anyhow::Result<Self> {
+        let listeners = Listeners::bind(&args.service).await?;
+        let mut registry = Registry::default();
+        let readiness = Readiness::default();
+        let synced = readiness.gate("records");
+        let catalog = Target::new(&args.catalog, CATALOG_DEADLINE, service::context::inject)
+            .catalog()
+            .context("set up the client of --catalog")?;
+        let namespace = args.broker.namespace.clone();
+        let share = Share::new(
+            client.clone(),
+            &namespace,
+            "provisioner",
+            &args.replica,
+            Timing::default(),
+        );
+        let context = Context {
+            kinds: Kinds::new(client.clone()),
+            records: Records::new(client.clone(), &namespace),
+            cache: Cache::default(),
+            revisions: Revisions::new(client.clone(), &namespace),
+            catalog: Catalog::new(catalog),
+            events: Events::new(client, "provisioner-svc", &args.replica),
+            members: share.members(),
+            metrics: Metrics::register(&mut registry),
+            args,
+        };
+        Ok(Self {
+            listeners,
+            context: Arc::new(context),
+            share,
+            admin: Admin::new(readiness, registry),
+            synced,
+        })
+    }
+
+    /// Where gRPC is served.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listeners.service.local_addr()
+    }
+
+    /// Where the admin port is.
+    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+        self.listeners.admin.local_addr()
+    }
+
+    /// Serves and reconciles until `shutdown`, then drains.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self {
+            listeners,
+            context,
+            share,
+            admin,
+            synced,
+        } = self;
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let api = context.records.api().clone();
+        tasks.spawn(context.cache.clone().run(api, stop.clone()));
+        tasks.spawn(context.catalog.clone().follow(stop.clone()));
+        tasks.spawn(share.run(stop.clone()));
+        tasks.spawn(reconcile::run(Arc::clone(&context), stop.clone()));
+        tasks.spawn(sweep::run(Arc::clone(&context), stop.clone()));
+        let cache = context.cache.clone();
+        let waiting = tokio::spawn(async move {
+            cache.synced().await;
+            synced.open();
+        });
+
+        let args = context.args.service.clone();
+        let server = ProvisionerServer::new(Service { context });
+        let served = service::grpc::serve(
+            &args,
+            listeners,
+            Routes::new(server),
+            broker_proto::DESCRIPTORS,
+            &[provisioner_server::SERVICE_NAME],
+            admin,
+            shutdown,
+        )
+        .await;
+        waiting.abort();
+        stop.cancel();
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("join a background task")?;
+        }
+        served
+    }
+}

@@ -1,0 +1,558 @@
+//! OSB's decisions on an instance, steps 5 to 10 of the order in which a
+//! request is judged, each a pure function of the record and the request.
+//! The state table is the test at the end.
+
+use broker_proto::{
+    Error, ErrorCode,
+    v1::{CatalogVerdict, catalog_verdict},
+};
+
+use crate::state::{Phase, Record};
+
+/// Whether the client polls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `accepts_incomplete=true`.
+    AcceptsIncomplete,
+    /// Absent or anything else.
+    MustBeDone,
+}
+
+impl From<bool> for Mode {
+    fn from(accepts_incomplete: bool) -> Self {
+        if accepts_incomplete {
+            Self::AcceptsIncomplete
+        } else {
+            Self::MustBeDone
+        }
+    }
+}
+
+/// Whether a request asks for what already is, or is being made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Equal.
+    Same,
+    /// Equal ids of service and plan are not enough: something differs.
+    Different,
+}
+
+/// What to do about a provision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provision {
+    /// Make a new record, or a new incarnation in place of a tombstone.
+    Create,
+    /// It is there already: 200.
+    Unchanged,
+    /// It is being made: the same operation again.
+    Running,
+}
+
+/// Judges a provision. `record` comes with whether its plan is asynchronous
+/// and how the request compares with it.
+pub fn provision(
+    record: Option<(&Record, bool, Identity)>,
+    verdict: &CatalogVerdict,
+    maintenance_version: Option<&str>,
+    mode: Mode,
+) -> Result<Provision, Error> {
+    let Some((record, asynchronous, identity)) = record.filter(|(r, ..)| !r.is_tombstone()) else {
+        found(verdict)?;
+        require_async(verdict.provision_async, mode)?;
+        maintenance(maintenance_version, &verdict.maintenance_version)?;
+        orderable(verdict)?;
+        return Ok(Provision::Create);
+    };
+    if identity == Identity::Different {
+        // An id that the catalog does not know either is a mistake rather than a rival.
+        found(verdict)?;
+    }
+    require_async(asynchronous, mode)?;
+    match (record.phase(), identity) {
+        (Phase::Provisioning, Identity::Same) => Ok(Provision::Running),
+        (Phase::Ready | Phase::UpdateFailed, Identity::Same) => Ok(Provision::Unchanged),
+        (Phase::Updating, Identity::Same) => Err(busy("is being updated")),
+        (Phase::Deprovisioning, _) => Err(busy("is being deprovisioned")),
+        (Phase::DeprovisionFailed, Identity::Same) => {
+            Err(busy("could not be deprovisioned; deprovision it again"))
+        }
+        (Phase::ProvisionFailed, Identity::Same) => Err(Error::new(
+            ErrorCode::Conflict,
+            "The provisioning of this instance failed; deprovision it before using its id again.",
+        )),
+        (
+            Phase::Provisioning
+            | Phase::Ready
+            | Phase::UpdateFailed
+            | Phase::Updating
+            | Phase::DeprovisionFailed
+            | Phase::ProvisionFailed,
+            Identity::Different,
+        ) => Err(Error::new(
+            ErrorCode::Conflict,
+            "An instance with this id exists with other attributes.",
+        )),
+        // A tombstone was handled above.
+        (Phase::Deleted, _) => Ok(Provision::Create),
+    }
+}
+
+/// What to do about an update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update {
+    /// Work out the target and start, if it differs from what is.
+    Consider,
+    /// An update runs: the same operation again if the request is the same, else busy.
+    CompareWithRunning,
+}
+
+/// An update as far as ids go.
+#[derive(Debug, Clone, Copy)]
+pub struct UpdateAsked<'a> {
+    /// The service of the request.
+    pub service_id: &'a str,
+    /// The plan of the request, if it names one.
+    pub plan_id: Option<&'a str>,
+    /// The catalog's word on that plan.
+    pub verdict: Option<&'a CatalogVerdict>,
+    /// Whether the client polls.
+    pub mode: Mode,
+}
+
+/// Judges an update up to the point where its target must be known.
+/// `record` comes with whether its plan is asynchronous.
+pub fn update(record: Option<(&Record, bool)>, asked: UpdateAsked<'_>) -> Result<Update, Error> {
+    let Some((record, asynchronous)) = record.filter(|(r, _)| !r.is_tombstone()) else {
+        if let Some(verdict) = asked.verdict {
+            found(verdict)?;
+            require_async(verdict.provision_async, asked.mode)?;
+        }
+        return Err(absent());
+    };
+    same_service(record, asked.service_id)?;
+    let current = record
+        .state
+        .applied
+        .as_ref()
+        .map(|applied| applied.plan_id.as_str());
+    if let (Some(plan), Some(verdict)) = (asked.plan_id, asked.verdict)
+        && Some(plan) != current
+    {
+        found(verdict)?;
+    }
+    require_async(asynchronous, asked.mode)?;
+    match record.phase() {
+        Phase::Ready | Phase::UpdateFailed => Ok(Update::Consider),
+        Phase::Updating => Ok(Update::CompareWithRunning),
+        Phase::Provisioning => Err(busy("is being provisioned")),
+        Phase::Deprovisioning => Err(busy("is being deprovisioned")),
+        Phase::ProvisionFailed => Err(unsupported(
+            "The provisioning of this instance failed; it can only be deprovisioned.",
+        )),
+        Phase::DeprovisionFailed => Err(unsupported(
+            "The deprovisioning of this instance failed; it can only be deprovisioned again.",
+        )),
+        Phase::Deleted => Err(absent()),
+    }
+}
+
+/// What to do about a deprovision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deprovision {
+    /// Set the operation, whatever runs now.
+    Start,
+    /// It runs already: the same operation again.
+    Running,
+}
+
+/// Judges a deprovision: legal in every phase. The service must be the
+/// instance's; the plan need not: after a failed update the platform's view of
+/// it may differ, and strictness would block orphan mitigation.
+pub fn deprovision(
+    record: Option<(&Record, bool)>,
+    service_id: &str,
+    verdict: &CatalogVerdict,
+    mode: Mode,
+) -> Result<Deprovision, Error> {
+    let Some((record, asynchronous)) = record.filter(|(r, _)| !r.is_tombstone()) else {
+        require_async(verdict.provision_async, mode)?;
+        return Err(gone());
+    };
+    same_service(record, service_id)?;
+    require_async(asynchronous, mode)?;
+    Ok(match record.phase() {
+        Phase::Deprovisioning if !record.is_deleted_by_hand() => Deprovision::Running,
+        _ => Deprovision::Start,
+    })
+}
+
+/// Judges a fetch: the instance as last applied, or why there is none to show.
+pub fn fetch(record: Option<&Record>) -> Result<&Record, Error> {
+    let record = record.ok_or_else(absent)?;
+    match record.phase() {
+        Phase::Ready | Phase::Updating | Phase::UpdateFailed | Phase::DeprovisionFailed
+            if record.state.applied.is_some() =>
+        {
+            Ok(record)
+        }
+        Phase::Deprovisioning => Err(busy("is being deprovisioned")),
+        Phase::Provisioning => Err(Error::new(
+            ErrorCode::NotFound,
+            "The instance is still being provisioned.",
+        )),
+        Phase::Ready
+        | Phase::Updating
+        | Phase::UpdateFailed
+        | Phase::DeprovisionFailed
+        | Phase::ProvisionFailed
+        | Phase::Deleted => Err(absent()),
+    }
+}
+
+/// Compares a requested maintenance version with the catalog's: equality of
+/// strings, since SemVer's precedence ignores build metadata.
+pub fn maintenance(asked: Option<&str>, catalog: &str) -> Result<(), Error> {
+    match asked {
+        Some(asked) if asked != catalog => Err(Error::new(
+            ErrorCode::MaintenanceInfoConflict,
+            if catalog.is_empty() {
+                "The plan has no maintenance_info in the catalog; fetch the catalog again."
+                    .to_owned()
+            } else {
+                format!(
+                    "The plan's maintenance_info.version in the catalog is {catalog}; fetch the catalog again."
+                )
+            },
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// 404 for what is not there.
+pub fn absent() -> Error {
+    Error::new(ErrorCode::NotFound, "There is no such service instance.")
+}
+
+/// An update that this instance cannot have.
+pub fn unsupported(message: impl Into<String>) -> Error {
+    Error {
+        update_repeatable: Some(false),
+        instance_usable: None,
+        ..Error::new(ErrorCode::UpdateNotSupported, message)
+    }
+}
+
+/// Another operation is in the way.
+pub fn busy(how: &str) -> Error {
+    Error::new(
+        ErrorCode::ConcurrencyError,
+        format!("The instance {how}; try again when that has ended."),
+    )
+}
+
+fn gone() -> Error {
+    Error::new(ErrorCode::Gone, "There is no such service instance.")
+}
+
+fn found(verdict: &CatalogVerdict) -> Result<(), Error> {
+    match verdict.outcome() {
+        catalog_verdict::Outcome::Found => Ok(()),
+        catalog_verdict::Outcome::UnknownPlan => Err(Error::new(
+            ErrorCode::UnknownPlan,
+            "plan_id is not a plan of this service in the catalog.",
+        )),
+        catalog_verdict::Outcome::UnknownService | catalog_verdict::Outcome::Unspecified => {
+            Err(Error::new(
+                ErrorCode::UnknownService,
+                "service_id is not a service in the catalog.",
+            ))
+        }
+    }
+}
+
+fn orderable(verdict: &CatalogVerdict) -> Result<(), Error> {
+    if verdict.not_orderable_reason.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::new(
+            ErrorCode::NotOrderable,
+            format!(
+                "The plan cannot be ordered here: {}",
+                verdict.not_orderable_reason
+            ),
+        ))
+    }
+}
+
+fn require_async(asynchronous: bool, mode: Mode) -> Result<(), Error> {
+    if asynchronous && mode == Mode::MustBeDone {
+        return Err(Error::new(
+            ErrorCode::AsyncRequired,
+            "This plan works asynchronously only; send accepts_incomplete=true.",
+        ));
+    }
+    Ok(())
+}
+
+fn same_service(record: &Record, service_id: &str) -> Result<(), Error> {
+    if record.resource.spec.service_id == service_id {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorCode::InvalidArgument,
+        "service_id is not the one of this instance.",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        resource::Kind,
+        state::{
+            Applied,
+            tests::{ended, record},
+        },
+    };
+
+    fn verdict() -> CatalogVerdict {
+        CatalogVerdict {
+            outcome: catalog_verdict::Outcome::Found.into(),
+            bundle_digest: "d".into(),
+            maintenance_version: "1.0.0".into(),
+            provision_async: true,
+            ..CatalogVerdict::default()
+        }
+    }
+
+    fn applied(mut record: Record) -> Record {
+        record.state.applied = Some(Applied {
+            revision: "rev".into(),
+            bundle: "d".into(),
+            plan_id: "p".into(),
+            plan_name: "small".into(),
+            maintenance_version: String::new(),
+            outputs: serde_json::Map::new(),
+        });
+        record
+    }
+
+    fn in_phase(phase: Phase) -> Record {
+        match phase {
+            Phase::Provisioning => record(Kind::Create),
+            Phase::Ready => applied(ended(record(Kind::Create), true)),
+            Phase::ProvisionFailed => ended(record(Kind::Create), false),
+            Phase::Updating => applied(record(Kind::Update)),
+            Phase::UpdateFailed => applied(ended(record(Kind::Update), false)),
+            Phase::Deprovisioning => applied(record(Kind::Delete)),
+            Phase::DeprovisionFailed => applied(ended(record(Kind::Delete), false)),
+            Phase::Deleted => {
+                let mut record = ended(record(Kind::Delete), true);
+                record.state.deleted_at = Some(jiff::Timestamp::UNIX_EPOCH);
+                record
+            }
+        }
+    }
+
+    /// A cell of the state table in short: what was decided, or the error's code.
+    fn cell<T: std::fmt::Debug>(answer: Result<T, Error>) -> String {
+        match answer {
+            Ok(decision) => format!("{decision:?}"),
+            Err(error) => format!("{:?}", error.code),
+        }
+    }
+
+    #[test]
+    fn the_state_table_of_instances_holds_in_every_cell() {
+        // state, PUT =, PUT !=, PATCH, DELETE, GET
+        let table = [
+            (
+                Phase::Provisioning,
+                "Running",
+                "Conflict",
+                "ConcurrencyError",
+                "Start",
+                "NotFound",
+            ),
+            (
+                Phase::Ready,
+                "Unchanged",
+                "Conflict",
+                "Consider",
+                "Start",
+                "ok",
+            ),
+            (
+                Phase::ProvisionFailed,
+                "Conflict",
+                "Conflict",
+                "UpdateNotSupported",
+                "Start",
+                "NotFound",
+            ),
+            (
+                Phase::Updating,
+                "ConcurrencyError",
+                "Conflict",
+                "CompareWithRunning",
+                "Start",
+                "ok",
+            ),
+            (
+                Phase::UpdateFailed,
+                "Unchanged",
+                "Conflict",
+                "Consider",
+                "Start",
+                "ok",
+            ),
+            (
+                Phase::Deprovisioning,
+                "ConcurrencyError",
+                "ConcurrencyError",
+                "ConcurrencyError",
+                "Running",
+                "ConcurrencyError",
+            ),
+            (
+                Phase::DeprovisionFailed,
+                "ConcurrencyError",
+                "Conflict",
+                "UpdateNotSupported",
+                "Start",
+                "ok",
+            ),
+            (
+                Phase::Deleted,
+                "Create",
+                "Create",
+                "NotFound",
+                "Gone",
+                "NotFound",
+            ),
+        ];
+        for (phase, same, different, patch, delete, get) in table {
+            let record = in_phase(phase);
+            assert_eq!(record.phase(), phase);
+            let mode = Mode::AcceptsIncomplete;
+            let put = |identity| {
+                cell(provision(
+                    Some((&record, true, identity)),
+                    &verdict(),
+                    None,
+                    mode,
+                ))
+            };
+            assert_eq!(put(Identity::Same), same, "PUT = while {phase:?}");
+            assert_eq!(
+                put(Identity::Different),
+                different,
+                "PUT != while {phase:?}"
+            );
+            let asked = UpdateAsked {
+                service_id: "s",
+                plan_id: None,
+                verdict: None,
+                mode,
+            };
+            assert_eq!(
+                cell(update(Some((&record, true)), asked)),
+                patch,
+                "PATCH while {phase:?}"
+            );
+            let found = deprovision(Some((&record, true)), "s", &verdict(), mode);
+            assert_eq!(cell(found), delete, "DELETE while {phase:?}");
+            let got = cell(fetch(Some(&record)).map(|_| ()));
+            assert_eq!(got.replace("()", "ok"), get, "GET while {phase:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_id_is_created_absent_or_gone() {
+        let mode = Mode::AcceptsIncomplete;
+        assert_eq!(
+            provision(None, &verdict(), None, mode),
+            Ok(Provision::Create)
+        );
+        let asked = UpdateAsked {
+            service_id: "s",
+            plan_id: None,
+            verdict: None,
+            mode,
+        };
+        assert_eq!(cell(update(None, asked)), "NotFound");
+        assert_eq!(cell(deprovision(None, "s", &verdict(), mode)), "Gone");
+        assert_eq!(cell(fetch(None).map(|_| ())), "NotFound");
+    }
+
+    #[test]
+    fn async_required_comes_before_existence_and_identity() {
+        let mode = Mode::MustBeDone;
+        let record = in_phase(Phase::Ready);
+        let seen = Some((&record, true, Identity::Different));
+        assert_eq!(
+            cell(provision(seen, &verdict(), None, mode)),
+            "AsyncRequired"
+        );
+        assert_eq!(
+            cell(deprovision(None, "s", &verdict(), mode)),
+            "AsyncRequired"
+        );
+        let asked = UpdateAsked {
+            service_id: "s",
+            plan_id: None,
+            verdict: None,
+            mode,
+        };
+        assert_eq!(cell(update(Some((&record, true)), asked)), "AsyncRequired");
+        let seen = Some((&record, false, Identity::Same));
+        assert_eq!(cell(provision(seen, &verdict(), None, mode)), "Unchanged");
+    }
+
+    #[test]
+    fn ids_that_the_catalog_does_not_know_are_refused_only_where_no_record_decides() {
+        let mode = Mode::AcceptsIncomplete;
+        let unknown = CatalogVerdict {
+            outcome: catalog_verdict::Outcome::UnknownPlan.into(),
+            ..CatalogVerdict::default()
+        };
+        assert_eq!(cell(provision(None, &unknown, None, mode)), "UnknownPlan");
+        let record = in_phase(Phase::Ready);
+        let same = Some((&record, true, Identity::Same));
+        assert_eq!(cell(provision(same, &unknown, None, mode)), "Unchanged");
+        assert_eq!(
+            cell(deprovision(Some((&record, true)), "s", &unknown, mode)),
+            "Start"
+        );
+        assert_eq!(
+            cell(deprovision(Some((&record, true)), "other", &unknown, mode)),
+            "InvalidArgument"
+        );
+    }
+
+    #[test]
+    fn maintenance_versions_are_compared_as_strings_build_metadata_included() {
+        assert!(maintenance(None, "1.0.0").is_ok());
+        assert!(maintenance(Some("2.1.1+abcdef"), "2.1.1+abcdef").is_ok());
+        for (asked, catalog) in [("2.1.1", "2.1.1+abcdef"), ("Invalid", ""), ("1", "2")] {
+            assert_eq!(
+                maintenance(Some(asked), catalog).unwrap_err().code,
+                ErrorCode::MaintenanceInfoConflict
+            );
+        }
+    }
+
+    #[test]
+    fn a_deletion_by_hand_counts_as_deprovision_and_may_be_asked_for_as_well() {
+        let mut record = in_phase(Phase::Ready);
+        record.resource.metadata.deletion_timestamp = Some(
+            k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
+        );
+        assert_eq!(record.phase(), Phase::Deprovisioning);
+        let mode = Mode::AcceptsIncomplete;
+        assert_eq!(
+            cell(deprovision(Some((&record, true)), "s", &verdict(), mode)),
+            "Start"
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! The provisioner's process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service::process::main(provisioner_svc::run)
+}

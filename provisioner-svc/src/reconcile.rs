@@ -1,0 +1,140 @@
+//! Who works on what: one task for each record that needs work and is this
+//! replica's.
+
+use std::{collections::HashMap, sync::Arc};
+
+use kube::ResourceExt as _;
+use tokio::{
+    sync::{Notify, broadcast::error::RecvError},
+    task::{AbortHandle, JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{context::Context, error::chain, state::Record, work};
+
+struct Task {
+    abort: AbortHandle,
+    wake: Arc<Notify>,
+}
+
+struct Reconciler {
+    context: Arc<Context>,
+    tasks: HashMap<String, Task>,
+    running: JoinSet<String>,
+}
+
+/// Reconciles until `stop`; work that is under way is dropped then, as a
+/// crash would drop it, and another replica picks it up.
+pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let mut changes = context.cache.changes();
+    let mut members = context.members.clone();
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = context.cache.synced() => {}
+    }
+    let mut reconciler = Reconciler {
+        context,
+        tasks: HashMap::new(),
+        running: JoinSet::new(),
+    };
+    reconciler.look_at_all();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            change = changes.recv() => match change {
+                Ok(name) => reconciler.look_at(&name),
+                Err(RecvError::Lagged(_)) => reconciler.look_at_all(),
+                Err(RecvError::Closed) => return,
+            },
+            changed = members.changed() => match changed {
+                Ok(()) => reconciler.look_at_all(),
+                Err(_) => return,
+            },
+            Some(ended) = reconciler.running.join_next_with_id() => reconciler.took_end(&ended),
+        }
+        let working = i64::try_from(reconciler.tasks.len()).unwrap_or(i64::MAX);
+        reconciler.context.metrics.working.set(working);
+    }
+}
+
+impl Reconciler {
+    fn look_at_all(&mut self) {
+        let mut names: Vec<String> = self
+            .context
+            .cache
+            .all()
+            .iter()
+            .map(|record| record.name_any())
+            .collect();
+        names.extend(self.tasks.keys().cloned());
+        names.sort();
+        names.dedup();
+        for name in names {
+            self.look_at(&name);
+        }
+    }
+
+    fn look_at(&mut self, name: &str) {
+        let ours = self.context.members.borrow().owns(name);
+        match self.tasks.get(name) {
+            Some(task) if ours => task.wake.notify_one(),
+            Some(task) => {
+                task.abort.abort();
+                self.tasks.remove(name);
+            }
+            None if ours && self.needs_work(name) => self.start(name),
+            None => {}
+        }
+    }
+
+    fn needs_work(&self, name: &str) -> bool {
+        match self.context.seen(name) {
+            Ok(Some(record)) => needs_work(&record),
+            Ok(None) => false,
+            Err(error) => {
+                tracing::error!(record = name, error = chain(&error), "record left alone");
+                false
+            }
+        }
+    }
+
+    fn start(&mut self, name: &str) {
+        let wake = Arc::new(Notify::new());
+        let (context, waker, record) = (
+            Arc::clone(&self.context),
+            Arc::clone(&wake),
+            name.to_owned(),
+        );
+        let abort = self.running.spawn(async move {
+            work::work(context, record.clone(), waker).await;
+            record
+        });
+        self.tasks.insert(name.to_owned(), Task { abort, wake });
+    }
+
+    fn took_end(&mut self, ended: &Result<(tokio::task::Id, String), JoinError>) {
+        let (id, failure) = match ended {
+            Ok((id, _)) => (*id, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let name = self
+            .tasks
+            .iter()
+            .find(|(_, task)| task.abort.id() == id)
+            .map(|(name, _)| name.clone());
+        if let Some(error) = failure.filter(|error| error.is_panic()) {
+            tracing::error!(record = name.as_deref().unwrap_or_default(), %error, "a worker panicked");
+        }
+        // An aborted task is no longer listed.
+        if let Some(name) = name {
+            self.tasks.remove(&name);
+            // It may have changed between the worker's last look and its end.
+            self.look_at(&name);
+        }
+    }
+}
+
+fn needs_work(record: &Record) -> bool {
+    let open = !record.is_tombstone() && record.open_operation().is_some();
+    open || record.is_deleted_by_hand() || work::is_outdated(record)
+}

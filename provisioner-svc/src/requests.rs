@@ -1,0 +1,70 @@
+//! What each RPC does, one file each.
+
+pub(crate) mod deprovision;
+pub(crate) mod fetch;
+pub(crate) mod hold;
+pub(crate) mod poll;
+pub(crate) mod provision;
+pub(crate) mod update;
+pub(crate) mod watch;
+
+mod wait;
+
+use broker_proto::{Error as Told, ErrorCode, json, v1};
+use plan::Loaded;
+use serde_json::{Map, Value};
+
+use crate::{
+    args::Args,
+    resource::{Operation, Requester},
+};
+
+/// How often a handler starts over after a rival's write.
+const ATTEMPTS: usize = 5;
+
+/// The JSON object of an optional field; absent is empty.
+fn object(field: Option<prost_types::Struct>) -> Map<String, Value> {
+    field.map(json::from_struct).unwrap_or_default()
+}
+
+/// Who asked, for the record.
+fn requester(requester: Option<v1::Requester>) -> Requester {
+    let Some(requester) = requester else {
+        return Requester::default();
+    };
+    let identity = object(requester.identity);
+    Requester {
+        user: requester.broker_user,
+        platform: requester.platform,
+        identity: if identity.is_empty() {
+            String::new()
+        } else {
+            Value::Object(identity).to_string()
+        },
+    }
+}
+
+/// Seconds that an operation on an instance of this plan may take.
+fn deadline(args: &Args, loaded: &Loaded) -> u32 {
+    loaded
+        .bundle()
+        .maximum_polling_duration()
+        .unwrap_or(args.operation_deadline)
+}
+
+/// 400 with every rule that the parameters break.
+fn invalid(violations: &[plan::schema::Violation]) -> Told {
+    let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    Told::new(
+        ErrorCode::InvalidArgument,
+        format!(
+            "The parameters are not what the plan allows: {}.",
+            all.join("; ")
+        ),
+    )
+}
+
+/// The answer while an operation runs.
+fn accepted(operation: &Operation) -> (v1::Outcome, String) {
+    (v1::Outcome::Accepted, operation.id.clone())
+}

@@ -1,0 +1,108 @@
+//! OSB last_operation. As a rule one look at memory: the cache answers where
+//! it is sure, the API server where it is not.
+
+use broker_proto::{
+    Error as Told, ErrorCode,
+    v1::{LastOperationRequest, OperationState, OperationStatus},
+};
+use cluster::{
+    names,
+    operation::{Ended, OperationId},
+};
+
+use crate::{context::Context, decide, error::Error, state::Record};
+
+/// Seconds that a client should let pass between polls.
+const RETRY_AFTER: u32 = 5;
+
+/// Answers a poll. No operation named, or one that is none of ours: the newest.
+pub(crate) async fn poll(
+    context: &Context,
+    request: &LastOperationRequest,
+) -> Result<OperationStatus, Error> {
+    let name = names::instance_record(&request.instance_id);
+    let asked: Option<OperationId> = request.operation.parse().ok();
+    let record = match (asked, context.seen(&name)?) {
+        // The cache holds this operation or a later one: it cannot be behind
+        // what the client has been told of it.
+        (Some(asked), Some(seen)) if seen.operation().seq >= asked.seq => Some(seen),
+        _ => context.read(&name).await?,
+    };
+    let record = record.ok_or_else(decide::absent)?;
+    status(&record, &request.operation).map_err(Error::Told)
+}
+
+/// What a record says of an operation.
+fn status(record: &Record, asked: &str) -> Result<OperationStatus, Told> {
+    let newest = record.operation();
+    if asked != newest.id
+        && let Some(ended) = record.state.operations.get(asked)
+    {
+        return Ok(of_ended(ended));
+    }
+    match record.state.operations.get(&newest.id) {
+        Some(ended) => Ok(of_ended(ended)),
+        None if record.is_tombstone() => Err(Told::new(
+            ErrorCode::Gone,
+            "The service instance was deleted.",
+        )),
+        None => Ok(OperationStatus {
+            operation: newest.id.clone(),
+            state: OperationState::InProgress.into(),
+            description: message(record),
+            instance_usable: None,
+            update_repeatable: None,
+            retry_after_seconds: RETRY_AFTER,
+        }),
+    }
+}
+
+fn message(record: &Record) -> String {
+    let status = record.resource.status.as_ref();
+    let current = status.filter(|status| status.phase == record.phase().as_str());
+    current
+        .and_then(|status| status.message.clone())
+        .unwrap_or_else(|| "accepted".to_owned())
+}
+
+fn of_ended(ended: &Ended) -> OperationStatus {
+    let state = if ended.succeeded {
+        OperationState::Succeeded
+    } else {
+        OperationState::Failed
+    };
+    OperationStatus {
+        operation: ended.id.clone(),
+        state: state.into(),
+        description: ended.description.clone(),
+        instance_usable: ended.instance_usable,
+        update_repeatable: ended.update_repeatable,
+        retry_after_seconds: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        resource::Kind,
+        state::tests::{ended, record},
+    };
+
+    #[test]
+    fn each_operation_keeps_its_own_result() {
+        let mut deleting = ended(record(Kind::Create), false);
+        deleting.resource.spec.operation.id = "delete-2-y".into();
+        deleting.resource.spec.operation.kind = Kind::Delete;
+        let state = |asked: &str| status(&deleting, asked).unwrap().state();
+        assert_eq!(state("create-1-x"), OperationState::Failed);
+        assert_eq!(state("delete-2-y"), OperationState::InProgress);
+        for foreign in ["", "provision"] {
+            assert_eq!(
+                state(foreign),
+                OperationState::InProgress,
+                "the newest for {foreign:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! OSB provision.
+
+use std::collections::BTreeMap;
+
+use broker_proto::v1::{CatalogVerdict, Outcome, ProvisionRequest, ProvisionResponse};
+use cluster::{names, operation::OperationId};
+use jiff::Timestamp;
+use kube::api::ObjectMeta;
+use plan::{Loaded, descriptor::Namespace};
+use serde_json::{Map, Value};
+
+use super::{ATTEMPTS, accepted, deadline, invalid, object, requester, wait};
+use crate::{
+    context::Context,
+    decide::{self, Identity, Mode, Provision},
+    error::Error,
+    resource::{Kind, Operation, Requester, ServiceInstance, ServiceInstanceSpec},
+    revision::Revision,
+    state::{ANNOTATION, FINALIZER, Phase, Record, State, encode},
+};
+
+/// A provision, decoded.
+struct Asked {
+    instance_id: String,
+    service_id: String,
+    plan_id: String,
+    organization_guid: String,
+    space_guid: String,
+    context: Map<String, Value>,
+    parameters: Map<String, Value>,
+    maintenance_version: Option<String>,
+    mode: Mode,
+    requester: Requester,
+    verdict: CatalogVerdict,
+}
+
+impl From<ProvisionRequest> for Asked {
+    fn from(request: ProvisionRequest) -> Self {
+        Self {
+            instance_id: request.instance_id,
+            service_id: request.service_id,
+            plan_id: request.plan_id,
+            organization_guid: request.organization_guid,
+            space_guid: request.space_guid,
+            context: object(request.context),
+            parameters: object(request.parameters),
+            maintenance_version: request.maintenance_version,
+            mode: request.accepts_incomplete.into(),
+            requester: requester(request.requester),
+            verdict: request.verdict.unwrap_or_default(),
+        }
+    }
+}
+
+/// Answers a provision. Two durable writes come before an acceptance: the
+/// revision, and the record that names it.
+pub(crate) async fn provision(
+    context: &Context,
+    request: ProvisionRequest,
+) -> Result<ProvisionResponse, Error> {
+    let asked = Asked::from(request);
+    let name = names::instance_record(&asked.instance_id);
+    for _ in 0..ATTEMPTS {
+        let record = context.read(&name).await?;
+        let (asynchronous, identity) = match &record {
+            Some(record) if !record.is_tombstone() => compare(context, record, &asked).await?,
+            _ => (false, Identity::Different),
+        };
+        let judged = record
+            .as_ref()
+            .map(|record| (record, asynchronous, identity));
+        let version = asked.maintenance_version.as_deref();
+        match decide::provision(judged, &asked.verdict, version, asked.mode)? {
+            Provision::Unchanged => return Ok(answer(Outcome::Unchanged, String::new())),
+            Provision::Running => {
+                if let Some(record) = &record {
+                    return conclude(context, record, asynchronous, asked.mode).await;
+                }
+            }
+            Provision::Create => {
+                let loaded = context.catalog.bundle(&asked.verdict.bundle_digest).await?;
+                if let Some(made) = create(context, &name, record.as_ref(), &asked, &loaded).await?
+                {
+                    let asynchronous = loaded.bundle().provisions_asynchronously();
+                    return conclude(context, &made, asynchronous, asked.mode).await;
+                }
+                // A rival made the record: its word counts.
+            }
+        }
+    }
+    Err(Error::Contended)
+}
+
+/// 202 where the client polls, or the end of the operation where it waits.
+async fn conclude(
+    context: &Context,
+    record: &Record,
+    asynchronous: bool,
+    mode: Mode,
+) -> Result<ProvisionResponse, Error> {
+    let operation = record.operation();
+    if asynchronous || (mode == Mode::AcceptsIncomplete && is_old(operation)) {
+        let (outcome, id) = accepted(operation);
+        return Ok(answer(outcome, id));
+    }
+    wait::end_of(context, &record.name(), &operation.id, Kind::Create).await?;
+    Ok(answer(Outcome::Done, String::new()))
+}
+
+/// A synchronous operation that an earlier request started and gave up on: the
+/// client that can poll does that now.
+fn is_old(operation: &Operation) -> bool {
+    Timestamp::now()
+        .duration_since(operation.started_at)
+        .as_secs()
+        > 5
+}
+
+fn answer(outcome: Outcome, operation: String) -> ProvisionResponse {
+    ProvisionResponse {
+        outcome: outcome.into(),
+        operation,
+        dashboard_url: String::new(),
+        metadata: None,
+    }
+}
+
+/// Whether the record's plan is asynchronous, and whether the request asks
+/// for what the record is.
+async fn compare(
+    context: &Context,
+    record: &Record,
+    asked: &Asked,
+) -> Result<(bool, Identity), Error> {
+    let digest = record
+        .operation()
+        .bundles
+        .first()
+        .cloned()
+        .unwrap_or_default();
+    let applied = record.state.applied.as_ref();
+    let (revision, digest) = match (record.phase(), applied) {
+        (Phase::Provisioning | Phase::ProvisionFailed, _) | (_, None) => {
+            (record.operation().revision.clone(), digest)
+        }
+        (_, Some(applied)) => (Some(applied.revision.clone()), applied.bundle.clone()),
+    };
+    let loaded = context.catalog.bundle(&digest).await?;
+    let asynchronous = loaded.bundle().provisions_asynchronously();
+    let spec = &record.resource.spec;
+    let Some(revision) = revision else {
+        return Ok((asynchronous, Identity::Different));
+    };
+    if spec.service_id != asked.service_id
+        || spec.organization_guid != asked.organization_guid
+        || spec.space_guid != asked.space_guid
+    {
+        return Ok((asynchronous, Identity::Different));
+    }
+    let revision: Revision = context.revisions.read(&revision).await?;
+    let same =
+        revision.plan_id == asked.plan_id && same_parameters(&loaded, &revision, &asked.parameters);
+    Ok((
+        asynchronous,
+        if same {
+            Identity::Same
+        } else {
+            Identity::Different
+        },
+    ))
+}
+
+/// The request, resolved by the pinned bundle, against the revision. What is
+/// equal as sent is equal, whatever a bundle says by now.
+fn same_parameters(loaded: &Loaded, revision: &Revision, sent: &Map<String, Value>) -> bool {
+    revision.parameters.sent == *sent
+        || loaded
+            .bundle()
+            .create_parameters(sent)
+            .is_ok_and(|resolved| resolved.effective == revision.parameters.effective)
+}
+
+/// Writes revision and record. `None`: a rival was faster.
+async fn create(
+    context: &Context,
+    name: &str,
+    tombstone: Option<&Record>,
+    asked: &Asked,
+    loaded: &Loaded,
+) -> Result<Option<Record>, Error> {
+    let bundle = loaded.bundle();
+    let parameters = bundle
+        .create_parameters(&asked.parameters)
+        .map_err(|violations| invalid(&violations))?;
+    let revision = Revision {
+        service_id: asked.service_id.clone(),
+        plan_id: asked.plan_id.clone(),
+        plan_name: bundle.name().to_owned(),
+        bundle: bundle.digest().to_string(),
+        maintenance_version: bundle
+            .version()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        parameters,
+        context: asked.context.clone(),
+        broker: context.args.broker.variables(),
+    };
+    let revision_name = context.revisions.write(name, &revision).await?;
+    let resource = resource(context, name, tombstone, asked, loaded, &revision_name)?;
+    let written = match tombstone {
+        Some(_) => context.replace(&resource).await?,
+        None => match context.records.create(&resource).await {
+            Ok(made) => {
+                context.cache.observe(made.clone());
+                Some(Record::new(made)?)
+            }
+            Err(cluster::Error::AlreadyExists) => None,
+            Err(error) => return Err(error.into()),
+        },
+    };
+    match &written {
+        Some(record) => {
+            tracing::info!(
+                instance.id = %asked.instance_id, plan = bundle.name(), op.id = %record.operation().id,
+                "provision accepted"
+            );
+        }
+        // Nothing names it: it would be swept, but need not wait for that.
+        None => context.revisions.delete(&revision_name).await?,
+    }
+    Ok(written)
+}
+
+fn resource(
+    context: &Context,
+    name: &str,
+    tombstone: Option<&Record>,
+    asked: &Asked,
+    loaded: &Loaded,
+    revision: &str,
+) -> Result<ServiceInstance, Error> {
+    let bundle = loaded.bundle();
+    let incarnation = names::incarnation();
+    let (namespace, own_namespace) = place(bundle.namespace(), asked, name, &incarnation)?;
+    // Counting goes on over incarnations, so that no old operation id means a new operation.
+    let seq = tombstone.map_or(1, |record| record.operation().seq + 1);
+    let state = State {
+        operations: tombstone
+            .map(|record| record.state.operations.clone())
+            .unwrap_or_default(),
+        ..State::default()
+    };
+    let spec = ServiceInstanceSpec {
+        instance_id: asked.instance_id.clone(),
+        incarnation,
+        namespace,
+        own_namespace,
+        service_id: asked.service_id.clone(),
+        service_name: bundle
+            .service()
+            .name
+            .clone()
+            .unwrap_or_else(|| bundle.provider().to_owned()),
+        plan_id: asked.plan_id.clone(),
+        plan_name: bundle.name().to_owned(),
+        organization_guid: asked.organization_guid.clone(),
+        space_guid: asked.space_guid.clone(),
+        operation: Operation {
+            id: OperationId::new(Kind::Create.as_str(), seq).to_string(),
+            seq,
+            kind: Kind::Create,
+            revision: Some(revision.to_owned()),
+            bundles: vec![bundle.digest().to_string()],
+            started_at: Timestamp::now(),
+            deadline_seconds: deadline(&context.args, loaded),
+            requested_by: asked.requester.clone(),
+        },
+        held: false,
+    };
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        labels: Some(BTreeMap::from([(
+            names::MANAGED_BY.to_owned(),
+            names::MANAGER.to_owned(),
+        )])),
+        annotations: Some(BTreeMap::from([(ANNOTATION.to_owned(), encode(&state))])),
+        finalizers: Some(vec![FINALIZER.to_owned()]),
+        resource_version: tombstone
+            .and_then(|record| record.resource.metadata.resource_version.clone()),
+        ..ObjectMeta::default()
+    };
+    Ok(ServiceInstance {
+        metadata,
+        spec,
+        status: None,
+    })
+}
+
+/// Where the objects go, and whether that namespace is the instance's own.
+fn place(
+    namespace: &Namespace,
+    asked: &Asked,
+    name: &str,
+    incarnation: &str,
+) -> Result<(String, bool), Error> {
+    match namespace {
+        Namespace::Own => Ok((names::namespace(name, incarnation), true)),
+        Namespace::Shared(shared) => Ok((shared.clone(), false)),
+        Namespace::Context => match asked.context.get("namespace").and_then(Value::as_str) {
+            Some(namespace) if !namespace.is_empty() => Ok((namespace.to_owned(), false)),
+            _ => Err(Error::told(
+                broker_proto::ErrorCode::InvalidArgument,
+                "This plan needs context.namespace, the namespace to put the instance into.",
+            )),
+        },
+    }
+}

@@ -1,0 +1,302 @@
+//! OSB update: parameters, plan, context, maintenance version.
+
+use std::sync::Arc;
+
+use broker_proto::v1::{Outcome, UpdateRequest, UpdateResponse};
+use cluster::{names, operation::OperationId};
+use jiff::Timestamp;
+use plan::Loaded;
+use serde_json::{Map, Value};
+
+use super::{ATTEMPTS, accepted, deadline, invalid, object, requester, wait};
+use crate::{
+    context::Context,
+    decide::{self, Mode, Update, UpdateAsked},
+    error::Error,
+    resource::{Kind, Operation, Requester},
+    revision::Revision,
+    state::{Applied, Record},
+};
+
+/// What a change of the instance may come from; absent means "as it is".
+struct Asked {
+    plan_id: Option<String>,
+    patch: Option<Map<String, Value>>,
+    context: Option<Map<String, Value>>,
+    maintenance_version: Option<String>,
+    target_digest: Option<String>,
+    target_version: Option<String>,
+}
+
+/// Answers an update.
+pub(crate) async fn update(
+    context: &Context,
+    request: UpdateRequest,
+) -> Result<UpdateResponse, Error> {
+    let name = names::instance_record(&request.instance_id);
+    let mode = Mode::from(request.accepts_incomplete);
+    let by = requester(request.requester);
+    let verdict = request.verdict;
+    let asked = Asked {
+        plan_id: request.plan_id,
+        patch: request.parameters.map(broker_proto::json::from_struct),
+        context: request.context.map(|context| object(Some(context))),
+        maintenance_version: request.maintenance_version,
+        target_digest: verdict
+            .as_ref()
+            .map(|verdict| verdict.bundle_digest.clone()),
+        target_version: verdict
+            .as_ref()
+            .map(|verdict| verdict.maintenance_version.clone()),
+    };
+    for _ in 0..ATTEMPTS {
+        let record = context.read(&name).await?;
+        let asynchronous = match &record {
+            Some(record) if !record.is_tombstone() => pinned(context, record).await?,
+            _ => false,
+        };
+        let judged = record.as_ref().map(|record| (record, asynchronous));
+        let ids = UpdateAsked {
+            service_id: &request.service_id,
+            plan_id: asked.plan_id.as_deref(),
+            verdict: verdict.as_ref(),
+            mode,
+        };
+        let decision = decide::update(judged, ids)?;
+        let Some(record) = record else {
+            return Err(decide::absent().into());
+        };
+        let Some(applied) = record.state.applied.clone() else {
+            return Err(decide::absent().into());
+        };
+        let before: Revision = context.revisions.read(&applied.revision).await?;
+        let target = target(context, &applied, &before, &asked).await?;
+        match decision {
+            Update::CompareWithRunning => {
+                let running = record.operation().revision.as_deref().unwrap_or_default();
+                let running: Revision = context.revisions.read(running).await?;
+                if running.same_target(&target.revision) {
+                    return conclude(context, &record, asynchronous, mode).await;
+                }
+                return Err(decide::busy("is being updated").into());
+            }
+            Update::Consider if before.same_target(&target.revision) => {
+                return Ok(answer(Outcome::Unchanged, String::new()));
+            }
+            Update::Consider => {
+                if let Some(started) = start(context, &record, &applied, &target, &by).await? {
+                    return conclude(context, &started, asynchronous, mode).await;
+                }
+            }
+        }
+    }
+    Err(Error::Contended)
+}
+
+struct Target {
+    revision: Revision,
+    loaded: Arc<Loaded>,
+}
+
+/// Whether the plan that the instance has is asynchronous.
+async fn pinned(context: &Context, record: &Record) -> Result<bool, Error> {
+    let applied = record.state.applied.as_ref().map(|applied| &applied.bundle);
+    let digest = applied
+        .or_else(|| record.operation().bundles.first())
+        .cloned()
+        .unwrap_or_default();
+    let loaded = context.catalog.bundle(&digest).await?;
+    Ok(loaded.bundle().provisions_asynchronously())
+}
+
+/// Works out what the instance would be. The pinned bundle stays unless the
+/// plan changes or a maintenance version asks for today's.
+async fn target(
+    context: &Context,
+    applied: &Applied,
+    before: &Revision,
+    asked: &Asked,
+) -> Result<Target, Error> {
+    let pinned = context.catalog.bundle(&applied.bundle).await?;
+    let changes_plan = asked
+        .plan_id
+        .as_ref()
+        .is_some_and(|plan| *plan != applied.plan_id);
+    let current = context.catalog.current(&applied.plan_id);
+    let (digest, catalog_version) = if changes_plan {
+        (
+            asked.target_digest.clone().unwrap_or_default(),
+            asked.target_version.clone(),
+        )
+    } else {
+        let version = current
+            .as_ref()
+            .map(|plan| plan.maintenance_version.clone());
+        let upgrades = asked.maintenance_version.is_some()
+            && version
+                .as_ref()
+                .is_some_and(|version| *version != applied.maintenance_version);
+        let digest = current.filter(|_| upgrades).map(|plan| plan.digest);
+        (digest.unwrap_or_else(|| applied.bundle.clone()), version)
+    };
+    decide::maintenance(
+        asked.maintenance_version.as_deref(),
+        &catalog_version.unwrap_or_else(|| applied.maintenance_version.clone()),
+    )?;
+    let loaded = context.catalog.bundle(&digest).await?;
+    if changes_plan && !pinned.bundle().may_update_to(loaded.bundle().name()) {
+        return Err(decide::unsupported(format!(
+            "An instance of plan {} cannot change to plan {}.",
+            pinned.bundle().name(),
+            loaded.bundle().name()
+        ))
+        .into());
+    }
+    let patch = asked.patch.clone().unwrap_or_default();
+    let parameters = loaded
+        .bundle()
+        .update_parameters(&before.parameters, &patch)
+        .map_err(|violations| refuse(&violations))?;
+    let bundle = loaded.bundle();
+    let revision = Revision {
+        service_id: before.service_id.clone(),
+        plan_id: bundle.plan_id().to_string(),
+        plan_name: bundle.name().to_owned(),
+        bundle: bundle.digest().to_string(),
+        maintenance_version: bundle
+            .version()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        parameters,
+        context: asked
+            .context
+            .clone()
+            .unwrap_or_else(|| before.context.clone()),
+        // Pinned like the bundle; an upgrade moves both.
+        broker: if digest == applied.bundle {
+            before.broker.clone()
+        } else {
+            context.args.broker.variables()
+        },
+    };
+    Ok(Target { revision, loaded })
+}
+
+/// A change of an immutable parameter is a change that is not supported; any
+/// other violation is invalid data.
+fn refuse(violations: &[plan::schema::Violation]) -> Error {
+    let immutable = violations
+        .iter()
+        .all(|violation| violation.rule == "cannot be changed");
+    if immutable {
+        let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        decide::unsupported(format!("{}.", all.join("; "))).into()
+    } else {
+        invalid(violations).into()
+    }
+}
+
+/// Writes revision and record. `None`: a rival was faster.
+async fn start(
+    context: &Context,
+    record: &Record,
+    applied: &Applied,
+    target: &Target,
+    by: &Requester,
+) -> Result<Option<Record>, Error> {
+    let revision = context
+        .revisions
+        .write(&record.name(), &target.revision)
+        .await?;
+    let superseded = record
+        .operation()
+        .revision
+        .clone()
+        .filter(|name| *name != applied.revision);
+    let seq = record.operation().seq + 1;
+    let mut resource = record.resource.clone();
+    resource.spec.plan_id.clone_from(&target.revision.plan_id);
+    resource
+        .spec
+        .plan_name
+        .clone_from(&target.revision.plan_name);
+    resource.spec.operation = Operation {
+        id: OperationId::new(Kind::Update.as_str(), seq).to_string(),
+        seq,
+        kind: Kind::Update,
+        revision: Some(revision.clone()),
+        bundles: bundles(record, &target.revision.bundle),
+        started_at: Timestamp::now(),
+        deadline_seconds: deadline(&context.args, &target.loaded),
+        requested_by: by.clone(),
+    };
+    let written = context.replace(&resource).await?;
+    match &written {
+        Some(record) => {
+            tracing::info!(
+                instance.id = %record.resource.spec.instance_id, op.id = %record.operation().id,
+                "update accepted"
+            );
+            // That of a failed update; a failure here leaves it to the sweep.
+            if let Some(superseded) = superseded
+                && let Err(error) = context.revisions.delete(&superseded).await
+            {
+                tracing::debug!(%error, "superseded revision not deleted");
+            }
+        }
+        None => context.revisions.delete(&revision).await?,
+    }
+    Ok(written)
+}
+
+/// The target's bundle first, then those that objects may be left of.
+pub(super) fn bundles(record: &Record, target: &str) -> Vec<String> {
+    let mut all = vec![target.to_owned()];
+    let applied = record
+        .state
+        .applied
+        .iter()
+        .map(|applied| applied.bundle.clone());
+    for digest in record.operation().bundles.iter().cloned().chain(applied) {
+        if !all.contains(&digest) {
+            all.push(digest);
+        }
+    }
+    all
+}
+
+async fn conclude(
+    context: &Context,
+    record: &Record,
+    asynchronous: bool,
+    mode: Mode,
+) -> Result<UpdateResponse, Error> {
+    let operation = record.operation();
+    if asynchronous {
+        let (outcome, id) = accepted(operation);
+        return Ok(answer(outcome, id));
+    }
+    match (
+        wait::end_of(context, &record.name(), &operation.id, Kind::Update).await,
+        mode,
+    ) {
+        (Ok(()), _) => Ok(answer(Outcome::Done, String::new())),
+        // The client can poll: no reason to fail for being slow.
+        (Err(Error::Told(told)), Mode::AcceptsIncomplete)
+            if told.code == broker_proto::ErrorCode::DeadlineExceeded =>
+        {
+            let (outcome, id) = accepted(operation);
+            Ok(answer(outcome, id))
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn answer(outcome: Outcome, operation: String) -> UpdateResponse {
+    UpdateResponse {
+        outcome: outcome.into(),
+        operation,
+        dashboard_url: String::new(),
+        metadata: None,
+    }
+}

@@ -1,0 +1,266 @@
+//! Working on one record: do what [`crate::step::next`] says, note what was
+//! learnt, ask again.
+//!
+//! A worker holds nothing that another could not find out: killed at any
+//! point, whoever picks the record up starts with nothing known and comes to
+//! the same end.
+
+mod apply;
+mod commit;
+mod delete;
+mod generate;
+mod grant;
+mod inputs;
+mod status;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use cluster::{inventory::Entry, kinds::Kinds};
+use jiff::Timestamp;
+use kube::core::{DynamicObject, GroupVersionKind};
+use serde_json::{Map, Value};
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{
+    context::Context,
+    error::{Error, chain},
+    resource::Kind,
+    state::Record,
+    step::{Aim, Observed, Step, next},
+};
+
+use self::inputs::Inputs;
+
+pub(crate) use self::{grant::generated_secret, status::is_outdated};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Something that waiting will not mend, told to the user.
+#[derive(Debug, Clone)]
+struct Failure {
+    message: String,
+    /// Whether anything of this operation was applied.
+    repeatable: bool,
+}
+
+/// Why a step did not do its thing.
+#[derive(Debug)]
+enum Halt {
+    /// Try the step again; the text says what is waited for.
+    Wait(String),
+    /// The operation fails.
+    Fail(Failure),
+    /// The record changed under the worker: read it again.
+    Stale,
+    /// A dependency does not answer.
+    Broken(Error),
+}
+
+impl<E: Into<Error>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+type Done = Result<(), Halt>;
+
+/// A failure that neither waiting nor repeating mends.
+fn refuse(message: impl Into<String>) -> Halt {
+    Halt::Fail(Failure {
+        message: message.into(),
+        repeatable: false,
+    })
+}
+
+/// An object as it was applied and as the API server answered.
+#[derive(Debug)]
+struct AppliedObject {
+    gvk: GroupVersionKind,
+    manifest: Value,
+    live: DynamicObject,
+}
+
+/// One worker's knowledge of one record.
+struct Job<'a> {
+    context: &'a Arc<Context>,
+    wake: &'a Notify,
+    record: Record,
+    observed: Observed,
+    inputs: Option<Inputs>,
+    generated: Map<String, Value>,
+    outputs: Map<String, Value>,
+    /// By file.
+    applied: BTreeMap<usize, Vec<AppliedObject>>,
+    inventory: Vec<Entry>,
+    remaining: Vec<Entry>,
+    failure: Option<Failure>,
+    touched: bool,
+    granted_at: Option<Instant>,
+    message: String,
+}
+
+/// Works until the record needs nothing more, or is no longer ours (the task
+/// is aborted then). `wake` is notified when the record changed.
+pub(crate) async fn work(context: Arc<Context>, name: String, wake: Arc<Notify>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match once(&context, &name, &wake).await {
+            Ok(true) => return,
+            Ok(false) => pause = FIRST_PAUSE,
+            Err(error) => {
+                tracing::warn!(record = %name, error = chain(&error), "work interrupted");
+                let _ = tokio::time::timeout(pause, wake.notified()).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+            }
+        }
+    }
+}
+
+/// Reads the record and works on what it asks for. `true`: nothing is left to do.
+async fn once(context: &Arc<Context>, name: &str, wake: &Notify) -> Result<bool, Error> {
+    let Some(record) = context.read(name).await? else {
+        return Ok(true);
+    };
+    let Some(aim) = aim(&record) else {
+        status::rebuild(context, &record).await?;
+        return Ok(true);
+    };
+    let own_namespace = record.resource.spec.own_namespace;
+    let held = record.resource.spec.held;
+    let mut job = Job {
+        context,
+        wake,
+        observed: Observed::new(aim, own_namespace, held),
+        inventory: record
+            .resource
+            .status
+            .as_ref()
+            .map(|status| status.inventory.clone())
+            .unwrap_or_default(),
+        record,
+        inputs: None,
+        generated: Map::new(),
+        outputs: Map::new(),
+        applied: BTreeMap::new(),
+        remaining: Vec::new(),
+        failure: None,
+        touched: false,
+        granted_at: None,
+        message: String::new(),
+    };
+    job.run().await?;
+    Ok(false)
+}
+
+/// What a record asks for; `None` if its newest operation has ended.
+fn aim(record: &Record) -> Option<Aim> {
+    if record.is_deleted_by_hand() {
+        // A tombstone's finalizer is gone with its burial.
+        return Some(Aim::Delete);
+    }
+    if record.is_tombstone() {
+        return None;
+    }
+    record
+        .open_operation()
+        .map(|operation| match operation.kind {
+            Kind::Create => Aim::Create,
+            Kind::Update => Aim::Update,
+            Kind::Delete => Aim::Delete,
+        })
+}
+
+impl Job<'_> {
+    /// Step after step until the operation ended or the record changed.
+    async fn run(&mut self) -> Result<(), Error> {
+        let mut pause = FIRST_PAUSE;
+        self.write_status().await?;
+        loop {
+            if self.is_stale()? {
+                return Ok(());
+            }
+            self.observed.overdue = self.is_overdue();
+            let step = next(&self.observed);
+            tracing::debug!(record = %self.record.name(), op.id = %self.record.operation().id, ?step, "step");
+            match self.perform(step).await {
+                Ok(()) => {
+                    service::failpoint::reach(step.name());
+                    pause = FIRST_PAUSE;
+                    if matches!(step, Step::Succeed | Step::Fail | Step::Bury) {
+                        return Ok(());
+                    }
+                }
+                Err(Halt::Stale) => return Ok(()),
+                Err(Halt::Fail(failure)) => {
+                    self.failure = Some(failure);
+                    self.observed.failed = true;
+                }
+                Err(Halt::Wait(message)) => {
+                    self.say(message).await;
+                    self.rest(&mut pause).await;
+                }
+                Err(Halt::Broken(error)) => {
+                    tracing::warn!(
+                        record = %self.record.name(), step = step.name(), error = chain(&error),
+                        "step interrupted; it is tried again"
+                    );
+                    self.rest(&mut pause).await;
+                }
+            }
+        }
+    }
+
+    async fn perform(&mut self, step: Step) -> Done {
+        match step {
+            Step::Load => self.load().await,
+            Step::MakeNamespace => self.make_namespace().await,
+            Step::Grant => self.grant().await,
+            Step::Generate => self.generate().await,
+            Step::Discover => self.discover().await,
+            Step::Compare => self.compare().await,
+            Step::Apply(file) => self.apply(file).await,
+            Step::Await(file) => self.wait_for(file).await,
+            Step::Prune => self.prune().await,
+            Step::Succeed => self.succeed().await,
+            Step::Fail => self.fail().await,
+            Step::AwaitRelease => self.await_release().await,
+            Step::FindRemaining => self.find_remaining().await,
+            Step::DeleteLast => self.delete_last().await,
+            Step::DeleteLeftovers => self.delete_leftovers().await,
+            Step::DeleteNamespace => self.delete_namespace().await,
+            Step::DeleteRevisions => self.delete_revisions().await,
+            Step::Bury => self.bury().await,
+        }
+    }
+
+    fn kinds(&self) -> &Kinds {
+        &self.context.kinds
+    }
+
+    fn namespace(&self) -> &str {
+        &self.record.resource.spec.namespace
+    }
+
+    /// Whether the record asks for something else by now.
+    fn is_stale(&self) -> Result<bool, Error> {
+        let Some(seen) = self.context.seen(&self.record.name())? else {
+            return Ok(true);
+        };
+        let other = seen.operation().id != self.record.operation().id
+            || seen.is_deleted_by_hand() != self.record.is_deleted_by_hand()
+            || seen.resource.metadata.uid != self.record.resource.metadata.uid;
+        Ok(other)
+    }
+
+    fn is_overdue(&self) -> bool {
+        // A deletion by hand has no operation of its own, and nobody to tell of a failure.
+        !self.record.is_deleted_by_hand() && Timestamp::now() >= self.record.operation().deadline()
+    }
+
+    /// Pauses, at most until the record changes or the deadline.
+    async fn rest(&self, pause: &mut Duration) {
+        let _ = tokio::time::timeout(*pause, self.wake.notified()).await;
+        *pause = (*pause * 2).min(MAX_PAUSE);
+    }
+}

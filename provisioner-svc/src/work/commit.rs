@@ -1,0 +1,179 @@
+//! How an operation ends: one conditional write of the record.
+
+use cluster::operation::Ended;
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use super::{Done, Failure, Halt, Job};
+use crate::{
+    resource::{Kind, ServiceInstance},
+    state::{Applied, FINALIZER, Record},
+    work::status,
+};
+
+impl Job<'_> {
+    pub(super) async fn succeed(&mut self) -> Done {
+        let (applied, superseded) = {
+            let revision = &self.inputs()?.revision;
+            let name = self.record.operation().revision.clone().unwrap_or_default();
+            let applied = Applied {
+                revision: name,
+                bundle: revision.bundle.clone(),
+                plan_id: revision.plan_id.clone(),
+                plan_name: revision.plan_name.clone(),
+                maintenance_version: revision.maintenance_version.clone(),
+                outputs: self.outputs.clone(),
+            };
+            let before = self
+                .record
+                .state
+                .applied
+                .as_ref()
+                .map(|before| before.revision.clone());
+            let superseded = before.filter(|before| *before != applied.revision);
+            (applied, superseded)
+        };
+        let ended = Ended::succeeded(&self.record.operation().id, Timestamp::now());
+        let keep = self.context.keep();
+        self.commit(|record| {
+            let mut state = record.after(ended.clone(), keep);
+            state.applied = Some(applied.clone());
+            record.with_state(&state)
+        })
+        .await?;
+        if let Some(superseded) = superseded {
+            // A failure here leaves it to the sweep.
+            if let Err(error) = self.context.revisions.delete(&superseded).await {
+                tracing::debug!(%error, "superseded revision not deleted");
+            }
+        }
+        self.tell_end(true, String::new()).await;
+        Ok(())
+    }
+
+    pub(super) async fn fail(&mut self) -> Done {
+        let kind = self.record.operation().kind;
+        let Failure {
+            message,
+            repeatable,
+        } = self.failure.clone().unwrap_or_else(|| Failure {
+            message: format!(
+                "Not done within {} s: {}.",
+                self.record.operation().deadline_seconds,
+                if self.message.is_empty() {
+                    "no step ended in time"
+                } else {
+                    &self.message
+                }
+            ),
+            repeatable: true,
+        });
+        let mut ended = Ended::failed(&self.record.operation().id, &message, Timestamp::now());
+        match kind {
+            Kind::Create => {}
+            Kind::Update => {
+                // Untouched, or touched and found wanting.
+                ended.instance_usable = Some(!self.touched);
+                ended.update_repeatable = Some(repeatable);
+            }
+            Kind::Delete => ended.instance_usable = Some(false),
+        }
+        let keep = self.context.keep();
+        self.commit(|record| record.with_state(&record.after(ended.clone(), keep)))
+            .await?;
+        self.tell_end(false, message).await;
+        Ok(())
+    }
+
+    /// The last write of a life: a tombstone, or, after `kubectl delete`, nothing.
+    pub(super) async fn bury(&mut self) -> Done {
+        let now = Timestamp::now();
+        let by_hand = self.record.is_deleted_by_hand();
+        let ended = Ended::succeeded(&self.record.operation().id, now);
+        let keep = self.context.keep();
+        self.commit(|record| {
+            let mut resource = if by_hand {
+                record.resource.clone()
+            } else {
+                let mut state = record.after(ended.clone(), keep);
+                state.applied = None;
+                state.deleted_at = Some(now);
+                record.with_state(&state)
+            };
+            resource
+                .finalizers_mut()
+                .retain(|finalizer| finalizer != FINALIZER);
+            resource
+        })
+        .await?;
+        if !by_hand {
+            self.tell_end(true, String::new()).await;
+        }
+        Ok(())
+    }
+
+    /// Writes the record, again after each harmless change by others (a hold,
+    /// a status), until it is written or asks for something else.
+    async fn commit(&mut self, change: impl Fn(&Record) -> ServiceInstance) -> Done {
+        loop {
+            if let Some(written) = self.context.replace(&change(&self.record)).await? {
+                self.record = written;
+                return Ok(());
+            }
+            let Some(current) = self.context.read(&self.record.name()).await? else {
+                return Err(Halt::Stale);
+            };
+            let same = current.operation().id == self.record.operation().id
+                && current.is_deleted_by_hand() == self.record.is_deleted_by_hand()
+                && (current.open_operation().is_some() || current.is_deleted_by_hand());
+            if !same {
+                return Err(Halt::Stale);
+            }
+            // A hold that came in between must not be overlooked by a burial.
+            if current.resource.spec.held && !self.record.resource.spec.held {
+                self.observed.held = true;
+                if self.observed.aim == crate::step::Aim::Delete {
+                    return Err(Halt::Stale);
+                }
+            }
+            self.record = current;
+        }
+    }
+
+    /// Status, event, metric and log line of an end.
+    async fn tell_end(&mut self, succeeded: bool, message: String) {
+        let operation = self.record.operation().clone();
+        let inventory = if self.record.is_tombstone() {
+            Vec::new()
+        } else {
+            self.left()
+        };
+        let status = status::of(&self.record, Some(message.clone()), inventory);
+        if let Err(error) = self
+            .context
+            .write_status(&self.record.name(), &status)
+            .await
+        {
+            tracing::warn!(%error, "status not written; it is rebuilt later");
+        }
+        self.context.metrics.ended(operation.kind, succeeded);
+        let verb = operation.kind.as_str();
+        tracing::info!(
+            instance.id = %self.record.resource.spec.instance_id, op.id = %operation.id, succeeded,
+            "operation ended"
+        );
+        if succeeded {
+            let note = format!("{verb} succeeded");
+            self.context
+                .events
+                .normal(&self.record.resource, "Succeeded", note)
+                .await;
+        } else {
+            let note = format!("{verb} failed: {message}");
+            self.context
+                .events
+                .warning(&self.record.resource, "Failed", note)
+                .await;
+        }
+    }
+}

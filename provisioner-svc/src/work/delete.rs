@@ -1,0 +1,178 @@
+//! Delete: wait for bindings to go, then everything backwards. Legal in every
+//! phase, idempotent, and without the templates.
+
+use std::time::Duration;
+
+use cluster::{
+    error::{call, optional},
+    gate,
+    inventory::{self, Entry},
+};
+use k8s_openapi::api::{
+    core::v1::{PersistentVolumeClaim, Secret},
+    rbac::v1::RoleBinding,
+};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, Preconditions},
+};
+
+use super::{Done, Halt, Job, apply::entries};
+
+impl Job<'_> {
+    pub(super) async fn await_release(&mut self) -> Done {
+        // The binder watches; its release is a change of the record.
+        let seen = self.context.seen(&self.record.name())?;
+        if seen.is_some_and(|record| record.resource.spec.held) {
+            self.say("waiting for the bindings of this instance to go".to_owned())
+                .await;
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.wake.notified()).await;
+        }
+        match self.context.read(&self.record.name()).await? {
+            Some(record) => {
+                self.observed.held = record.resource.spec.held;
+                Ok(())
+            }
+            None => Err(Halt::Stale),
+        }
+    }
+
+    pub(super) async fn find_remaining(&mut self) -> Done {
+        let wanted = self.all_kinds().await?;
+        let found = inventory::discover(
+            self.kinds(),
+            &wanted,
+            self.namespace(),
+            &self.record.selector(),
+        )
+        .await;
+        let mut all = match found {
+            Ok(found) => entries(&found, &self.inventory),
+            // No rights (any more) in the namespace: it was never made, or is going.
+            Err(cluster::Error::Forbidden(_)) if self.record.resource.spec.own_namespace => {
+                Vec::new()
+            }
+            Err(error) => return self.permit(Err(error)),
+        };
+        for entry in &self.inventory {
+            if !all.iter().any(|known| known.same_place(entry)) {
+                all.push(entry.clone());
+            }
+        }
+        self.remaining = all;
+        self.observed.remaining = Some(self.remaining.len());
+        Ok(())
+    }
+
+    /// The objects of the last file that has any left: all at once, and no
+    /// further before they are gone.
+    pub(super) async fn delete_last(&mut self) -> Done {
+        let last = inventory::last_file(&self.remaining);
+        let deletions = last.iter().map(async |entry| {
+            let gone = inventory::delete(self.kinds(), entry).await;
+            (entry, gone)
+        });
+        let mut waiting = Vec::new();
+        for (entry, gone) in futures::future::join_all(deletions).await {
+            match gone {
+                Ok(true) => {}
+                Ok(false) => waiting.push(entry.label()),
+                // The namespace goes anyway and takes it along.
+                Err(cluster::Error::Forbidden(_)) if self.record.resource.spec.own_namespace => {}
+                Err(error) => return self.permit(Err(error)),
+            }
+        }
+        self.remaining.retain(|entry| {
+            !last.iter().any(|deleted| deleted.same_place(entry))
+                || waiting.contains(&entry.label())
+        });
+        self.observed.remaining = Some(self.remaining.len());
+        self.inventory.clone_from(&self.remaining);
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        Err(Halt::Wait(format!("deleting {}", waiting.join(", "))))
+    }
+
+    /// Volume claims outlive their StatefulSet; in namespaces that are not the
+    /// instance's own so do the Secret of generated values and the like.
+    pub(super) async fn delete_leftovers(&mut self) -> Done {
+        let claims: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.context.client(), self.namespace());
+        let mut waiting = self.delete_labelled(&claims).await?;
+        if !self.record.resource.spec.own_namespace {
+            let secrets: Api<Secret> = Api::namespaced(self.context.client(), self.namespace());
+            waiting.extend(self.delete_labelled(&secrets).await?);
+            let bindings: Api<RoleBinding> =
+                Api::namespaced(self.context.client(), self.namespace());
+            waiting.extend(self.delete_labelled(&bindings).await.unwrap_or_default());
+        }
+        if waiting.is_empty() {
+            self.observed.leftovers_gone = true;
+            return Ok(());
+        }
+        Err(Halt::Wait(format!("deleting {}", waiting.join(", "))))
+    }
+
+    async fn delete_labelled<K>(&self, api: &Api<K>) -> Result<Vec<String>, Halt>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let params = ListParams::default().labels(&self.record.selector());
+        let list = match call(api.list_metadata(&params)).await {
+            Ok(list) => list,
+            Err(cluster::Error::NotFound | cluster::Error::Forbidden(_))
+                if self.record.resource.spec.own_namespace =>
+            {
+                return Ok(Vec::new());
+            }
+            Err(error) => return self.permit(Err(error)),
+        };
+        let mut waiting = Vec::new();
+        for object in list.items {
+            let name = object.name_any();
+            waiting.push(format!("{}/{name}", K::kind(&())));
+            if object.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let params = DeleteParams::default().preconditions(Preconditions {
+                uid: object.uid(),
+                resource_version: None,
+            });
+            match optional(call(api.delete(&name, &params)).await) {
+                Ok(_) | Err(cluster::Error::Conflict) => {}
+                Err(error) => return self.permit(Err(error)),
+            }
+        }
+        Ok(waiting)
+    }
+
+    pub(super) async fn delete_namespace(&mut self) -> Done {
+        let name = self.namespace().to_owned();
+        let gone =
+            gate::delete_namespace(&self.context.client(), &name, &self.record.labels()).await?;
+        if gone {
+            self.observed.namespace_gone = true;
+            return Ok(());
+        }
+        Err(Halt::Wait(format!("waiting for namespace {name} to go")))
+    }
+
+    pub(super) async fn delete_revisions(&mut self) -> Done {
+        let revisions = self
+            .context
+            .revisions
+            .list(Some(&self.record.name()))
+            .await?;
+        for revision in revisions {
+            self.context.revisions.delete(&revision.name).await?;
+        }
+        self.observed.revisions_gone = true;
+        Ok(())
+    }
+
+    /// The inventory of what is left, for the status.
+    pub(super) fn left(&self) -> Vec<Entry> {
+        self.inventory.clone()
+    }
+}

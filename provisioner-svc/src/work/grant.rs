@@ -1,0 +1,139 @@
+//! The instance's own namespace, and the rights in it. In namespaces of
+//! others a person makes the RoleBindings: that is the consent.
+
+use cluster::{
+    error::call,
+    gate::{self, Gate},
+    names,
+};
+use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
+use kube::{
+    Api,
+    api::{ObjectMeta, PostParams},
+};
+use tokio::time::Instant;
+
+use super::{Done, Halt, Job};
+
+/// What plans may apply; generated from their kinds.
+pub(crate) const PLANS_ROLE: &str = "mongodb-osb-plans";
+/// What the binder needs.
+pub(crate) const BINDER_ROLE: &str = "mongodb-osb-binder";
+/// What mongo-bootstrap needs.
+pub(crate) const BOOTSTRAP_ROLE: &str = "mongodb-osb-mongo-bootstrap";
+
+impl Job<'_> {
+    pub(super) async fn make_namespace(&mut self) -> Done {
+        let name = self.namespace().to_owned();
+        let extra = [
+            // Restricted workloads only, unless a cluster's operator says otherwise.
+            (
+                "pod-security.kubernetes.io/warn".to_owned(),
+                "restricted".to_owned(),
+            ),
+            (
+                "mongodb-osb.io/plan-name".to_owned(),
+                label_value(&self.record.resource.spec.plan_name),
+            ),
+        ];
+        let gate = gate::namespace(
+            &self.context.client(),
+            &name,
+            &self.record.labels(),
+            &extra.into_iter().collect(),
+        )
+        .await?;
+        self.observed.namespace = Some(gate.clone());
+        match gate {
+            Gate::Created | Gate::Ours => Ok(()),
+            Gate::Terminating => Err(Halt::Wait(format!("waiting for namespace {name} to go"))),
+            Gate::Foreign => Err(Halt::Wait(format!(
+                "waiting for namespace {name}, which belongs to somebody else, to go"
+            ))),
+        }
+    }
+
+    pub(super) async fn grant(&mut self) -> Done {
+        if self.record.resource.spec.own_namespace {
+            let args = &self.context.args.broker;
+            let broker = |account: &str| subject(account, &args.namespace);
+            let mut wanted = vec![
+                self.binding(PLANS_ROLE, broker(&args.provisioner_account)),
+                self.binding(BINDER_ROLE, broker(&args.binder_account)),
+            ];
+            if let Some(bootstrap) = self.inputs()?.loaded.bundle().bootstrap() {
+                let pods = subject(&bootstrap.service_account, self.namespace());
+                wanted.push(self.binding(BOOTSTRAP_ROLE, pods));
+            }
+            let api: Api<RoleBinding> = Api::namespaced(self.context.client(), self.namespace());
+            let params = PostParams::default();
+            let calls =
+                wanted.iter().map(
+                    async |binding| match call(api.create(&params, binding)).await {
+                        Ok(_) => Ok(true),
+                        Err(cluster::Error::AlreadyExists) => Ok(false),
+                        Err(error) => Err(error),
+                    },
+                );
+            let made = futures::future::try_join_all(calls).await?;
+            if made.contains(&true) {
+                // The API server's authorizer learns of it with a small delay.
+                self.granted_at = Some(Instant::now());
+            }
+        }
+        self.observed.granted = true;
+        Ok(())
+    }
+
+    fn binding(&self, role: &str, subject: Subject) -> RoleBinding {
+        RoleBinding {
+            metadata: ObjectMeta {
+                name: Some(role.to_owned()),
+                labels: Some(self.record.labels()),
+                ..ObjectMeta::default()
+            },
+            role_ref: RoleRef {
+                api_group: "rbac.authorization.k8s.io".to_owned(),
+                kind: "ClusterRole".to_owned(),
+                name: role.to_owned(),
+            },
+            subjects: Some(vec![subject]),
+        }
+    }
+}
+
+fn subject(account: &str, namespace: &str) -> Subject {
+    Subject {
+        kind: "ServiceAccount".to_owned(),
+        name: account.to_owned(),
+        namespace: Some(namespace.to_owned()),
+        ..Subject::default()
+    }
+}
+
+/// A plan's name as a label value: what a label cannot hold becomes `_`.
+fn label_value(name: &str) -> String {
+    let text: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .take(63)
+        .collect();
+    text.trim_matches(|c: char| !c.is_ascii_alphanumeric())
+        .to_owned()
+}
+
+/// The name of the Secret with the generated values.
+pub(crate) fn generated_secret(incarnation: &str) -> String {
+    format!("osb-generated-{incarnation}")
+}
+
+/// Labels of Secrets with generated values, beside the instance's.
+pub(crate) fn generated_purpose() -> (String, String) {
+    (names::PURPOSE.to_owned(), "generated".to_owned())
+}

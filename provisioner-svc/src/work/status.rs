@@ -1,0 +1,136 @@
+//! The status: a cache of what spec, state and cluster say.
+
+use std::sync::Arc;
+
+use cluster::inventory::{self, Entry};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::{Job, apply::entries};
+use crate::{
+    context::Context,
+    error::Error,
+    resource::ServiceInstanceStatus,
+    state::{Phase, Record},
+};
+
+impl Job<'_> {
+    /// Shows what is waited for; writes only what changed.
+    pub(super) async fn say(&mut self, message: String) {
+        if message.is_empty() || message == self.message {
+            return;
+        }
+        self.message = message;
+        if let Err(error) = self.write_status().await {
+            tracing::debug!(%error, "status not written");
+        }
+    }
+
+    pub(super) async fn write_status(&mut self) -> Result<(), cluster::Error> {
+        let message = (!self.message.is_empty()).then(|| self.message.clone());
+        let status = of(&self.record, message, self.left());
+        if self.record.resource.status.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        self.context
+            .write_status(&self.record.name(), &status)
+            .await?;
+        self.record.resource.status = Some(status);
+        Ok(())
+    }
+}
+
+/// The status of a record.
+pub(super) fn of(
+    record: &Record,
+    message: Option<String>,
+    inventory: Vec<Entry>,
+) -> ServiceInstanceStatus {
+    let phase = record.phase();
+    let message = message.filter(|message| !message.is_empty());
+    let ready = phase == Phase::Ready;
+    let before = record
+        .resource
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.first());
+    let state = if ready { "True" } else { "False" };
+    let since = before
+        .filter(|condition| condition.status == state)
+        .map_or_else(
+            || Time(Timestamp::now()),
+            |condition| condition.last_transition_time.clone(),
+        );
+    ServiceInstanceStatus {
+        phase: phase.as_str().to_owned(),
+        observed_generation: record.resource.metadata.generation.unwrap_or_default(),
+        conditions: vec![Condition {
+            type_: "Ready".to_owned(),
+            status: state.to_owned(),
+            reason: phase.as_str().to_owned(),
+            message: message.clone().unwrap_or_default(),
+            observed_generation: record.resource.metadata.generation,
+            last_transition_time: since,
+        }],
+        message,
+        inventory,
+    }
+}
+
+/// Whether a finished record's status needs to be made anew: backups drop it.
+pub(crate) fn is_outdated(record: &Record) -> bool {
+    record.resource.status.as_ref().is_none_or(|status| {
+        status.phase != record.phase().as_str()
+            || Some(status.observed_generation) != record.resource.metadata.generation
+    })
+}
+
+/// Makes the status of a finished record anew: phase and message from the
+/// state, the inventory by label.
+pub(super) async fn rebuild(context: &Arc<Context>, record: &Record) -> Result<(), Error> {
+    if !is_outdated(record) {
+        return Ok(());
+    }
+    let known = record
+        .resource
+        .status
+        .as_ref()
+        .map(|status| status.inventory.clone())
+        .unwrap_or_default();
+    let inventory = if record.is_tombstone() {
+        Vec::new()
+    } else {
+        find(context, record, known).await?
+    };
+    let message = record
+        .state
+        .operations
+        .get(&record.operation().id)
+        .map(|ended| ended.description.clone());
+    context
+        .write_status(&record.name(), &of(record, message, inventory))
+        .await?;
+    Ok(())
+}
+
+async fn find(context: &Context, record: &Record, known: Vec<Entry>) -> Result<Vec<Entry>, Error> {
+    let mut wanted: Vec<_> = known.iter().map(Entry::gvk).collect();
+    let applied = record.state.applied.iter().map(|applied| &applied.bundle);
+    for digest in record.operation().bundles.iter().chain(applied) {
+        let bundle = context.catalog.bundle(digest).await?;
+        for kind in bundle.bundle().kinds() {
+            let gvk = cluster::kinds::parse(&kind.api_version(), &kind.kind);
+            if !wanted.contains(&gvk) {
+                wanted.push(gvk);
+            }
+        }
+    }
+    let spec = &record.resource.spec;
+    let found =
+        inventory::discover(&context.kinds, &wanted, &spec.namespace, &record.selector()).await;
+    match found {
+        Ok(found) => Ok(entries(&found, &known)),
+        Err(cluster::Error::Forbidden(_)) => Ok(known),
+        Err(error) => Err(error.into()),
+    }
+}
