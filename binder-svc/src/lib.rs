@@ -1,3 +1,72 @@
-//! Owns ServiceBinding: database users and credentials.
+//! Owns ServiceBinding: a database user, and credentials for it, per binding.
+//!
+//! A request is decided ([`decide`]), written down ([`resource`], [`ledger`]),
+//! then worked by the same loop that finishes what a process that
+//! died left behind. What is next is a pure function ([`step`]).
+//!
+//! Beside it, [`bootstrap`] is the logic of the second binary, which runs in
+//! the pods of a database and shares nothing with the service.
+
+pub mod resource;
+
+pub mod ledger;
+
+pub mod request;
+
+pub mod grant;
+
+pub mod login;
+
+pub mod credentials;
+
+pub mod decide;
+
+pub mod step;
+
+pub mod status;
+
+pub mod error;
+
+pub mod store;
+
+pub mod upstream;
+
+pub mod mongo;
+
+pub mod databases;
+
+mod args;
+
+mod metrics;
+
+mod failpoint;
+
+mod shared;
+
+mod job;
+
+mod workers;
+
+mod reconcile;
+
+mod cascade;
+
+mod sweep;
+
+mod bind;
+
+mod unbind;
+
+mod read;
+
+mod grpc;
+
+mod app;
+
+#[cfg(test)]
+mod testing;
 
 pub mod bootstrap;
+
+pub use app::{App, run};
+pub use args::Args;

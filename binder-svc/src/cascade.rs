@@ -1,0 +1,205 @@
+//! Deletion of instances with live bindings: removes them, and releases the
+//! hold once the API server (not the cache) lists none. No database is
+//! contacted: it goes with its instance.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use broker_proto::v1::{InstancePhase, InstanceState};
+use cluster::names;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::{self, Error},
+    ledger::{Record, State},
+    resource::Kind,
+    shared::Shared,
+    workers::{Seed, Workers},
+};
+
+/// Between tries of what failed, and looks at whose an instance is.
+const TICK: Duration = Duration::from_secs(2);
+/// Bindings of one instance that are removed at the same time.
+const AT_ONCE: usize = 16;
+
+/// Runs until `stop`; reconnects for ever.
+pub(crate) async fn run(shared: Arc<Shared>, workers: Workers, stop: CancellationToken) {
+    let mut cascade = Cascade {
+        shared,
+        workers,
+        leaving: HashMap::new(),
+        at_work: HashSet::new(),
+        tasks: JoinSet::new(),
+    };
+    while !stop.is_cancelled() {
+        if let Err(error) = cascade.follow(&stop).await {
+            tracing::warn!(
+                error = error::chain(&error),
+                "instances are not watched for now"
+            );
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+    cascade.tasks.shutdown().await;
+}
+
+struct Cascade {
+    shared: Arc<Shared>,
+    workers: Workers,
+    leaving: HashMap<String, InstanceState>,
+    at_work: HashSet<String>,
+    tasks: JoinSet<(InstanceState, Result<(), Error>)>,
+}
+
+impl Cascade {
+    async fn follow(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+        let mut states = self.shared.instances.watch().await?;
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                state = states.message() => match state {
+                    Ok(Some(state)) => self.take(state),
+                    // A server that drains or ages its connections.
+                    Ok(None) => return Ok(()),
+                    Err(status) => {
+                        return Err(Error::Upstream(broker_proto::Error::from_status(&status)));
+                    }
+                },
+                Some(done) = self.tasks.join_next() => self.finish(done),
+                _ = ticks.tick() => {}
+            }
+            self.start();
+        }
+    }
+
+    fn take(&mut self, state: InstanceState) {
+        if needs_removal(&state) {
+            self.leaving.insert(state.instance_id.clone(), state);
+        } else {
+            self.leaving.remove(&state.instance_id);
+        }
+    }
+
+    fn start(&mut self) {
+        let members = self.shared.members.borrow().clone();
+        for (id, state) in &self.leaving {
+            if members.owns(&names::instance_record(id)) && self.at_work.insert(id.clone()) {
+                let (shared, workers) = (Arc::clone(&self.shared), self.workers.clone());
+                let state = state.clone();
+                self.tasks.spawn(async move {
+                    let result = remove_all(&shared, &workers, &state).await;
+                    (state, result)
+                });
+            }
+        }
+    }
+
+    fn finish(&mut self, done: Result<(InstanceState, Result<(), Error>), tokio::task::JoinError>) {
+        let (state, result) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::error!(%error, "removing an instance's bindings ended abruptly");
+                // Which one is not known; all are tried again.
+                self.at_work.clear();
+                return;
+            }
+        };
+        self.at_work.remove(&state.instance_id);
+        match result {
+            Ok(()) => {
+                let same = |known: &InstanceState| known.incarnation == state.incarnation;
+                if self.leaving.get(&state.instance_id).is_some_and(same) {
+                    self.leaving.remove(&state.instance_id);
+                }
+            }
+            Err(error) => tracing::warn!(
+                instance.id = state.instance_id,
+                error = error::chain(&error),
+                "bindings not all removed, it is tried again"
+            ),
+        }
+    }
+}
+
+fn needs_removal(state: &InstanceState) -> bool {
+    match state.phase() {
+        InstancePhase::Deprovisioning | InstancePhase::DeprovisionFailed => state.held,
+        InstancePhase::Unspecified
+        | InstancePhase::Provisioning
+        | InstancePhase::Ready
+        | InstancePhase::ProvisionFailed
+        | InstancePhase::Updating
+        | InstancePhase::UpdateFailed
+        | InstancePhase::Deleted => false,
+    }
+}
+
+async fn remove_all(
+    shared: &Arc<Shared>,
+    workers: &Workers,
+    state: &InstanceState,
+) -> Result<(), Error> {
+    let removals = stream::iter(live(shared, state).await?)
+        .map(|record| remove(shared, workers, record))
+        .buffer_unordered(AT_ONCE);
+    removals.try_collect::<Vec<()>>().await?;
+    // Whoever writes a record after this list is refused its hold.
+    let left = live(shared, state).await?;
+    if let Some(record) = left.first() {
+        return Err(Error::StillBound(record.name().to_owned()));
+    }
+    shared
+        .instances
+        .release(&state.instance_id, &state.incarnation)
+        .await?;
+    tracing::info!(
+        instance.id = state.instance_id,
+        "no bindings left, hold released"
+    );
+    Ok(())
+}
+
+async fn live(shared: &Shared, state: &InstanceState) -> Result<Vec<Record>, Error> {
+    let mut records = shared
+        .store
+        .of_instance(&names::instance_record(&state.instance_id))
+        .await?;
+    records.retain(|record| {
+        record.spec().instance_incarnation == state.incarnation
+            && (record.running() || record.ledger.state != State::Deleted)
+    });
+    Ok(records)
+}
+
+/// An unbind of our own, driven here: the instance leaves, so it contacts no
+/// database, whoever began one before.
+async fn remove(shared: &Arc<Shared>, workers: &Workers, mut record: Record) -> Result<(), Error> {
+    let unbinding = record.running() && record.operation().kind == Kind::Unbind;
+    if unbinding {
+        let mut operation = record.operation().clone();
+        operation.driver.clone_from(&shared.replica);
+        record.begin_unbind(operation, shared.times.keep);
+    } else {
+        let operation = shared.operation(Kind::Unbind, record.next_seq(), String::new());
+        record.begin_unbind(operation, shared.times.keep);
+    }
+    let record = shared.store.replace(record).await?;
+    let (name, operation) = (record.name().to_owned(), record.operation().id.clone());
+    let reports = workers.ensure(
+        &name,
+        Some(Seed {
+            record,
+            request: None,
+        }),
+    );
+    workers.settled(&name, &operation, reports).await.map(drop)
+}

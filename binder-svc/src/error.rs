@@ -1,0 +1,168 @@
+//! What can go wrong in the binder, and what the caller is told of it.
+
+use broker_proto::ErrorCode;
+
+use crate::{ledger, mongo};
+
+/// A failure. Where it is told to a client, the cause stays in the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Decided against: the text is for the user.
+    #[error(transparent)]
+    Refused(broker_proto::Error),
+    /// Another service of the broker refused or did not answer.
+    #[error("call a service of the broker")]
+    Upstream(#[source] broker_proto::Error),
+    /// The API server.
+    #[error("keep the binding's record")]
+    Cluster(#[from] cluster::Error),
+    /// A record that cannot be read.
+    #[error("use the binding's record")]
+    Ledger(#[from] ledger::Malformed),
+    /// The database.
+    #[error("make or drop a login")]
+    Mongo(#[from] mongo::Error),
+    /// The plan does not tell where the database is. The text names keys, never values.
+    #[error("work out the instance's database: {0}")]
+    Plan(String),
+    /// A Secret that the record names is not there or not what we write.
+    #[error("read Secret {0}")]
+    Secret(String),
+    /// A binding of an instance that leaves is not removed yet.
+    #[error("remove binding record {0}")]
+    StillBound(String),
+    /// The request's time is over; the work goes on.
+    #[error("finish within the request's time")]
+    TimedOut,
+}
+
+impl Error {
+    /// Whether trying again, with nothing changed, is useless.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Mongo(error) => error.is_final(),
+            Self::Refused(_)
+            | Self::Upstream(_)
+            | Self::Cluster(_)
+            | Self::Ledger(_)
+            | Self::Plan(_)
+            | Self::Secret(_)
+            | Self::StillBound(_)
+            | Self::TimedOut => false,
+        }
+    }
+
+    /// Somebody else wrote the record since it was read.
+    pub fn is_lost_race(&self) -> bool {
+        matches!(
+            self,
+            Self::Cluster(cluster::Error::Conflict | cluster::Error::NotFound)
+        )
+    }
+
+    /// What the caller is told.
+    pub fn answer(&self) -> broker_proto::Error {
+        match self {
+            Self::Refused(error) => error.clone(),
+            Self::Upstream(error) => upstream(error),
+            Self::Cluster(error) if error.is_transient() => {
+                broker_proto::Error::unavailable("The Kubernetes API")
+            }
+            // A race that was lost again and again: asking again is right.
+            Self::Cluster(cluster::Error::Conflict) => {
+                broker_proto::Error::unavailable("The binding's record")
+            }
+            Self::Mongo(mongo::Error::Unreachable(_) | mongo::Error::Login(_)) => {
+                broker_proto::Error::unavailable("The instance's database")
+            }
+            Self::Cluster(_)
+            | Self::Ledger(_)
+            | Self::Plan(_)
+            | Self::Secret(_)
+            | Self::StillBound(_)
+            | Self::Mongo(_) => broker_proto::Error::internal(),
+            Self::TimedOut => broker_proto::Error::new(
+                ErrorCode::DeadlineExceeded,
+                "The broker did not finish in time; it goes on trying.",
+            ),
+        }
+    }
+}
+
+/// A peer's refusal of our own call is no answer to the client's, except where
+/// it says to wait.
+fn upstream(error: &broker_proto::Error) -> broker_proto::Error {
+    match error.code {
+        ErrorCode::Unavailable | ErrorCode::DeadlineExceeded | ErrorCode::ConcurrencyError => {
+            error.clone()
+        }
+        ErrorCode::Unspecified
+        | ErrorCode::InvalidArgument
+        | ErrorCode::UnknownService
+        | ErrorCode::UnknownPlan
+        | ErrorCode::AsyncRequired
+        | ErrorCode::RequiresApp
+        | ErrorCode::MaintenanceInfoConflict
+        | ErrorCode::Conflict
+        | ErrorCode::NotFound
+        | ErrorCode::Gone
+        | ErrorCode::UpdateNotSupported
+        | ErrorCode::NotBindable
+        | ErrorCode::QuotaExceeded
+        | ErrorCode::NotOrderable
+        | ErrorCode::OperationFailed
+        | ErrorCode::Internal => broker_proto::Error::internal(),
+    }
+}
+
+/// The causes of an error in one line, for the log. Errors of the database's
+/// driver and of the API client name hosts and rules, never credentials.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_away_is_unavailable_and_what_is_broken_is_internal() {
+        for (error, expected) in [
+            (
+                Error::Cluster(cluster::Error::Unavailable(None)),
+                ErrorCode::Unavailable,
+            ),
+            (
+                Error::Cluster(cluster::Error::Conflict),
+                ErrorCode::Unavailable,
+            ),
+            (
+                Error::Mongo(mongo::Error::Unreachable(None)),
+                ErrorCode::Unavailable,
+            ),
+            (Error::Mongo(mongo::Error::Taken), ErrorCode::Internal),
+            (Error::Plan("hunter2".into()), ErrorCode::Internal),
+            (Error::Secret("hunter2".into()), ErrorCode::Internal),
+            (Error::TimedOut, ErrorCode::DeadlineExceeded),
+            (
+                Error::Upstream(broker_proto::Error::new(ErrorCode::Conflict, "hunter2")),
+                ErrorCode::Internal,
+            ),
+            (
+                Error::Upstream(broker_proto::Error::unavailable("x")),
+                ErrorCode::Unavailable,
+            ),
+        ] {
+            let answer = error.answer();
+            assert_eq!(answer.code, expected, "{error}");
+            assert!(!answer.message.contains("hunter2"));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The gRPC face: each call in a span, each error told once to the log and,
+//! without its cause, to the caller.
+
+use std::sync::Arc;
+
+use broker_proto::v1::{
+    BindRequest, BindResponse, Binding, FetchBindingRequest, LastBindingOperationRequest,
+    OperationStatus, UnbindRequest, UnbindResponse, binder_server::Binder,
+};
+use tonic::{Request, Response, Status};
+use tracing::instrument;
+
+use crate::{
+    bind,
+    error::{self, Error},
+    read,
+    shared::Shared,
+    unbind,
+    workers::Workers,
+};
+
+/// Serves bindings.
+#[derive(Debug)]
+pub(crate) struct Server {
+    shared: Arc<Shared>,
+    workers: Workers,
+}
+
+impl Server {
+    /// On these parts.
+    pub(crate) fn new(shared: Arc<Shared>, workers: Workers) -> Self {
+        Self { shared, workers }
+    }
+}
+
+#[tonic::async_trait]
+impl Binder for Server {
+    #[instrument(skip_all, fields(
+        instance.id = request.get_ref().instance_id, binding.id = request.get_ref().binding_id))]
+    async fn bind(&self, request: Request<BindRequest>) -> Result<Response<BindResponse>, Status> {
+        let answer = Box::pin(bind::bind(&self.shared, &self.workers, request.get_ref()));
+        respond(answer.await)
+    }
+
+    #[instrument(skip_all, fields(
+        instance.id = request.get_ref().instance_id, binding.id = request.get_ref().binding_id))]
+    async fn unbind(
+        &self,
+        request: Request<UnbindRequest>,
+    ) -> Result<Response<UnbindResponse>, Status> {
+        let answer = Box::pin(unbind::unbind(
+            &self.shared,
+            &self.workers,
+            request.get_ref(),
+        ));
+        respond(answer.await)
+    }
+
+    #[instrument(skip_all, fields(
+        instance.id = request.get_ref().instance_id, binding.id = request.get_ref().binding_id))]
+    async fn fetch_binding(
+        &self,
+        request: Request<FetchBindingRequest>,
+    ) -> Result<Response<Binding>, Status> {
+        respond(read::fetch(&self.shared, request.get_ref()).await)
+    }
+
+    #[instrument(skip_all, fields(
+        instance.id = request.get_ref().instance_id, binding.id = request.get_ref().binding_id))]
+    async fn last_binding_operation(
+        &self,
+        request: Request<LastBindingOperationRequest>,
+    ) -> Result<Response<OperationStatus>, Status> {
+        respond(read::poll(&self.shared, request.get_ref()).await)
+    }
+}
+
+fn respond<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
+    match result {
+        Ok(answer) => Ok(Response::new(answer)),
+        Err(error) => {
+            let answer = error.answer();
+            if answer.code == broker_proto::ErrorCode::Internal {
+                tracing::error!(error = error::chain(&error), "request failed");
+            } else {
+                tracing::info!(
+                    reason = answer.reason(),
+                    error = error::chain(&error),
+                    "request refused"
+                );
+            }
+            Err(answer.into())
+        }
+    }
+}

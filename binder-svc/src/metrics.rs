@@ -1,0 +1,92 @@
+//! Counts and times of what the worker does.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+use crate::{resource::Kind, step::Step};
+
+/// The binder's metrics; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    steps: Family<StepLabels, Counter>,
+    operations: Family<OperationLabels, Histogram>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabels {
+    step: &'static str,
+    result: ResultLabel,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    kind: &'static str,
+    result: ResultLabel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum ResultLabel {
+    Succeeded,
+    Failed,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            steps: Family::default(),
+            operations: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.01, 3.0, 10))
+            }),
+        };
+        registry.register(
+            "binder_steps",
+            "Steps by name and result",
+            metrics.steps.clone(),
+        );
+        registry.register(
+            "binder_operation_seconds",
+            "Time from request to outcome of binds and unbinds",
+            metrics.operations.clone(),
+        );
+        metrics
+    }
+
+    /// A step was tried.
+    pub(crate) fn step(&self, step: Step, succeeded: Result<(), ()>) {
+        let labels = StepLabels {
+            step: step.name(),
+            result: succeeded.into(),
+        };
+        self.steps.get_or_create(&labels).inc();
+    }
+
+    /// An operation ended.
+    pub(crate) fn operation(&self, kind: Kind, succeeded: Result<(), ()>, took: Duration) {
+        let labels = OperationLabels {
+            kind: kind.word(),
+            result: succeeded.into(),
+        };
+        self.operations
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+    }
+}
+
+impl From<Result<(), ()>> for ResultLabel {
+    fn from(result: Result<(), ()>) -> Self {
+        match result {
+            Ok(()) => Self::Succeeded,
+            Err(()) => Self::Failed,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Users in a database: the trait that the worker needs, and what can go wrong.
+//! The driver itself is in [`driver`].
+
+pub mod driver;
+
+use std::fmt;
+
+use futures::future::BoxFuture;
+use plan::binding::Database;
+use secrecy::SecretString;
+
+use crate::grant::Grant;
+
+/// A database that the broker is admin of.
+pub struct Target {
+    /// Changes whenever anything else here does; connections are kept by it.
+    pub key: String,
+    /// Where it is and how to log in.
+    pub database: Database,
+}
+
+/// Without the admin's password.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("hosts", &self.database.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whose a user is: kept with it as `customData.osb`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Name of the instance's record.
+    pub instance: String,
+    /// Name of the binding's record.
+    pub binding: String,
+    /// Which life of the binding.
+    pub incarnation: String,
+    /// Which attempt, counted over all lives of the binding.
+    pub attempt: u32,
+}
+
+/// A user to make.
+#[derive(Debug)]
+pub struct NewUser<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its password.
+    pub password: &'a SecretString,
+    /// What it may do.
+    pub grant: &'a Grant,
+    /// Whose it is.
+    pub mark: &'a Mark,
+}
+
+/// A user of ours that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub mark: Mark,
+}
+
+/// What can go wrong, by what is to be done about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No primary answers in time: try again.
+    #[error("reach the database")]
+    Unreachable(#[source] Option<mongodb::error::Error>),
+    /// The admin's login or rights do not do: read them anew and try again.
+    #[error("log in to the database as its admin")]
+    Login(#[source] mongodb::error::Error),
+    /// The database will not do it, however often it is asked.
+    #[error("change users of the database")]
+    Refused(#[source] mongodb::error::Error),
+    /// A user of that name is not of this attempt.
+    #[error("make a user whose name is taken")]
+    Taken,
+    /// The plan gives an address or a certificate that cannot be used.
+    #[error("use the database's address: {0}")]
+    Address(String),
+}
+
+impl Error {
+    /// Whether trying again is useless.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Taken | Self::Address(_) => true,
+            Self::Unreachable(_) | Self::Login(_) => false,
+        }
+    }
+}
+
+/// Makes and drops users. Each call has a deadline of its own, waits for a
+/// majority, and can be repeated.
+pub trait UserAdmin: Send + Sync + fmt::Debug {
+    /// Makes a user; one that is there already is fine if it has the same mark.
+    fn create_user<'a>(
+        &'a self,
+        target: &'a Target,
+        user: &'a NewUser<'a>,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Drops a user; one that is not there is fine.
+    fn drop_user<'a>(
+        &'a self,
+        target: &'a Target,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// The users of a binding record, or of all bindings.
+    fn find_users<'a>(
+        &'a self,
+        target: &'a Target,
+        binding: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<Found>, Error>>;
+}

@@ -1,0 +1,116 @@
+//! What handlers, workers and reconcilers share.
+
+use std::{sync::Arc, time::Duration};
+
+use cluster::{cache::Cache, event::Events, share::Members};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use crate::{
+    args::Args,
+    databases::Databases,
+    ledger::Record,
+    metrics::Metrics,
+    mongo::UserAdmin,
+    resource::{Kind, Operation, ServiceBinding},
+    store::Store,
+    upstream::{Bundles, Instances},
+};
+
+/// The parts of a running binder.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Records and Secrets.
+    pub(crate) store: Store,
+    /// What is known of the records without asking.
+    pub(crate) cache: Cache<ServiceBinding>,
+    /// The provisioner.
+    pub(crate) instances: Instances,
+    /// The catalog.
+    pub(crate) bundles: Bundles,
+    /// Where databases are.
+    pub(crate) databases: Databases,
+    /// Users in them.
+    pub(crate) users: Arc<dyn UserAdmin>,
+    /// Which replicas live.
+    pub(crate) members: watch::Receiver<Members>,
+    /// Counts.
+    pub(crate) metrics: Metrics,
+    /// For `kubectl describe`.
+    pub(crate) events: Events,
+    /// How long things take.
+    pub(crate) times: Times,
+    /// This replica's name: whose lease it is.
+    pub(crate) replica: String,
+    /// This process: a replica that restarts under its old name is another.
+    pub(crate) holder: String,
+}
+
+/// How long things take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// A synchronous request.
+    pub(crate) request: Duration,
+    /// A bind, all in all.
+    pub(crate) bind: SignedDuration,
+    /// An unbind whose database is away.
+    pub(crate) revoke: SignedDuration,
+    /// Results and tombstones.
+    pub(crate) keep: SignedDuration,
+    /// Until the second look.
+    pub(crate) second_look: SignedDuration,
+    /// Between sweeps.
+    pub(crate) sweep: Duration,
+}
+
+impl Times {
+    /// As configured.
+    pub(crate) fn new(args: &Args) -> Self {
+        let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+        Self {
+            request: args.request_deadline,
+            bind: signed(args.bind_deadline),
+            revoke: signed(args.revoke_deadline),
+            keep: signed(args.keep_results),
+            second_look: signed(args.second_look),
+            sweep: args.sweep_interval,
+        }
+    }
+}
+
+impl Shared {
+    /// Whether this replica is to work on the record: the one that took the
+    /// request while it lives, else the owner.
+    pub(crate) fn is_responsible(&self, record: &Record) -> bool {
+        let members = self.members.borrow();
+        let driver = &record.operation().driver;
+        if record.running() && members.lives(driver) {
+            return *driver == self.replica;
+        }
+        members.owns(record.name())
+    }
+
+    /// A new operation, driven by this replica.
+    pub(crate) fn operation(&self, kind: Kind, seq: u64, requester: String) -> Operation {
+        let now = Timestamp::now();
+        let limit = match kind {
+            Kind::Bind => self.times.bind,
+            Kind::Unbind => self.times.revoke,
+        };
+        Operation {
+            id: cluster::operation::OperationId::new(kind.word(), seq).to_string(),
+            kind,
+            started_at: now,
+            deadline: now.checked_add(limit).unwrap_or(Timestamp::MAX),
+            driver: self.replica.clone(),
+            requester,
+        }
+    }
+
+    /// When to look once more for what is owed.
+    pub(crate) fn second_look(&self) -> Timestamp {
+        Timestamp::now()
+            .checked_add(self.times.second_look)
+            .unwrap_or(Timestamp::MAX)
+    }
+}

@@ -1,0 +1,161 @@
+//! The services that the binder asks: the provisioner for instances, the
+//! catalog for their bundles.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use broker_proto::{
+    Error as ProtoError, ErrorCode,
+    client::{Target, Transport},
+    v1::{
+        GetBundleRequest, GetInstanceRequest, HoldRequest, Instance, InstanceState,
+        ReleaseHoldRequest, WatchInstancesRequest, catalog_client::CatalogClient,
+        provisioner_client::ProvisionerClient,
+    },
+};
+use plan::{Bundle, Loaded, id::Digest};
+use service::context;
+use tonic::Streaming;
+
+use crate::error::Error;
+
+/// Of one call.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Bundles in memory; a site has tens of plans.
+const BUNDLES: usize = 64;
+
+/// The provisioner, as far as the binder knows it.
+#[derive(Debug, Clone)]
+pub struct Instances {
+    client: ProvisionerClient<Transport>,
+}
+
+impl Instances {
+    /// At `address` (host:port).
+    pub fn connect(address: &str) -> anyhow::Result<Self> {
+        let target = Target::new(address, DEADLINE, context::inject);
+        Ok(Self {
+            client: target.provisioner()?,
+        })
+    }
+
+    /// The instance, in whatever phase; none if it is not known.
+    pub async fn get(&self, instance_id: &str) -> Result<Option<Instance>, Error> {
+        let request = GetInstanceRequest {
+            instance_id: instance_id.to_owned(),
+        };
+        match self.client.clone().get_instance(request).await {
+            Ok(answer) => Ok(Some(answer.into_inner())),
+            Err(status) => match ProtoError::from_status(&status) {
+                error if matches!(error.code, ErrorCode::NotFound | ErrorCode::Gone) => Ok(None),
+                error => Err(Error::Upstream(error)),
+            },
+        }
+    }
+
+    /// Keeps the instance from being deleted. [`Error::Refused`] if it does
+    /// not take bindings any more.
+    pub async fn hold(&self, instance_id: &str, incarnation: &str) -> Result<Instance, Error> {
+        let request = HoldRequest {
+            instance_id: instance_id.to_owned(),
+            incarnation: incarnation.to_owned(),
+        };
+        match self.client.clone().hold(request).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => match ProtoError::from_status(&status) {
+                error if is_refusal(error.code) => Err(Error::Refused(error)),
+                error => Err(Error::Upstream(error)),
+            },
+        }
+    }
+
+    /// No binding is left.
+    pub async fn release(&self, instance_id: &str, incarnation: &str) -> Result<(), Error> {
+        let request = ReleaseHoldRequest {
+            instance_id: instance_id.to_owned(),
+            incarnation: incarnation.to_owned(),
+        };
+        match self.client.clone().release_hold(request).await {
+            Ok(_) => Ok(()),
+            Err(status) => match ProtoError::from_status(&status) {
+                // Gone meanwhile, or another life of it: nothing to release.
+                error if is_refusal(error.code) => Ok(()),
+                error => Err(Error::Upstream(error)),
+            },
+        }
+    }
+
+    /// Every instance's state, then each change.
+    pub async fn watch(&self) -> Result<Streaming<InstanceState>, Error> {
+        self.client
+            .clone()
+            .watch_instances(WatchInstancesRequest {})
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(|status| Error::Upstream(ProtoError::from_status(&status)))
+    }
+}
+
+fn is_refusal(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::ConcurrencyError | ErrorCode::NotFound | ErrorCode::Gone | ErrorCode::Conflict
+    )
+}
+
+/// Bundles by digest, each fetched once.
+#[derive(Debug, Clone)]
+pub struct Bundles {
+    client: CatalogClient<Transport>,
+    known: Arc<Mutex<HashMap<String, Arc<Loaded>>>>,
+}
+
+impl Bundles {
+    /// From the catalog at `address` (host:port).
+    pub fn connect(address: &str) -> anyhow::Result<Self> {
+        let target = Target::new(address, DEADLINE, context::inject);
+        Ok(Self {
+            client: target.catalog()?,
+            known: Arc::default(),
+        })
+    }
+
+    /// The bundle of that digest, compiled.
+    pub async fn get(&self, digest: &str) -> Result<Arc<Loaded>, Error> {
+        if let Some(loaded) = self.known().get(digest) {
+            return Ok(Arc::clone(loaded));
+        }
+        let expected: Digest = digest
+            .parse()
+            .map_err(|error| Error::Plan(format!("{error}")))?;
+        let request = GetBundleRequest {
+            digest: digest.to_owned(),
+        };
+        let answer = self
+            .client
+            .clone()
+            .get_bundle(request)
+            .await
+            .map_err(|status| Error::Upstream(ProtoError::from_status(&status)))?
+            .into_inner();
+        let bundle = Bundle::from_bytes(&answer.content, &expected)
+            .map_err(|error| Error::Plan(crate::error::chain(&error)))?;
+        let loaded = Loaded::new(Arc::new(bundle))
+            .map_err(|error| Error::Plan(crate::error::chain(&error)))?;
+        let loaded = Arc::new(loaded);
+        let mut known = self.known();
+        if known.len() >= BUNDLES {
+            // All are a call away; which one goes matters little.
+            known.clear();
+        }
+        known.insert(digest.to_owned(), Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Loaded>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
