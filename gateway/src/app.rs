@@ -45,7 +45,7 @@ impl App {
     /// Reads the credentials, binds the listeners and starts connecting to the
     /// services; does not wait for them.
     pub async fn bind(args: Args) -> anyhow::Result<Self> {
-        let credentials = Credentials::load(args.http.credentials_dir.clone())?;
+        let credentials = Credentials::load(args.http.credentials.clone())?;
         let listeners = Listeners::bind(&args.service).await?;
         let peers = Peers::connect(&args.peers).context("connect to the broker's services")?;
         let catalog = Target::new(

@@ -65,10 +65,10 @@ pub struct HttpArgs {
     /// when it changes.
     #[arg(
         long,
-        env = "BROKER_CREDENTIALS_DIR",
-        default_value = "/etc/mongodb-osb/credentials"
+        env = "BROKER_CREDENTIALS",
+        default_value = "/etc/broker/credentials"
     )]
-    pub credentials_dir: PathBuf,
+    pub credentials: PathBuf,
 
     /// Seconds between two looks at the credentials directory.
     #[arg(long, env = "BROKER_CREDENTIALS_RELOAD", default_value = "5", value_parser = seconds)]

@@ -20,7 +20,7 @@ pub(crate) enum Fault {
         source: io::Error,
     },
     #[error(
-        "no broker credentials in {}: mount a Secret with `username` and `password` there, or one for each platform below it (BROKER_CREDENTIALS_DIR)",
+        "no broker credentials in {}: mount a Secret with `username` and `password` there, or one for each platform below it (BROKER_CREDENTIALS)",
         path.display()
     )]
     None { path: PathBuf },

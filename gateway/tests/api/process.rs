@@ -1,0 +1,194 @@
+//! Over real sockets: readiness, metrics, log lines, drain, start-up.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use gateway::{App, Args};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::app::{BINDING, INSTANCE, PASSWORD, TestApp, snapshot};
+
+async fn raw(address: &str, text: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+async fn get(address: &str, path: &str, headers: &str) -> String {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+    raw(address, &head).await
+}
+
+fn login() -> String {
+    let login = STANDARD.encode(format!("platform:{PASSWORD}"));
+    format!("authorization: Basic {login}\r\nx-broker-api-version: 2.17\r\n")
+}
+
+#[tokio::test]
+async fn the_gateway_is_ready_once_it_has_a_catalog_and_stays_so() {
+    let app = TestApp::launch(None, |_| ()).await;
+    let ready = async || get(&app.admin, "/ready", "").await;
+    let answer = ready().await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("catalog"));
+    app.fakes
+        .catalog
+        .snapshot
+        .send_replace(Some(snapshot("g-1")));
+    while !ready().await.starts_with("HTTP/1.1 200") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(
+        get(&app.admin, "/live", "")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    // Health is on the admin port only.
+    let answer = get(&app.address, "/live", &login()).await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_method_and_status() {
+    let app = TestApp::start().await;
+    app.get("/v2/service_instances/secret-id")
+        .send()
+        .await
+        .granted(200);
+    app.ask("BREW", "/v2/elsewhere").send().await.refused(404);
+    let metrics = get(&app.admin, "/metrics", "").await;
+    for line in [
+        r#"osb_requests_total{route="/v2/service_instances/{instance_id}",method="GET",status="200"} 1"#,
+        r#"osb_requests_total{route="unknown",method="OTHER",status="404"} 1"#,
+        "osb_requests_in_flight 0",
+        "osb_catalog_stream_up 1",
+    ] {
+        assert!(metrics.contains(line), "{line} not in {metrics}");
+    }
+    assert!(!metrics.contains("secret-id"));
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_during_the_drain() {
+    let app = TestApp::start().await;
+    app.fakes
+        .provisioner
+        .fetch
+        .delay(Duration::from_millis(300));
+    let address = app.address.clone();
+    let answer = tokio::spawn(async move { get(&address, INSTANCE, &login()).await });
+    while app.fakes.provisioner.fetch.count() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    app.shutdown.cancel();
+    assert!(answer.await.unwrap().starts_with("HTTP/1.1 200"));
+    let mut app = app;
+    let running = &mut app.running;
+    tokio::time::timeout(Duration::from_secs(5), running)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_catalog_outlives_the_catalog_service() {
+    let app = TestApp::launch(Some(snapshot("g-1")), |args| {
+        // The stream breaks at once and again and again; what it brought stays.
+        args.peers.read_deadline = Duration::from_millis(500);
+    })
+    .await;
+    while app.get("/v2/catalog").send().await.status != 200 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    app.fakes.catalog.snapshot.send_replace(None);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    app.get("/v2/catalog").send().await.granted(200);
+}
+
+#[tokio::test]
+async fn without_credentials_it_does_not_start_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let args = <Args as clap::Parser>::try_parse_from(["gateway", "--credentials", path]).unwrap();
+    let error = App::bind(args).await.unwrap_err().to_string();
+    assert!(error.contains("no broker credentials in"), "{error}");
+    assert!(error.contains("BROKER_CREDENTIALS"), "{error}");
+}
+
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// H-09 and trap 24.
+#[tokio::test]
+async fn each_request_is_logged_once_with_its_id_and_without_secrets() {
+    let app = TestApp::start().await;
+    // With a single subscriber, tracing asks the thread that reaches a line
+    // first whether anybody listens; that may be another test's.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(log.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let body = json!({"service_id": "s-1", "plan_id": "p-1", "parameters": {"key": "hunter2"},
+        "context": {"user": "hunter2"}});
+    let ask = app.put(
+        &format!("{BINDING}?accepts_incomplete=true&x=hunter2"),
+        &body,
+    );
+    let identity = STANDARD.encode(r#"{"user_id":"hunter2"}"#);
+    let ask = ask.header("x-broker-api-request-identity", "r-42").header(
+        "x-broker-api-originating-identity",
+        &format!("cf {identity}"),
+    );
+    ask.send().await.granted(202);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("request answered"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(line["status"], 202);
+    assert_eq!(line["method"], "PUT");
+    assert_eq!(line["path"], BINDING);
+    assert_eq!(line["span"]["request.id"], "r-42");
+    assert!(line["duration_ms"].is_number());
+    for secret in ["hunter2", &identity, PASSWORD, &STANDARD.encode(PASSWORD)] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
