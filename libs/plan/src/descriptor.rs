@@ -21,3 +21,9 @@ pub use plan::{
 };
 pub use service::{DashboardClient, Requires, Service};
 pub use text::{Expression, Text};
+
+/// The JSON Schema of `plan.yaml`, for editors.
+pub const PLAN_SCHEMA: &str = include_str!("../schema/plan.json");
+
+/// The JSON Schema of `service.yaml`, for editors.
+pub const SERVICE_SCHEMA: &str = include_str!("../schema/service.json");

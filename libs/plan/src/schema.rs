@@ -10,7 +10,7 @@ mod update;
 mod validate;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use update::{Resolved, merge_patch};
 pub use validate::Violation;
@@ -62,7 +62,12 @@ pub(crate) fn check_text(schema: &Value, text: &str) -> bool {
     jsonschema::draft4::new(schema).is_ok_and(|v| v.is_valid(&Value::String(text.to_owned())))
 }
 
-/// Whether a value is legal by a property's schema.
-pub(crate) fn is_valid(schema: &Value, value: &Value) -> bool {
-    jsonschema::draft4::new(schema).is_ok_and(|validator| validator.is_valid(value))
+/// Whether a value is legal for a property of a schema; the schema's definitions are at hand.
+pub(crate) fn is_legal(schema: &Value, name: &str, value: &Value) -> bool {
+    let mut schema = schema.clone();
+    if let Value::Object(schema) = &mut schema {
+        schema.remove("required");
+    }
+    let parameters = Map::from_iter([(name.to_owned(), value.clone())]);
+    validate(&schema, &parameters).is_empty()
 }

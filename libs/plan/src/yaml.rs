@@ -14,7 +14,7 @@ pub(crate) use plain::{Plain, plain};
 /// More nodes than any manifest has.
 const MAX_NODES: usize = 100_000;
 /// Deeper than any manifest goes.
-const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 128;
 
 /// A node as written. Lines and columns count from 1.
 #[derive(Debug, Clone)]
@@ -290,6 +290,13 @@ mod tests {
     #[test]
     fn an_error_names_its_line() {
         assert_eq!(compose("a: b\nc: [\n").unwrap_err().line, 3);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_breaks_the_reader(text in "[-a:{}\\[\\], \n\t\"'|>&*!%#?~\\u{85}\\u{FEFF}0-9]{0,40}") {
+            let _ = compose(&text);
+        }
     }
 
     #[test]

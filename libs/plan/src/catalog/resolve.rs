@@ -185,7 +185,7 @@ fn role(name: &str) -> Role {
         }
         _ if name == "plan.yml" => Role::Refused("must be called plan.yaml"),
         Some("yaml" | "yml") => Role::Template,
-        Some("url") => Role::Refused("fetched manifests are not supported yet"),
+        Some("url") => Role::Refused("names manifests that were not fetched"),
         Some("md" | "txt") => Role::Ignored,
         _ => Role::Refused(
             "is no template (.yaml, .yml), no list of addresses (.url), no text (.md)",

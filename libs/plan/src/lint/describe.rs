@@ -161,7 +161,7 @@ impl Checks<'_> {
                     self.problem(&path, format!("parameter {name:?} must be a JSON Schema"));
                 }
                 if let Some(default) = property.get("default")
-                    && !schema::is_valid(property, default)
+                    && !schema::is_legal(schema, name, default)
                 {
                     self.problem(&path, format!("default of {name:?} breaks its own schema"));
                 }

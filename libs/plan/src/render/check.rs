@@ -140,7 +140,7 @@ pub(crate) fn describe(object: &Value) -> String {
 pub(crate) fn literal_kinds(source: &str) -> BTreeSet<KindRef> {
     let mut kinds = BTreeSet::new();
     let (mut api_version, mut kind) = (None, None);
-    for line in source.lines().chain(["---"]) {
+    for line in source.lines() {
         let value = |key: &str| {
             let rest = line.strip_prefix(key)?.strip_prefix(':')?;
             Some(
@@ -152,18 +152,18 @@ pub(crate) fn literal_kinds(source: &str) -> BTreeSet<KindRef> {
             )
         };
         if line.starts_with("---") {
-            if let (Some(api_version), Some(kind)) = (api_version.take(), kind.take()) {
-                kinds.extend(format!("{api_version}/{kind}").parse::<KindRef>());
-            }
             (api_version, kind) = (None, None);
         } else if let Some(text) = value("apiVersion") {
+            // A second pair in one document is an alternative: {% if %} … {% else %}.
+            if api_version.is_some() {
+                kind = None;
+            }
             api_version = Some(text);
         } else if let Some(text) = value("kind") {
             kind = Some(text);
         }
-        // Alternatives ({% if %} … {% else %}) can hold several pairs in one document.
-        if let (Some(a), Some(k)) = (api_version, kind) {
-            kinds.extend(format!("{a}/{k}").parse::<KindRef>());
+        if let (Some(api_version), Some(kind)) = (api_version, kind) {
+            kinds.extend(format!("{api_version}/{kind}").parse::<KindRef>());
         }
     }
     kinds
@@ -182,5 +182,12 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(kinds, ["v1/Secret", "apps/v1/Deployment"]);
+    }
+
+    #[test]
+    fn alternatives_are_kinds_of_their_own() {
+        let source = "{% if a %}\napiVersion: v1\nkind: Secret\n{% else %}\n\
+                      apiVersion: apps/v1\nkind: Deployment\n{% endif %}\n";
+        assert_eq!(literal_kinds(source).len(), 2);
     }
 }

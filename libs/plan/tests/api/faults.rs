@@ -470,7 +470,7 @@ fn files_that_belong_to_nothing_are_shown() {
     ]));
     assert!(text.contains("p/a/x.sh: is no template"), "{text}");
     assert!(
-        text.contains("p/a/c.url: fetched manifests are not supported yet"),
+        text.contains("p/a/c.url: names manifests that were not fetched"),
         "{text}"
     );
     let text = shown(&catalog(&[("p/a/README.md", "x")]));

@@ -1,5 +1,11 @@
 //! The crate from outside: folders in, catalogs and manifests out.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod catalog;
 mod faults;
 mod lifecycle;
