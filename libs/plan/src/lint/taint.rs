@@ -234,8 +234,20 @@ impl Visitor for Locals<'_> {
                     .iter()
                     .for_each(|(target, value)| self.assign(target, value));
             }
-            ast::Stmt::Macro(s) if self.names.contains(&format!("{}()", s.name)) => {
-                s.args.iter().for_each(|arg| self.mark(arg));
+            ast::Stmt::Macro(s) => {
+                if self.names.contains(&format!("{}()", s.name)) {
+                    s.args.iter().for_each(|arg| self.mark(arg));
+                }
+                // A macro that writes free text is free text where it is called.
+                let mut outputs = Outputs {
+                    free: self.free,
+                    locals: &self.names,
+                    found: Vec::new(),
+                };
+                tree::walk(stmt, &mut outputs);
+                if !outputs.found.is_empty() {
+                    self.changed |= self.names.insert(s.name.to_owned());
+                }
             }
             ast::Stmt::CallBlock(s) => self.call(&s.call),
             ast::Stmt::Do(s) => self.call(&s.call),
@@ -259,10 +271,23 @@ struct Outputs<'a> {
 
 impl Visitor for Outputs<'_> {
     fn stmt(&mut self, stmt: &ast::Stmt<'_>) {
-        if let ast::Stmt::EmitExpr(emit) = stmt
-            && let Some(what) = self.free.reaches(&emit.expr, self.locals)
-        {
-            self.found.push((emit.expr.span().into(), what));
+        let (place, what) = match stmt {
+            ast::Stmt::EmitExpr(emit) => {
+                (emit.expr.span(), self.free.reaches(&emit.expr, self.locals))
+            }
+            ast::Stmt::CallBlock(block) => {
+                let mut parts = Parts(vec![&block.call.expr]);
+                arguments(&block.call.args, &mut parts);
+                let found = parts
+                    .0
+                    .into_iter()
+                    .find_map(|e| self.free.reaches(e, self.locals));
+                (block.call_expr_span, found)
+            }
+            _ => return,
+        };
+        if let Some(what) = what {
+            self.found.push((place.into(), what));
         }
     }
 }

@@ -432,6 +432,18 @@ fn free_text_of_a_user_keeps_out_of_text_that_something_reads() {
         ),
         "is free text",
     );
+    let macros =
+        "{% macro m() %}{{ a }}{% endmacro %}{% macro k(q) %}{{ q }}{{ caller() }}{% endmacro %}";
+    expect(
+        descriptor,
+        &format!("{macros}{}", block("{{ m() }}")),
+        "m is free text",
+    );
+    expect(
+        descriptor,
+        &format!("{macros}{}", block("{% call k(a) %}x{% endcall %}")),
+        "is free text",
+    );
     for good in [
         "x = {{ n }}",
         "x = {{ p }}",

@@ -46,11 +46,11 @@ pub(super) fn regions(source: &str) -> BTreeMap<u32, Region> {
                 block = Some(depth);
             }
         }
-        match (inside_block, arguments) {
-            (true, _) => regions.insert(number, Region::Block),
-            (false, Some(_)) => regions.insert(number, Region::Arguments),
-            (false, None) => None,
-        };
+        if inside_block {
+            regions.insert(number, Region::Block);
+        } else if arguments.is_some() || names_arguments(text) {
+            regions.insert(number, Region::Arguments);
+        }
     }
     regions
 }
@@ -70,6 +70,17 @@ fn key_of(mut depth: usize, mut text: &str) -> (usize, Option<&str>) {
         .split_once(':')
         .map(|(key, _)| key.trim_matches(['"', '\'', ' ']));
     (depth, key)
+}
+
+/// Whether a map in flow style on the line has `command` or `args`.
+fn names_arguments(text: &str) -> bool {
+    ["command", "args"].into_iter().any(|key| {
+        text.match_indices(key).any(|(at, _)| {
+            let before = text[..at].trim_end_matches(['"', '\'']);
+            let after = text[at + key.len()..].trim_start_matches(['"', '\'', ' ']);
+            before.ends_with(['{', ',', ' ']) && after.starts_with(':')
+        })
+    })
 }
 
 /// Whether a block scalar begins at the end of a line.
@@ -130,5 +141,12 @@ spec:
         assert_eq!(of(13), None);
         assert_eq!(of(15), Some(Region::Block));
         assert_eq!(of(16), None);
+    }
+
+    #[test]
+    fn arguments_in_flow_style_are_found() {
+        assert!(names_arguments("- {name: a, command: [sh, -c, x]}"));
+        assert!(names_arguments("spec: {\"args\": [x]}"));
+        assert!(!names_arguments("- {name: commands, kargs: [x]}"));
     }
 }
