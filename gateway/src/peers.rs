@@ -1,5 +1,5 @@
-//! Calls of the broker's services: a deadline on each, and a second try where
-//! the call only reads.
+//! Calls of the broker's services: a deadline on each, and another try where
+//! a replica that is being replaced was hit and nothing can happen twice.
 
 use std::{future::Future, time::Duration};
 
@@ -15,15 +15,19 @@ use broker_proto::{
     },
 };
 use service::context;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::args::PeerArgs;
 
 /// The transport ends a call at its deadline; this much later it is given up,
 /// for calls that wait for a first address and never reach the transport.
 const GRACE: Duration = Duration::from_millis(250);
-/// Pauses before a read is tried again, while a replica is being replaced.
-const READ_RETRIES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
+/// Pauses before further tries; another replica is likely to be picked.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+];
 
 /// The services behind, other than the catalog.
 #[derive(Debug, Clone)]
@@ -51,16 +55,20 @@ impl Peers {
         &self,
         message: ProvisionRequest,
     ) -> Result<ProvisionResponse, Error> {
-        let mut client = self.provisioner.clone();
-        let request = timed(message, self.sync_deadline);
-        within(self.sync_deadline, client.provision(request)).await
+        self.write(message, |request| {
+            let mut client = self.provisioner.clone();
+            async move { client.provision(request).await }
+        })
+        .await
     }
 
     /// OSB PATCH of an instance.
     pub(crate) async fn update(&self, message: UpdateRequest) -> Result<UpdateResponse, Error> {
-        let mut client = self.provisioner.clone();
-        let request = timed(message, self.sync_deadline);
-        within(self.sync_deadline, client.update(request)).await
+        self.write(message, |request| {
+            let mut client = self.provisioner.clone();
+            async move { client.update(request).await }
+        })
+        .await
     }
 
     /// OSB DELETE of an instance.
@@ -68,9 +76,11 @@ impl Peers {
         &self,
         message: DeprovisionRequest,
     ) -> Result<DeprovisionResponse, Error> {
-        let mut client = self.provisioner.clone();
-        let request = timed(message, self.sync_deadline);
-        within(self.sync_deadline, client.deprovision(request)).await
+        self.write(message, |request| {
+            let mut client = self.provisioner.clone();
+            async move { client.deprovision(request).await }
+        })
+        .await
     }
 
     /// OSB GET of an instance.
@@ -99,16 +109,20 @@ impl Peers {
 
     /// OSB PUT of a binding.
     pub(crate) async fn bind(&self, message: BindRequest) -> Result<BindResponse, Error> {
-        let mut client = self.binder.clone();
-        let request = timed(message, self.sync_deadline);
-        within(self.sync_deadline, client.bind(request)).await
+        self.write(message, |request| {
+            let mut client = self.binder.clone();
+            async move { client.bind(request).await }
+        })
+        .await
     }
 
     /// OSB DELETE of a binding.
     pub(crate) async fn unbind(&self, message: UnbindRequest) -> Result<UnbindResponse, Error> {
-        let mut client = self.binder.clone();
-        let request = timed(message, self.sync_deadline);
-        within(self.sync_deadline, client.unbind(request)).await
+        self.write(message, |request| {
+            let mut client = self.binder.clone();
+            async move { client.unbind(request).await }
+        })
+        .await
     }
 
     /// OSB GET of a binding.
@@ -135,27 +149,75 @@ impl Peers {
         .await
     }
 
-    /// Calls once, and again while nobody answers; all within one deadline.
-    async fn read<M, T, F>(&self, message: M, call: impl Fn(Request<M>) -> F) -> Result<T, Error>
+    /// A call that changes nothing: it may be sent twice.
+    async fn read<M: Clone, T, F>(
+        &self,
+        message: M,
+        call: impl Fn(Request<M>) -> F,
+    ) -> Result<T, Error>
     where
-        M: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let attempts = async {
-            for pause in READ_RETRIES {
-                match call(timed(message.clone(), self.read_deadline)).await {
-                    Err(status) if is_unavailable(&status) => tokio::time::sleep(pause).await,
-                    answer => return answer,
-                }
-            }
-            call(timed(message.clone(), self.read_deadline)).await
-        };
-        within(self.read_deadline, attempts).await
+        let again = |status: &Status| was_never_sent(status) || was_not_answered(status);
+        within(
+            self.read_deadline,
+            tried(self.read_deadline, message, call, again),
+        )
+        .await
+    }
+
+    /// A call that changes something: it is sent once.
+    async fn write<M: Clone, T, F>(
+        &self,
+        message: M,
+        call: impl Fn(Request<M>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        within(
+            self.sync_deadline,
+            tried(self.sync_deadline, message, call, was_never_sent),
+        )
+        .await
     }
 }
 
-fn is_unavailable(status: &Status) -> bool {
-    Error::from_status(status).code == ErrorCode::Unavailable
+/// Calls, and calls again as long as `again` allows and tries are left.
+async fn tried<M: Clone, T, F>(
+    deadline: Duration,
+    message: M,
+    call: impl Fn(Request<M>) -> F,
+    again: impl Fn(&Status) -> bool,
+) -> Result<Response<T>, Status>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    for pause in PAUSES {
+        match call(timed(message.clone(), deadline)).await {
+            Err(status) if again(&status) => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    call(timed(message, deadline)).await
+}
+
+/// No connection came about, so nobody has seen the request.
+fn was_never_sent(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The connection broke. A service that is up and says "unavailable" of
+/// something behind it names its error, and asking it again at once is no use.
+fn was_not_answered(status: &Status) -> bool {
+    status.code() == Code::Unavailable && status.details().is_empty()
 }
 
 /// A request that tells its deadline to the peer.

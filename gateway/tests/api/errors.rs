@@ -6,7 +6,10 @@ use broker_proto::{Error, ErrorCode};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use crate::app::{BINDING, IDS, INSTANCE, TestApp};
+use crate::{
+    app::{BINDING, IDS, INSTANCE, TestApp},
+    fakes::Fakes,
+};
 
 /// E-02, C-01.
 #[tokio::test]
@@ -151,6 +154,25 @@ async fn a_service_that_is_away_is_503_and_others_are_served_on() {
         answer.status
     );
     app.get(INSTANCE).send().await.granted(200);
+}
+
+/// What was never sent may be sent again; what was sent may not.
+#[tokio::test]
+async fn a_change_is_tried_again_only_while_no_connection_comes_about() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let app = TestApp::start_with(|args| args.peers.binder.clone_from(&address)).await;
+    let body = json!({"service_id": "s-1", "plan_id": "p-1"});
+    let bind = tokio::spawn(app.put(BINDING, &body).send());
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let late = Fakes::start_at(&address, None).await;
+    bind.await.unwrap().granted(202);
+    assert_eq!(late.binder.bind.count(), 1);
+
+    late.binder.bind.fail_at_first(1);
+    app.put(BINDING, &body).send().await.refused(503);
+    assert_eq!(late.binder.bind.count(), 2);
 }
 
 #[tokio::test]

@@ -313,7 +313,11 @@ pub(crate) struct Fakes {
 
 impl Fakes {
     pub(crate) async fn start(snapshot: Option<v1::CatalogSnapshot>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", snapshot).await
+    }
+
+    pub(crate) async fn start_at(address: &str, snapshot: Option<v1::CatalogSnapshot>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let fakes = Self {
             catalog: Arc::new(FakeCatalog {
                 snapshot: watch::Sender::new(snapshot),

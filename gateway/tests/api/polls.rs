@@ -129,4 +129,9 @@ async fn a_poll_is_tried_again_while_a_replica_is_being_replaced() {
     let path = format!("{INSTANCE}/last_operation");
     app.get(&path).send().await.granted(200);
     assert_eq!(app.fakes.provisioner.poll.count(), 3);
+
+    // A service that is up and says so is not asked again.
+    app.fakes.provisioner.poll.fail(ErrorCode::Unavailable);
+    app.get(&path).send().await.refused(503);
+    assert_eq!(app.fakes.provisioner.poll.count(), 4);
 }

@@ -103,6 +103,20 @@ async fn a_request_in_flight_is_answered_during_the_drain() {
 }
 
 #[tokio::test]
+async fn a_head_beyond_the_limits_is_refused_and_a_long_operation_is_not() {
+    let app = TestApp::start().await;
+    let many = "x-filler: x\r\n".repeat(150);
+    let answer = get(&app.address, "/v2/catalog", &format!("{}{many}", login())).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let path = format!(
+        "{INSTANCE}/last_operation?operation={}",
+        "%C3%BC".repeat(10_000)
+    );
+    let answer = get(&app.address, &path, &login()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
 async fn the_catalog_outlives_the_catalog_service() {
     let app = TestApp::launch(Some(snapshot("g-1")), |args| {
         // The stream breaks at once and again and again; what it brought stays.
