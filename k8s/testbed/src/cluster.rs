@@ -190,7 +190,6 @@ impl Cluster {
     /// Starts the cluster, or finds it running. Needs minutes the first time on a machine, less
     /// than one later.
     pub async fn up(options: Options) -> Result<Self> {
-        let layout = Layout::new(&options.name)?;
         let claim = Claim::take(&options.name, options.extent).await?;
         if options.existing == Existing::Reuse
             && let Some(cluster) = Self::find(&options.name).await?
@@ -199,10 +198,13 @@ impl Cluster {
         {
             return Ok(cluster);
         }
-        clean::everything(&layout, claim.rights()).await?;
+        clean::everything(claim.layout(), claim.rights()).await?;
+        claim.release()?;
         prepare(options.extent).await?;
-        claim.write(&layout)?;
-        let result = Self::start(&options, layout).await;
+        if options.extent == Extent::Node {
+            claim.hold()?;
+        }
+        let result = Self::start(&options, claim.layout().clone()).await;
         if result.is_err() {
             progress::say(format!(
                 "the cluster `{0}` did not start; what is there can be looked at, `testbed down --name {0}` removes it",
@@ -233,9 +235,8 @@ impl Cluster {
 
     /// Ends the cluster of that name and removes all of it. Does nothing where there is none.
     pub async fn down(name: &Name) -> Result<()> {
-        let layout = Layout::new(name)?;
         let claim = Claim::find(name).await?;
-        clean::everything(&layout, claim.rights()).await?;
+        clean::everything(claim.layout(), claim.rights()).await?;
         claim.release()
     }
 

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 pub use stand_in::{MONGO, PAUSE, mongo, pause, service};
@@ -151,16 +152,49 @@ impl ImageSpec {
     }
 }
 
-/// Builds the image and returns the path of its archive, in the folder of caches.
+/// Builds the image, unless it was built from the very same files before, and returns the path of
+/// its archive in the folder of caches.
 pub async fn build(spec: &ImageSpec) -> Result<PathBuf> {
-    let name: String = spec
-        .name
-        .chars()
-        .map(|c| if matches!(c, '/' | ':') { '_' } else { c })
-        .collect();
-    let target = paths::cache().join("images").join(format!("{name}.tar"));
-    build_to(spec, &target).await?;
+    let plain = |c: char| if matches!(c, '/' | ':') { '_' } else { c };
+    let name: String = spec.name.chars().map(plain).collect();
+    let folder = paths::cache().join("images");
+    let target = folder.join(format!("{name}-{}.tar", fingerprint(spec)?));
+    if !target.exists() {
+        build_to(spec, &target).await?;
+        remove_older(&folder, &name, &target);
+    }
     Ok(target)
+}
+
+/// Stands for everything that goes into an image, without reading the files' content.
+fn fingerprint(spec: &ImageSpec) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(format!("{spec:?}"));
+    for entry in &spec.entries {
+        if let Content::File(path) = &entry.content {
+            let file = path.metadata().at("read", path)?;
+            let modified = file.modified().at("read", path)?;
+            hash.update(format!("{} {modified:?}", file.len()));
+        }
+    }
+    let digest = data_encoding::HEXLOWER.encode(&hash.finalize());
+    Ok(digest[..16].to_owned())
+}
+
+/// Removes the archives of the same image from other files.
+fn remove_older(folder: &Path, name: &str, newest: &Path) {
+    let is_fingerprint =
+        |rest: &str| rest.len() == 16 && rest.chars().all(|c| c.is_ascii_hexdigit());
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        let file = file.to_string_lossy();
+        let rest = file
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".tar"));
+        if rest.is_some_and(is_fingerprint) && entry.path() != newest {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Builds the image into that file.

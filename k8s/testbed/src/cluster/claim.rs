@@ -3,12 +3,16 @@
 //! The claim is a file that goes with a reboot, as the rules do. While a cluster is started or
 //! ended, a lock keeps others from doing the same.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::{Extent, Name, clean, daemon, layout::Layout};
+use super::{Extent, Name, clean, daemon, layout::Layout, network};
 use crate::{
     command,
     error::{At as _, Error, Result},
@@ -31,8 +35,8 @@ pub(super) enum Rights {
 /// The right to start or end one cluster now.
 pub(super) struct Claim {
     name: Name,
-    extent: Extent,
     rights: Rights,
+    layout: Layout,
     _locks: Vec<Lock>,
 }
 
@@ -46,14 +50,15 @@ impl Claim {
     /// Prepares to start a cluster; refuses where another one is running, and removes what a dead
     /// one left.
     pub(super) async fn take(name: &Name, extent: Extent) -> Result<Self> {
+        let layout = Layout::new(name)?;
         let locks = locks(name).await?;
-        let holder = holder();
-        let rights = match &holder {
-            Some(holder) if holder.name == *name => Rights::Machine,
+        let rights = match holder() {
+            Some(holder) if holder.root == layout.root() => Rights::Machine,
             Some(holder) if extent == Extent::Node => {
-                release_dead(holder).await?;
+                release_dead(&holder).await?;
                 Rights::Own
             }
+            None if network::exists() => Rights::Machine,
             Some(_) | None => Rights::Own,
         };
         if extent == Extent::Node && rights == Rights::Own {
@@ -61,25 +66,24 @@ impl Claim {
         }
         Ok(Self {
             name: name.clone(),
-            extent,
             rights,
+            layout,
             _locks: locks,
         })
     }
 
-    /// Prepares to end a cluster.
+    /// Prepares to end a cluster, wherever its folder is.
     pub(super) async fn find(name: &Name) -> Result<Self> {
         let locks = locks(name).await?;
-        let is_ours = holder().is_some_and(|holder| holder.name == *name);
-        let rights = if is_ours {
-            Rights::Machine
-        } else {
-            Rights::Own
+        let (rights, layout) = match holder() {
+            Some(holder) if holder.name == *name => (Rights::Machine, Layout::at(holder.root)),
+            None if network::exists() => (Rights::Machine, Layout::new(name)?),
+            Some(_) | None => (Rights::Own, Layout::new(name)?),
         };
         Ok(Self {
             name: name.clone(),
-            extent: Extent::Node,
             rights,
+            layout,
             _locks: locks,
         })
     }
@@ -89,27 +93,26 @@ impl Claim {
         self.rights
     }
 
-    /// Writes down that the machine is held from here on.
-    pub(super) fn write(&self, layout: &Layout) -> Result<()> {
-        match self.extent {
-            Extent::ControlPlane => self.remove_file(),
-            Extent::Node => {
-                let holder = Holder {
-                    name: self.name.clone(),
-                    root: layout.root().to_owned(),
-                };
-                pki::write(CLAIM.as_ref(), &serde_json::to_string(&holder)?)
-            }
-        }
+    /// Where the cluster is.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
-    /// Gives the machine back.
-    pub(super) fn release(self) -> Result<()> {
-        self.remove_file()
+    /// Writes down that this cluster holds the machine from here on.
+    pub(super) fn hold(&self) -> Result<()> {
+        let holder = Holder {
+            name: self.name.clone(),
+            root: self.layout.root().to_owned(),
+        };
+        // Half a claim would be none.
+        let partial = format!("{CLAIM}.new");
+        pki::write(partial.as_ref(), &serde_json::to_string(&holder)?)?;
+        fs::rename(partial, CLAIM).at("create", CLAIM)
     }
 
-    fn remove_file(&self) -> Result<()> {
-        if self.rights == Rights::Machine && PathBuf::from(CLAIM).exists() {
+    /// Gives the machine back, if this cluster holds it.
+    pub(super) fn release(&self) -> Result<()> {
+        if self.rights == Rights::Machine && Path::new(CLAIM).exists() {
             fs::remove_file(CLAIM).at("remove", CLAIM)?;
         }
         Ok(())

@@ -77,9 +77,14 @@ pub(super) async fn create(layout: &Layout) -> Result<()> {
     rule(&[&["--table", "nat", "--append", "POSTROUTING"][..], &leaves].concat()).await
 }
 
+/// Whether the bridge is there. Its name is ours alone.
+pub(super) fn exists() -> bool {
+    Path::new("/sys/class/net").join(BRIDGE).exists()
+}
+
 /// Removes the bridge and what is still connected to it.
 pub(super) async fn delete_links() -> Result<()> {
-    if !Path::new("/sys/class/net").join(BRIDGE).exists() {
+    if !exists() {
         return Ok(());
     }
     let ports = Path::new("/sys/class/net").join(BRIDGE).join("brif");
