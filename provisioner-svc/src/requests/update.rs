@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     resource::{Kind, Operation, Requester},
     revision::Revision,
-    state::{Applied, Record},
+    state::{Applied, Phase, Record},
 };
 
 /// What a change of the instance may come from; absent means "as it is".
@@ -80,7 +80,10 @@ pub(crate) async fn update(
                 }
                 return Err(decide::busy("is being updated").into());
             }
-            Update::Consider if before.same_target(&target.revision) => {
+            // After a failed update the objects may be anywhere: the same target is a repair.
+            Update::Consider
+                if record.phase() == Phase::Ready && before.same_target(&target.revision) =>
+            {
                 return Ok(answer(Outcome::Unchanged, String::new()));
             }
             Update::Consider => {

@@ -1,0 +1,248 @@
+//! A process that dies, as by kill -9, after any step of any operation: the
+//! next one finishes the work, and nothing is doubled or left behind.
+
+use broker_proto::v1::{OperationState, UpdateRequest};
+use provisioner_svc::step::Step;
+use serde_json::json;
+
+use crate::harness::{PATIENCE, Plan, World, deprovisioned, end_of, eventually, provisioned};
+
+/// Every step of every operation has something to do in this plan.
+const EVERY_STEP: [(&str, &str); 3] = [
+    (
+        "plan.yaml",
+        "generate: {admin: {type: password}}
+kinds: [v1/ConfigMap]
+parameters:
+  create: {properties: {extra: {type: boolean, default: true}}}
+  update: {inherit: create}
+",
+    ),
+    (
+        "1.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: first}\ndata: {pw: \"{{ generated.admin }}\"}\n",
+    ),
+    (
+        "2.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: second}\n{% if extra %}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: third}\n{% endif %}\n",
+    ),
+];
+
+/// Runs `start` on a process that dies after `step`, then lets another finish.
+async fn with_crash(
+    world: &World,
+    step: Step,
+    number: usize,
+    id: &str,
+    start: impl AsyncFn(&crate::harness::Process) -> String,
+) {
+    let mut doomed = world
+        .process(&format!("doomed-{number}"), Some(step.name()))
+        .await;
+    let operation = start(&doomed).await;
+    let death = tokio::time::timeout(PATIENCE, doomed.child.wait()).await;
+    let status = death.unwrap_or_else(|_| panic!("{step:?} was never taken"));
+    assert!(!status.unwrap().success());
+    drop(doomed);
+    let heir = world.process(&format!("heir-{number}"), None).await;
+    let ended = end_of(&heir.client, id, &operation).await;
+    assert_eq!(
+        ended.state(),
+        OperationState::Succeeded,
+        "after {step:?}: {}",
+        ended.description
+    );
+}
+
+/// A started operation, over the time that a fresh process needs to listen.
+async fn create(process: &crate::harness::Process, plan: &Plan, id: &str) -> String {
+    let request = plan.provision(id, json!({}));
+    eventually("the create is accepted", async || {
+        let answer = process.client.clone().provision(request.clone()).await;
+        answer.ok().map(|answer| answer.into_inner().operation)
+    })
+    .await
+}
+
+async fn update(process: &crate::harness::Process, request: &UpdateRequest) -> String {
+    eventually("the update is accepted", async || {
+        let answer = process.client.clone().update(request.clone()).await;
+        answer.ok().map(|answer| answer.into_inner().operation)
+    })
+    .await
+}
+
+async fn delete(process: &crate::harness::Process, plan: &Plan, id: &str) -> String {
+    let request = plan.deprovision(id);
+    eventually("the delete is accepted", async || {
+        let answer = process.client.clone().deprovision(request.clone()).await;
+        answer.ok().map(|answer| answer.into_inner().operation)
+    })
+    .await
+}
+
+const OF_CREATE: [Step; 7] = [
+    Step::Load,
+    Step::MakeNamespace,
+    Step::Grant,
+    Step::Generate,
+    Step::Apply(0),
+    Step::Await(0),
+    Step::Succeed,
+];
+const OF_UPDATE: [Step; 10] = [
+    Step::Load,
+    Step::MakeNamespace,
+    Step::Grant,
+    Step::Generate,
+    Step::Discover,
+    Step::Compare,
+    Step::Apply(0),
+    Step::Await(0),
+    Step::Prune,
+    Step::Succeed,
+];
+const OF_DELETE: [Step; 7] = [
+    Step::AwaitRelease,
+    Step::FindRemaining,
+    Step::DeleteLast,
+    Step::DeleteLeftovers,
+    Step::DeleteNamespace,
+    Step::DeleteRevisions,
+    Step::Bury,
+];
+
+#[test]
+fn every_step_but_failing_is_tried_in_some_operation() {
+    for step in Step::ALL {
+        let tried = [&OF_CREATE[..], &OF_UPDATE[..], &OF_DELETE[..]]
+            .concat()
+            .contains(&step);
+        assert!(tried || step == Step::Fail, "{step:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_survives_a_crash_after_each_of_its_steps() {
+    let world = World::start().await;
+    let plan = world.plan("steps", &EVERY_STEP);
+    for (number, step) in OF_CREATE.into_iter().enumerate() {
+        let id = format!("i{number}");
+        with_crash(&world, step, number, &id, async |process| {
+            create(process, &plan, &id).await
+        })
+        .await;
+        let record = world.record(&id).await;
+        let namespaces = world.instance_namespaces().await;
+        assert_eq!(
+            namespaces.len(),
+            number + 1,
+            "one namespace for each instance: {namespaces:?}"
+        );
+        let inventory = record.status.unwrap().inventory;
+        assert_eq!(inventory.len(), 3, "after {step:?}: {inventory:?}");
+    }
+    assert_eq!(world.revisions().await.len(), OF_CREATE.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_survives_a_crash_after_each_of_its_steps() {
+    let world = World::start().await;
+    let plan = world.plan("steps", &EVERY_STEP);
+    let provisioner = world.provisioner("first").await;
+    provisioned(&provisioner.client, plan.provision("i", json!({}))).await;
+    provisioner.stop().await;
+    let namespace = world.record("i").await.spec.namespace;
+    let password = world
+        .config_map(&namespace, "first")
+        .await
+        .unwrap()
+        .data
+        .unwrap()["pw"]
+        .clone();
+    for (number, step) in OF_UPDATE.into_iter().enumerate() {
+        let extra = number % 2 == 1;
+        let request = plan.update("i", json!({"extra": extra}));
+        with_crash(&world, step, number, "i", async |process| {
+            update(process, &request).await
+        })
+        .await;
+        assert_eq!(
+            world.config_map(&namespace, "third").await.is_some(),
+            extra,
+            "after {step:?}"
+        );
+        let data = world
+            .config_map(&namespace, "first")
+            .await
+            .unwrap()
+            .data
+            .unwrap();
+        assert_eq!(data["pw"], password, "generated values stay");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_survives_a_crash_after_each_of_its_steps() {
+    let world = World::start().await;
+    let plan = world.plan("steps", &EVERY_STEP);
+    for (number, step) in OF_DELETE.into_iter().enumerate() {
+        let id = format!("i{number}");
+        let provisioner = world.provisioner("first").await;
+        provisioned(&provisioner.client, plan.provision(&id, json!({}))).await;
+        let mut client = provisioner.client.clone();
+        if step == Step::AwaitRelease {
+            let incarnation = world.record(&id).await.spec.incarnation;
+            let hold = broker_proto::v1::HoldRequest {
+                instance_id: id.clone(),
+                incarnation,
+            };
+            client.hold(hold).await.unwrap();
+        }
+        provisioner.stop().await;
+        with_crash(&world, step, number, &id, async |process| {
+            let operation = delete(process, &plan, &id).await;
+            if step == Step::AwaitRelease {
+                let incarnation = world.record(&id).await.spec.incarnation;
+                let release = broker_proto::v1::ReleaseHoldRequest {
+                    instance_id: id.clone(),
+                    incarnation,
+                };
+                // It dies at once when it learns of the release: the answer may be lost.
+                let _ = process.client.clone().release_hold(release).await;
+            }
+            operation
+        })
+        .await;
+        world.assert_nothing_left().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_killed_is_replaced_by_one_that_runs() {
+    let world = World::start().await;
+    let plan = world.plan("steps", &EVERY_STEP);
+    let (one, two) = (world.provisioner("a").await, world.provisioner("b").await);
+    let ids: Vec<String> = (0..8).map(|number| format!("i{number}")).collect();
+    let mut operations = Vec::new();
+    for id in &ids {
+        let answer = two
+            .client
+            .clone()
+            .provision(plan.provision(id, json!({})))
+            .await
+            .unwrap();
+        operations.push(answer.into_inner().operation);
+    }
+    one.kill();
+    for (id, operation) in ids.iter().zip(&operations) {
+        assert_eq!(
+            end_of(&two.client, id, operation).await.state(),
+            OperationState::Succeeded
+        );
+    }
+    for id in &ids {
+        deprovisioned(&two.client, plan.deprovision(id)).await;
+    }
+    world.assert_nothing_left().await;
+}

@@ -1,0 +1,475 @@
+//! One control plane, a fake catalog, and provisioners to try on them.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use broker_proto::{
+    client::{Target, Transport},
+    json,
+    v1::{self, provisioner_client::ProvisionerClient},
+};
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, Namespace, Secret},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, PostParams},
+    runtime::{conditions::is_crd_established, wait::await_condition},
+};
+use plan::{Tree, bundle::Bundle};
+use provisioner_svc::{App, Args, resource::ServiceInstance};
+use serde_json::{Map, Value};
+use service::ServiceArgs;
+use testbed::{ControlPlane, Controllers};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+pub const NAMESPACE: &str = "mongodb-osb";
+
+/// Longest time that anything here may take.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Serves bundles as catalog-svc does. A fake: plans are handed in.
+#[derive(Clone, Default)]
+pub struct FakeCatalog {
+    bundles: Arc<Mutex<HashMap<String, Arc<Bundle>>>>,
+}
+
+#[tonic::async_trait]
+impl v1::catalog_server::Catalog for FakeCatalog {
+    async fn get_catalog(
+        &self,
+        _: Request<v1::GetCatalogRequest>,
+    ) -> Result<Response<v1::CatalogSnapshot>, Status> {
+        Ok(Response::new(v1::CatalogSnapshot::default()))
+    }
+
+    type WatchCatalogStream = tokio_stream::Pending<Result<v1::CatalogSnapshot, Status>>;
+
+    async fn watch_catalog(
+        &self,
+        _: Request<v1::WatchCatalogRequest>,
+    ) -> Result<Response<Self::WatchCatalogStream>, Status> {
+        Ok(Response::new(tokio_stream::pending()))
+    }
+
+    async fn get_bundle(
+        &self,
+        request: Request<v1::GetBundleRequest>,
+    ) -> Result<Response<v1::Bundle>, Status> {
+        let digest = request.into_inner().digest;
+        let bundle = self.bundles.lock().unwrap().get(&digest).cloned();
+        let bundle = bundle.ok_or_else(|| broker_proto::Error::unavailable("The bundle"))?;
+        Ok(Response::new(v1::Bundle {
+            digest,
+            content: bundle.to_bytes().to_vec(),
+        }))
+    }
+
+    async fn list_plans(
+        &self,
+        _: Request<v1::ListPlansRequest>,
+    ) -> Result<Response<v1::ListPlansResponse>, Status> {
+        Ok(Response::new(v1::ListPlansResponse::default()))
+    }
+}
+
+/// The world of one test.
+pub struct World {
+    pub control_plane: ControlPlane,
+    catalog: FakeCatalog,
+    catalog_address: SocketAddr,
+}
+
+/// A provisioner in this process; gone with the test.
+pub struct Provisioner {
+    pub client: ProvisionerClient<Transport>,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Provisioner {
+    /// Ends it as a crash would: nothing is finished, no lease given back.
+    pub fn kill(self) {
+        self.task.abort();
+    }
+
+    /// Drains it.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+impl World {
+    pub async fn start() -> Self {
+        service::process::install_tls_provider();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(std::env::var("BROKER_LOG").unwrap_or_else(|_| "warn".into()))
+            .with_test_writer()
+            .try_init();
+        let control_plane = ControlPlane::builder()
+            .controllers(Controllers::Manager)
+            .start()
+            .await
+            .unwrap();
+        let client = control_plane.client();
+        install_crd(&client).await;
+        let namespaces: Api<Namespace> = Api::all(client);
+        let namespace: Namespace =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": NAMESPACE}})).unwrap();
+        namespaces
+            .create(&PostParams::default(), &namespace)
+            .await
+            .unwrap();
+        let catalog = FakeCatalog::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let catalog_address = listener.local_addr().unwrap();
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(v1::catalog_server::CatalogServer::new(catalog.clone()))
+                .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener)),
+        );
+        Self {
+            control_plane,
+            catalog,
+            catalog_address,
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        self.control_plane.client()
+    }
+
+    /// Adds a plan of provider `test` made of these files; it must have no fault.
+    pub fn plan(&self, name: &str, files: &[(&str, &str)]) -> Plan {
+        let mut tree = Tree::new();
+        for (file, content) in files {
+            tree.insert(&format!("test/{name}/{file}"), content.as_bytes());
+        }
+        let catalog = plan::catalog::build(&[tree]);
+        assert!(catalog.faults.is_empty(), "{:?}", catalog.faults);
+        let bundle = Arc::clone(&catalog.plans[0]);
+        let digest = bundle.digest().to_string();
+        self.catalog
+            .bundles
+            .lock()
+            .unwrap()
+            .insert(digest.clone(), Arc::clone(&bundle));
+        Plan { bundle, digest }
+    }
+
+    pub fn args(&self, replica: &str) -> Args {
+        let mut args = <Args as clap::Parser>::parse_from(["provisioner-svc"]);
+        args.service = ServiceArgs::for_tests();
+        args.catalog = self.catalog_address.to_string();
+        args.replica = replica.to_owned();
+        args.broker.namespace = NAMESPACE.to_owned();
+        args
+    }
+
+    pub async fn provisioner(&self, replica: &str) -> Provisioner {
+        self.provisioner_with(self.args(replica)).await
+    }
+
+    pub async fn provisioner_with(&self, args: Args) -> Provisioner {
+        let app = App::bind(args, self.client()).await.unwrap();
+        let address = app.address().unwrap();
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(app.run(shutdown.clone()));
+        Provisioner {
+            client: connect(address),
+            shutdown,
+            task,
+        }
+    }
+
+    /// A provisioner in a process of its own, that ends itself as kill -9 would
+    /// after the step of that name, if one is given.
+    pub async fn process(&self, replica: &str, crash_at: Option<&str>) -> Process {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_provisioner-svc"));
+        command
+            .env("KUBECONFIG", self.control_plane.kubeconfig())
+            .env("BROKER_LISTEN", address.to_string())
+            .env("BROKER_ADMIN_LISTEN", "127.0.0.1:0")
+            .env("BROKER_NAMESPACE", NAMESPACE)
+            .env("BROKER_CATALOG", self.catalog_address.to_string())
+            .env("BROKER_REPLICA", replica)
+            .env("BROKER_LOG", "warn")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        if let Some(step) = crash_at {
+            command.env("BROKER_CRASH_AT", step);
+        }
+        Process {
+            child: command.spawn().unwrap(),
+            client: connect(address),
+        }
+    }
+
+    pub fn records(&self) -> Api<ServiceInstance> {
+        Api::namespaced(self.client(), NAMESPACE)
+    }
+
+    pub async fn record(&self, instance: &str) -> ServiceInstance {
+        self.records()
+            .get(&cluster::names::instance_record(instance))
+            .await
+            .unwrap()
+    }
+
+    pub async fn config_map(&self, namespace: &str, name: &str) -> Option<ConfigMap> {
+        Api::namespaced(self.client(), namespace)
+            .get_opt(name)
+            .await
+            .unwrap()
+    }
+
+    /// Names of instance namespaces.
+    pub async fn instance_namespaces(&self) -> Vec<String> {
+        let api: Api<Namespace> = Api::all(self.client());
+        let params = ListParams::default().labels("app.kubernetes.io/managed-by=mongodb-osb");
+        api.list(&params)
+            .await
+            .unwrap()
+            .items
+            .iter()
+            .map(ResourceExt::name_any)
+            .collect()
+    }
+
+    /// Names of revision Secrets.
+    pub async fn revisions(&self) -> Vec<String> {
+        let api: Api<Secret> = Api::namespaced(self.client(), NAMESPACE);
+        let params = ListParams::default().labels("mongodb-osb.io/purpose=revision");
+        api.list(&params)
+            .await
+            .unwrap()
+            .items
+            .iter()
+            .map(ResourceExt::name_any)
+            .collect()
+    }
+
+    /// Nothing of any instance is left but records.
+    pub async fn assert_nothing_left(&self) {
+        assert_eq!(self.instance_namespaces().await, Vec::<String>::new());
+        assert_eq!(self.revisions().await, Vec::<String>::new());
+    }
+}
+
+pub struct Process {
+    pub child: Child,
+    pub client: ProvisionerClient<Transport>,
+}
+
+/// A plan that can be ordered.
+#[derive(Clone)]
+pub struct Plan {
+    pub bundle: Arc<Bundle>,
+    pub digest: String,
+}
+
+impl Plan {
+    pub fn verdict(&self) -> v1::CatalogVerdict {
+        v1::CatalogVerdict {
+            outcome: v1::catalog_verdict::Outcome::Found.into(),
+            bundle_digest: self.digest.clone(),
+            maintenance_version: self
+                .bundle
+                .version()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            provision_async: self.bundle.provisions_asynchronously(),
+            ..v1::CatalogVerdict::default()
+        }
+    }
+
+    pub fn provision(&self, instance: &str, parameters: Value) -> v1::ProvisionRequest {
+        v1::ProvisionRequest {
+            instance_id: instance.to_owned(),
+            service_id: self.bundle.offering_id().to_string(),
+            plan_id: self.bundle.plan_id().to_string(),
+            organization_guid: "org".to_owned(),
+            space_guid: "space".to_owned(),
+            parameters: Some(json::to_struct(&object(parameters)).unwrap()),
+            accepts_incomplete: true,
+            verdict: Some(self.verdict()),
+            ..v1::ProvisionRequest::default()
+        }
+    }
+
+    pub fn update(&self, instance: &str, patch: Value) -> v1::UpdateRequest {
+        v1::UpdateRequest {
+            instance_id: instance.to_owned(),
+            service_id: self.bundle.offering_id().to_string(),
+            parameters: Some(json::to_struct(&object(patch)).unwrap()),
+            accepts_incomplete: true,
+            ..v1::UpdateRequest::default()
+        }
+    }
+
+    pub fn deprovision(&self, instance: &str) -> v1::DeprovisionRequest {
+        v1::DeprovisionRequest {
+            instance_id: instance.to_owned(),
+            service_id: self.bundle.offering_id().to_string(),
+            plan_id: self.bundle.plan_id().to_string(),
+            accepts_incomplete: true,
+            verdict: Some(self.verdict()),
+            ..v1::DeprovisionRequest::default()
+        }
+    }
+}
+
+pub fn object(value: Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+pub fn connect(address: SocketAddr) -> ProvisionerClient<Transport> {
+    Target::new(address.to_string(), Duration::from_secs(60), Ok)
+        .provisioner()
+        .unwrap()
+}
+
+/// Polls until the operation ended, over transient failures of the service.
+pub async fn end_of(
+    client: &ProvisionerClient<Transport>,
+    instance: &str,
+    operation: &str,
+) -> v1::OperationStatus {
+    let request = v1::LastOperationRequest {
+        instance_id: instance.to_owned(),
+        operation: operation.to_owned(),
+    };
+    eventually("the operation ends", async || {
+        let answer = client
+            .clone()
+            .last_operation(request.clone())
+            .await
+            .ok()?
+            .into_inner();
+        (answer.state() != v1::OperationState::InProgress).then_some(answer)
+    })
+    .await
+}
+
+/// Provisions and waits for the success.
+pub async fn provisioned(client: &ProvisionerClient<Transport>, request: v1::ProvisionRequest) {
+    let instance = request.instance_id.clone();
+    let answer = client
+        .clone()
+        .provision(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let ended = end_of(client, &instance, &answer.operation).await;
+    assert_eq!(
+        ended.state(),
+        v1::OperationState::Succeeded,
+        "{}",
+        ended.description
+    );
+}
+
+/// Deprovisions and waits for the success.
+pub async fn deprovisioned(client: &ProvisionerClient<Transport>, request: v1::DeprovisionRequest) {
+    let instance = request.instance_id.clone();
+    let answer = client
+        .clone()
+        .deprovision(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let ended = end_of(client, &instance, &answer.operation).await;
+    assert_eq!(
+        ended.state(),
+        v1::OperationState::Succeeded,
+        "{}",
+        ended.description
+    );
+}
+
+/// The code of a refused call.
+pub fn code<T: std::fmt::Debug>(answer: Result<T, Status>) -> broker_proto::ErrorCode {
+    broker_proto::Error::from_status(&answer.unwrap_err()).code
+}
+
+/// Asks again and again until there is an answer.
+pub async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(
+            tokio::time::Instant::now() < until,
+            "waited in vain: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub fn crd_file() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../k8s/crds/serviceinstances.mongodb-osb.io.yaml")
+}
+
+async fn install_crd(client: &Client) {
+    use kube::CustomResourceExt as _;
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let crd = ServiceInstance::crd();
+    api.create(&PostParams::default(), &crd).await.unwrap();
+    let name = crd.name_any();
+    let established = await_condition(api, &name, is_crd_established());
+    tokio::time::timeout(PATIENCE, established)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+/// A plan of one ConfigMap and one Secret of generated values.
+pub const SIMPLE: [(&str, &str); 2] = [
+    (
+        "plan.yaml",
+        "version: 1.0.0
+generate:
+  admin: {type: password, length: 24}
+parameters:
+  create:
+    properties:
+      size: {type: string, enum: [S, M], default: S}
+      note: {type: string, default: none}
+      fixed: {type: string, default: a, x-immutable: true}
+  update: {inherit: create}
+outputs:
+  where: \"{{ namespace }}\"
+",
+    ),
+    (
+        "10-all.yaml",
+        "apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data:
+  size: \"{{ size }}\"
+  note: \"{{ note }}\"
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: login}
+stringData:
+  password: \"{{ generated.admin }}\"
+",
+    ),
+];

@@ -1,0 +1,9 @@
+//! The provisioner over gRPC, against a real API server with its controllers.
+//! catalog-svc is a fake in this process that serves real bundles.
+
+mod crashes;
+mod harness;
+mod life;
+mod operations;
+mod rendering;
+mod troubles;

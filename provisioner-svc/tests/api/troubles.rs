@@ -1,0 +1,217 @@
+//! What breaks, and what the poll says of it.
+
+use broker_proto::{
+    ErrorCode,
+    v1::{LastOperationRequest, OperationState},
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, PostParams},
+};
+use serde_json::json;
+
+use crate::harness::{SIMPLE, World, code, deprovisioned, end_of, eventually, provisioned};
+
+const SHARED: [(&str, &str); 2] = [
+    (
+        "plan.yaml",
+        "namespace: {shared: tenants}\nmaximum_polling_duration: 5\n",
+    ),
+    (
+        "1.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"app-{{ name }}\"}\ndata: {mine: \"1\"}\n",
+    ),
+];
+
+async fn make_namespace(world: &World, name: &str) {
+    let api: Api<Namespace> = Api::all(world.client());
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    api.create(&PostParams::default(), &namespace)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_somebody_elses_is_waited_for_and_never_touched() {
+    let world = World::start().await;
+    make_namespace(&world, "tenants").await;
+    let plan = world.plan("shared", &SHARED);
+    let provisioner = world.provisioner("a").await;
+    let mut client = provisioner.client.clone();
+    let record = cluster::names::instance_record("i");
+    let name = format!("app-{}", cluster::names::short(&record));
+    let foreign: ConfigMap =
+        serde_json::from_value(json!({"metadata": {"name": name}, "data": {"theirs": "1"}}))
+            .unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(world.client(), "tenants");
+    let foreign = maps.create(&PostParams::default(), &foreign).await.unwrap();
+
+    let operation = client
+        .provision(plan.provision("i", json!({})))
+        .await
+        .unwrap()
+        .into_inner()
+        .operation;
+    eventually("the poll names the object", async || {
+        let poll = LastOperationRequest {
+            instance_id: "i".into(),
+            operation: operation.clone(),
+        };
+        let answer = client
+            .clone()
+            .last_operation(poll)
+            .await
+            .unwrap()
+            .into_inner();
+        answer.description.contains("somebody else").then_some(())
+    })
+    .await;
+    let ended = end_of(&client, "i", &operation).await;
+    assert_eq!(ended.state(), OperationState::Failed);
+    assert!(ended.description.contains(&name), "{}", ended.description);
+    deprovisioned(&client, plan.deprovision("i")).await;
+    let found = maps.get(&name).await.unwrap();
+    assert_eq!(
+        (found.uid(), found.resource_version()),
+        (foreign.uid(), foreign.resource_version())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_shared_namespace_the_instance_takes_only_its_own_away() {
+    let world = World::start().await;
+    make_namespace(&world, "tenants").await;
+    let plan = world.plan("shared", &SHARED);
+    let provisioner = world.provisioner("a").await;
+    let client = provisioner.client.clone();
+    provisioned(&client, plan.provision("i", json!({}))).await;
+    provisioned(&client, plan.provision("j", json!({}))).await;
+    let map = |id: &str| {
+        format!(
+            "app-{}",
+            cluster::names::short(&cluster::names::instance_record(id))
+        )
+    };
+    let owned = world.config_map("tenants", &map("i")).await.unwrap();
+    assert!(
+        owned
+            .managed_fields()
+            .iter()
+            .all(|entry| entry.operation.as_deref() == Some("Apply")),
+        "the create's fields are ours to remove: {:?}",
+        owned.managed_fields()
+    );
+    deprovisioned(&client, plan.deprovision("i")).await;
+    assert!(world.config_map("tenants", &map("i")).await.is_none());
+    assert!(world.config_map("tenants", &map("j")).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_api_server_is_away_requests_get_unavailable_and_work_resumes_by_itself() {
+    let world = World::start().await;
+    let plan = world.plan("simple", &SIMPLE);
+    let provisioner = world.provisioner("a").await;
+    let mut client = provisioner.client.clone();
+    provisioned(&client, plan.provision("ready", json!({}))).await;
+    let operation = client
+        .provision(plan.provision("i", json!({})))
+        .await
+        .unwrap()
+        .into_inner()
+        .operation;
+    world.control_plane.stop_api_server().await;
+    assert_eq!(
+        code(client.provision(plan.provision("new", json!({}))).await),
+        ErrorCode::Unavailable
+    );
+    assert_eq!(
+        code(client.deprovision(plan.deprovision("ready")).await),
+        ErrorCode::Unavailable
+    );
+    // What the cache is sure of is answered all the same.
+    let poll = LastOperationRequest {
+        instance_id: "i".into(),
+        operation: operation.clone(),
+    };
+    client.last_operation(poll).await.unwrap();
+    world.control_plane.start_api_server().await.unwrap();
+    assert_eq!(
+        end_of(&client, "i", &operation).await.state(),
+        OperationState::Succeeded
+    );
+    deprovisioned(&client, plan.deprovision("i")).await;
+    deprovisioned(&client, plan.deprovision("ready")).await;
+    world.assert_nothing_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_the_api_server_refuses_fails_the_operation_with_field_and_no_value() {
+    let world = World::start().await;
+    let plan = world.plan(
+        "refused",
+        &[
+            ("plan.yaml", "parameters: {create: {properties: {port: {type: integer}}, required: [port]}}\n"),
+            ("1.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: {{ port }}}]}\n"),
+        ],
+    );
+    let provisioner = world.provisioner("a").await;
+    let mut client = provisioner.client.clone();
+    let request = plan.provision("i", json!({"port": 99999}));
+    let operation = client
+        .provision(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .operation;
+    let ended = end_of(&client, "i", &operation).await;
+    assert_eq!(ended.state(), OperationState::Failed);
+    assert!(
+        ended.description.contains("Service/s") && ended.description.contains("port"),
+        "{}",
+        ended.description
+    );
+    assert!(!ended.description.contains("99999"));
+    deprovisioned(&client, plan.deprovision("i")).await;
+    world.assert_nothing_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generated_value_that_is_lost_is_an_error_and_never_a_new_value() {
+    let world = World::start().await;
+    let plan = world.plan("simple", &SIMPLE);
+    let provisioner = world.provisioner("a").await;
+    let mut client = provisioner.client.clone();
+    provisioned(&client, plan.provision("i", json!({}))).await;
+    let record = world.record("i").await;
+    let secrets: Api<Secret> = Api::namespaced(world.client(), &record.spec.namespace);
+    let name = format!("osb-generated-{}", record.spec.incarnation);
+    secrets
+        .delete(&name, &DeleteParams::default())
+        .await
+        .unwrap();
+    let operation = client
+        .update(plan.update("i", json!({"note": "x"})))
+        .await
+        .unwrap()
+        .into_inner()
+        .operation;
+    let ended = end_of(&client, "i", &operation).await;
+    assert_eq!(ended.state(), OperationState::Failed);
+    assert!(
+        ended.description.contains("GeneratedValueMissing"),
+        "{}",
+        ended.description
+    );
+    assert_eq!(
+        (ended.instance_usable, ended.update_repeatable),
+        (Some(true), Some(false))
+    );
+    let data = world
+        .config_map(&record.spec.namespace, "settings")
+        .await
+        .unwrap()
+        .data
+        .unwrap();
+    assert_eq!(data["note"], "none", "nothing was applied");
+}
