@@ -497,3 +497,14 @@ fn catalog_strings_have_a_length() {
         "p/a/plan.yaml:2:1: description has 256",
     );
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_folder_breaks_the_catalog(
+        template in "(apiVersion: v1\nkind: ConfigMap\nmetadata: \\{name: c\\}\n)?([-a:{}%\\[\\], \n\"'|>&*!#?~.0-9]|\\{\\{|\\}\\}|\\{%|%\\}|if |for |in |set |macro |end|name|values){0,24}",
+        descriptor in "([a-z]{1,3}|parameters|values|outputs|ready|: |\n|  |\\{|\\}|\\[|\\]|\"|'|- |,|[0-9]|null|~){0,16}",
+    ) {
+        let found = catalog(&[("p/a/plan.yaml", &descriptor), ("p/a/t.yaml", &template)]);
+        proptest::prop_assert_eq!(found.plans.is_empty(), !found.faults.is_empty());
+    }
+}
