@@ -3,6 +3,7 @@
 mod lint;
 mod rbac;
 mod render;
+mod schema;
 
 use std::{
     io::{self, Write},
@@ -30,6 +31,8 @@ pub enum PlanCommand {
     /// Print the manifests that an instance of a plan would get. Generated
     /// values are stand-ins; what only a cluster knows is left undefined.
     Render(render::Render),
+    /// Print the JSON Schema of plan.yaml or service.yaml, for editors.
+    Schema(schema::Schema),
 }
 
 /// Why a command did not do what it should.
@@ -68,6 +71,7 @@ impl PlanCommand {
             Self::Lint(command) => command.run(out),
             Self::Rbac(command) => command.run(out, err),
             Self::Render(command) => command.run(out, err),
+            Self::Schema(command) => command.run(out),
         }
     }
 }
@@ -99,10 +103,15 @@ impl Roots {
         for folder in &self.folders {
             anyhow::ensure!(folder.is_dir(), "{} is no folder", folder.display());
         }
-        let mut directories = Directories::new(&self.folders);
-        directories.refresh();
-        let content = directories.content();
-        Ok((content.trees, content.faults))
+        Ok(read(&self.folders))
+    }
+
+    /// The content of those folders that exist, as the service takes it.
+    fn existing_trees(&self) -> anyhow::Result<(Vec<Tree>, Vec<Fault>)> {
+        let exists = |folder: &&PathBuf| folder.is_dir();
+        let folders: Vec<PathBuf> = self.folders.iter().filter(exists).cloned().collect();
+        anyhow::ensure!(!folders.is_empty(), "none of the folders exists");
+        Ok(read(&folders))
     }
 
     fn plans(&self) -> anyhow::Result<Plans> {
@@ -131,6 +140,13 @@ impl Roots {
         }
         Ok(())
     }
+}
+
+fn read(folders: &[PathBuf]) -> (Vec<Tree>, Vec<Fault>) {
+    let mut directories = Directories::new(folders);
+    directories.refresh();
+    let content = directories.content();
+    (content.trees, content.faults)
 }
 
 impl Plans {

@@ -185,3 +185,74 @@ async fn deadline<T>(future: impl Future<Output = kube::Result<T>>) -> Result<T,
         Err(_) => Err(format!("no answer within {DEADLINE:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::api::rbac::v1::PolicyRule;
+    use plan::{Tree, catalog};
+
+    use super::*;
+
+    fn bundle(text: &str) -> Arc<Bundle> {
+        let mut tree = Tree::new();
+        tree.insert("p/a/plan.yaml", text);
+        tree.insert(
+            "p/a/1.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\n",
+        );
+        let catalog = catalog::build(&[tree]);
+        assert_eq!(catalog.faults, []);
+        Arc::clone(&catalog.plans[0])
+    }
+
+    fn reason(facts: &Facts, text: &str) -> String {
+        facts.reason(&bundle(text), "broker")
+    }
+
+    #[test]
+    fn what_is_not_known_yet_cannot_be_ordered_yet() {
+        let mut facts = Facts::default();
+        let text = "requires: [example.com/v1/Widget]";
+        assert!(reason(&facts, text).contains("not known yet"));
+        facts
+            .served
+            .insert("example.com/v1".to_owned(), BTreeSet::new());
+        assert!(reason(&facts, text).contains("does not serve example.com/v1/Widget"));
+        let kinds = BTreeSet::from(["Widget".to_owned()]);
+        facts.served.insert("example.com/v1".to_owned(), kinds);
+        assert_eq!(reason(&facts, text), "");
+    }
+
+    #[test]
+    fn the_cluster_role_decides_where_it_can_be_seen() {
+        let facts = |role| Facts {
+            role,
+            ..Facts::default()
+        };
+        assert_eq!(reason(&facts(Role::Unknown), ""), "");
+        let absent = reason(&facts(Role::Absent), "");
+        assert!(
+            absent.contains("kubectl --namespace broker exec"),
+            "{absent}"
+        );
+        let role = |verbs: &[&str]| {
+            Role::Present(Box::new(ClusterRole {
+                rules: Some(vec![PolicyRule {
+                    api_groups: Some(vec![String::new()]),
+                    resources: Some(vec!["*".to_owned()]),
+                    verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+                    ..PolicyRule::default()
+                }]),
+                ..ClusterRole::default()
+            }))
+        };
+        assert_eq!(reason(&facts(role(&["*"])), ""), "");
+        let lacking = reason(&facts(role(&["get", "list"])), "");
+        assert!(
+            lacking.contains("configmaps (create, delete, patch, watch)"),
+            "{lacking}"
+        );
+    }
+}

@@ -106,7 +106,7 @@ fn offerings(
         // Today's service.yaml is in today's bundles; only where all of them
         // are older ones, an older one speaks for the offering.
         let newest = plans.iter().find(|(_, chosen)| !chosen.last_good);
-        let Some((_, speaker)) = newest.or(plans.first()) else {
+        let Some((_, speaker)) = newest.or_else(|| plans.first()) else {
             continue;
         };
         let any_bindable = plans.iter().any(|(_, chosen)| chosen.bundle.is_bindable());

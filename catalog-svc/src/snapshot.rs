@@ -165,3 +165,93 @@ impl Taken {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use plan::{Tree, catalog};
+
+    use super::*;
+
+    /// The bundles of plans `<provider>/<plan>` with these plan.yaml.
+    fn bundles(plans: &[(&str, &str)]) -> Bundles {
+        let mut tree = Tree::new();
+        for (key, text) in plans {
+            let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\n";
+            tree.insert(&format!("{key}/plan.yaml"), *text);
+            tree.insert(&format!("{key}/1.yaml"), template);
+        }
+        let catalog = catalog::build(&[tree]);
+        assert_eq!(catalog.faults, []);
+        let bundles = catalog.plans.into_iter();
+        bundles
+            .map(|bundle| (PlanKey::of(&bundle), bundle))
+            .collect()
+    }
+
+    fn found(bundles: Bundles) -> Found {
+        Found {
+            folders: bundles.keys().cloned().collect(),
+            bundles,
+            ..Found::default()
+        }
+    }
+
+    fn key(text: &str) -> PlanKey {
+        PlanKey::parse(text).unwrap()
+    }
+
+    /// Each plan with its description, and whether it is an older version.
+    fn served(found: &Found, good: &Bundles) -> Vec<(String, String, bool)> {
+        let chosen = choose(found, good).into_iter();
+        let entry = |(key, chosen): (PlanKey, Chosen)| {
+            (
+                key.to_string(),
+                chosen.bundle.description(),
+                chosen.last_good,
+            )
+        };
+        chosen.map(entry).collect()
+    }
+
+    #[test]
+    fn a_new_version_takes_the_place_of_an_old_one_unless_it_has_a_fault() {
+        let good = bundles(&[("p/a", "description: old")]);
+        let mut found = found(bundles(&[("p/a", "description: new")]));
+        assert_eq!(served(&found, &good), [("p/a".into(), "new".into(), false)]);
+        found.faults.insert(key("p/a").fault(String::new()));
+        assert_eq!(served(&found, &good), [("p/a".into(), "old".into(), true)]);
+        assert_eq!(served(&found, &Bundles::new()), []);
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_not_served() {
+        let good = bundles(&[("p/a", "description: old")]);
+        assert_eq!(served(&Found::default(), &good), []);
+    }
+
+    #[test]
+    fn an_old_version_does_not_take_an_id_from_a_valid_plan() {
+        let good = bundles(&[("p/a", "id: x\ndescription: old")]);
+        let mut found = found(bundles(&[("p/b", "id: x\ndescription: new")]));
+        found.folders.insert(key("p/a"));
+        found.faults.insert(key("p/a").fault(String::new()));
+        assert_eq!(served(&found, &good), [("p/b".into(), "new".into(), false)]);
+    }
+
+    #[test]
+    fn what_could_not_be_stored_leaves_the_last_version_in_place() {
+        let good = bundles(&[("p/a", "description: old"), ("p/b", "description: old")]);
+        let mut found = found(bundles(&[
+            ("p/a", "description: new"),
+            ("p/b", "description: new"),
+        ]));
+        found.withhold(&key("p/a"));
+        assert_eq!(
+            served(&found, &good),
+            [
+                ("p/a".into(), "old".into(), true),
+                ("p/b".into(), "new".into(), false)
+            ]
+        );
+    }
+}

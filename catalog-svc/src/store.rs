@@ -134,7 +134,7 @@ impl Store {
     /// Stores a bundle as the current one of its plan. It is safe to do this
     /// again, and for several replicas at once.
     pub(crate) async fn put(&self, bundle: &Bundle, now: Timestamp) -> Result<(), Error> {
-        let parts = part::split(&bundle.to_bytes()).map_err(Error::Compression)?;
+        let parts = part::split(bundle.to_bytes()).map_err(Error::Compression)?;
         let total = parts.len();
         let mut existed = false;
         for (number, content) in parts.into_iter().enumerate() {

@@ -29,7 +29,7 @@ impl Rbac {
     /// A plan with a fault might need more than is seen, and a role that gives
     /// less than before would stop it: then nothing is printed.
     pub(super) fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
-        let (mut trees, mut faults) = self.roots.trees()?;
+        let (mut trees, mut faults) = self.roots.existing_trees()?;
         if self.config_maps {
             let content = config_map::list_blocking(&self.namespace)?;
             trees.extend(content.trees);
@@ -60,14 +60,19 @@ fn cluster_role(rules: &[Rule]) -> String {
          rules:\n"
     );
     for rule in rules {
-        let groups: Vec<_> = rule
-            .api_groups
-            .iter()
-            .map(|group| group_name(group))
-            .collect();
-        text += &format!("  - apiGroups: [{}]\n", groups.join(", "));
-        text += &format!("    resources: [{}]\n", rule.resources.join(", "));
-        text += &format!("    verbs: [{}]\n", rule.verbs.join(", "));
+        let groups = rule.api_groups.iter().map(|group| group_name(group));
+        let groups = groups.collect::<Vec<_>>().join(", ");
+        let (resources, verbs) = (rule.resources.join(", "), rule.verbs.join(", "));
+        let lines = [
+            "  - apiGroups: [",
+            &groups,
+            "]\n    resources: [",
+            &resources,
+            "]\n    verbs: [",
+            &verbs,
+            "]\n",
+        ];
+        text.extend(lines);
     }
     text
 }

@@ -40,7 +40,8 @@ async fn a_start_without_an_api_server_waits_for_it() {
     let client = control_plane.client();
     let namespace = namespace(&client).await;
     control_plane.stop_api_server().await;
-    let app = TestApp::start(&client, &namespace, &Templates::with_plan()).await;
+    let templates = Templates::with_plan();
+    let app = TestApp::start(&client, &namespace, &templates).await;
     eventually("the admin port", || async {
         app.admin("/live")
             .await

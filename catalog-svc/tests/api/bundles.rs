@@ -59,7 +59,8 @@ async fn nothing_is_published_before_it_is_stored() {
     let identity = control_plane().await.user(user, &[]).await.unwrap();
     allow(&client, &namespace, user, "read", &["get", "list", "watch"]).await;
     let limited = Client::try_from(identity.config()).unwrap();
-    let app = TestApp::start(&limited, &namespace, &Templates::with_plan()).await;
+    let templates = Templates::with_plan();
+    let app = TestApp::start(&limited, &namespace, &templates).await;
 
     eventually("an attempt to store", || async {
         let metrics = app.admin("/metrics").await;
@@ -137,7 +138,8 @@ async fn a_large_bundle_is_stored_in_parts_and_a_part_that_is_lost_comes_back() 
     .await;
 
     // A replica that has never seen the plan reads it from its parts.
-    let other = TestApp::start(&client, &namespace, &Templates::new()).await;
+    let nothing = Templates::new();
+    let other = TestApp::start(&client, &namespace, &nothing).await;
     let content = eventually("a replica", || async { other.bundle(&digest).await.ok() }).await;
     assert_eq!(content, app.bundle(&digest).await.unwrap());
     app.stop().await;

@@ -130,7 +130,8 @@ async fn two_replicas_agree_and_store_a_bundle_once() {
 async fn the_service_explains_itself() {
     let client = client().await;
     let namespace = namespace(&client).await;
-    let app = TestApp::start(&client, &namespace, &Templates::with_plan()).await;
+    let templates = Templates::with_plan();
+    let app = TestApp::start(&client, &namespace, &templates).await;
     app.catalog("a catalog", |_| true).await;
     let endpoint = tonic::transport::Endpoint::try_from(format!("http://{}", app.address));
     let mut reflection = ServerReflectionClient::new(endpoint.unwrap().connect_lazy());

@@ -93,6 +93,15 @@ fn render_shows_that_a_value_stays_a_value() {
 }
 
 #[test]
+fn the_schemas_for_editors_are_printed() {
+    for file in ["plan", "service"] {
+        let output = program().args(["plan", "schema", file]).output().unwrap();
+        let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(schema["properties"]["description"].is_object(), "{file}");
+    }
+}
+
+#[test]
 fn wrong_arguments_are_told_before_anything_is_bound() {
     let output = program().arg("--no-such-flag").output().unwrap();
     assert_eq!(output.status.code(), Some(64));

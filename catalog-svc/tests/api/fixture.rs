@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The control plane that the tests of this binary share; it ends with the
 /// process.
-pub async fn control_plane() -> &'static ControlPlane {
+pub(crate) async fn control_plane() -> &'static ControlPlane {
     static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
     SHARED
         .get_or_init(|| async { ControlPlane::start().await.unwrap() })
@@ -39,14 +39,14 @@ pub async fn control_plane() -> &'static ControlPlane {
 }
 
 /// A client of this test's own: one made in another test's runtime ends with it.
-pub async fn client() -> Client {
+pub(crate) async fn client() -> Client {
     let config = control_plane().await.config();
     service::process::install_tls_provider();
     Client::try_from(config).unwrap()
 }
 
 /// A namespace that no other test uses.
-pub async fn namespace(client: &Client) -> String {
+pub(crate) async fn namespace(client: &Client) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("broker-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let namespace = Namespace {
@@ -64,7 +64,7 @@ pub async fn namespace(client: &Client) -> String {
 }
 
 /// Waits until `probe` gives something.
-pub async fn eventually<T, F>(what: &str, mut probe: impl FnMut() -> F) -> T
+pub(crate) async fn eventually<T, F>(what: &str, mut probe: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
@@ -79,27 +79,27 @@ where
 }
 
 /// A folder of templates.
-pub struct Templates {
+pub(crate) struct Templates {
     folder: tempfile::TempDir,
 }
 
 impl Templates {
     /// Without any plan.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
     /// With one valid plan, `mongodb/map`, of a ConfigMap.
-    pub fn with_plan() -> Self {
+    pub(crate) fn with_plan() -> Self {
         let templates = Self::new();
         templates.plan("map", "");
         templates
     }
 
     /// Writes a valid plan of `mongodb` with some more lines in its plan.yaml.
-    pub fn plan(&self, name: &str, lines: &str) {
+    pub(crate) fn plan(&self, name: &str, lines: &str) {
         self.write(
             &format!("mongodb/{name}/plan.yaml"),
             &format!("version: 1.0.0\nkinds: [v1/ConfigMap]\n{PARAMETERS}{lines}"),
@@ -107,7 +107,7 @@ impl Templates {
         self.write(&format!("mongodb/{name}/10-map.yaml"), MAP);
     }
 
-    pub fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.folder.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         // As an editor does it: never half a file.
@@ -116,11 +116,11 @@ impl Templates {
         fs::rename(draft, path).unwrap();
     }
 
-    pub fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         fs::remove_file(self.folder.path().join(path)).unwrap();
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 }
@@ -132,7 +132,7 @@ parameters:
       color: {enum: [red, blue], default: red}
 ";
 
-pub const MAP: &str = "\
+pub(crate) const MAP: &str = "\
 apiVersion: v1
 kind: ConfigMap
 metadata:
@@ -142,22 +142,26 @@ data:
 ";
 
 /// A running replica.
-pub struct TestApp {
-    pub catalog: CatalogClient<Transport>,
-    pub address: String,
-    pub admin: String,
+pub(crate) struct TestApp {
+    pub(crate) catalog: CatalogClient<Transport>,
+    pub(crate) address: String,
+    pub(crate) admin: String,
     shutdown: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
 impl TestApp {
     /// Starts a replica on some templates.
-    pub async fn start(client: &Client, namespace: &str, templates: &Templates) -> Self {
+    pub(crate) async fn start(client: &Client, namespace: &str, templates: &Templates) -> Self {
         Self::start_with(client, Args::for_tests(vec![templates.path()], namespace)).await
     }
 
     /// Starts a replica.
-    pub async fn start_with(client: &Client, args: Args) -> Self {
+    pub(crate) async fn start_with(client: &Client, args: Args) -> Self {
+        if std::env::var_os("BROKER_TEST_LOG").is_some() {
+            // Only the first of the process succeeds, and serves all.
+            let _ = service::telemetry::init(&args.service);
+        }
         let app = App::bind(args, client.clone()).await.unwrap();
         let (address, admin) = (app.address().to_string(), app.admin_address().to_string());
         let shutdown = CancellationToken::new();
@@ -173,19 +177,19 @@ impl TestApp {
     }
 
     /// Ends it, and checks that it ends well.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap().unwrap();
     }
 
     /// Today's catalog, if there is one.
-    pub async fn snapshot(&self) -> Option<CatalogSnapshot> {
+    pub(crate) async fn snapshot(&self) -> Option<CatalogSnapshot> {
         let answer = self.catalog.clone().get_catalog(GetCatalogRequest {}).await;
         answer.ok().map(tonic::Response::into_inner)
     }
 
     /// Waits for a catalog that is as wanted.
-    pub async fn catalog(
+    pub(crate) async fn catalog(
         &self,
         what: &str,
         wanted: impl Fn(&CatalogSnapshot) -> bool,
@@ -194,7 +198,12 @@ impl TestApp {
     }
 
     /// Waits until a plan is served, and is as wanted.
-    pub async fn plan(&self, name: &str, what: &str, wanted: impl Fn(&Plan) -> bool) -> Plan {
+    pub(crate) async fn plan(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&Plan) -> bool,
+    ) -> Plan {
         eventually(what, || async {
             let snapshot = self.snapshot().await?;
             let mut plans = snapshot
@@ -207,7 +216,7 @@ impl TestApp {
     }
 
     /// Waits for a report about a plan that is as wanted.
-    pub async fn report(
+    pub(crate) async fn report(
         &self,
         plan: &str,
         what: &str,
@@ -224,7 +233,7 @@ impl TestApp {
     }
 
     /// A bundle's content, or how the call fails.
-    pub async fn bundle(&self, digest: &str) -> Result<Vec<u8>, tonic::Status> {
+    pub(crate) async fn bundle(&self, digest: &str) -> Result<Vec<u8>, tonic::Status> {
         let request = GetBundleRequest {
             digest: digest.to_owned(),
         };
@@ -233,12 +242,12 @@ impl TestApp {
     }
 
     /// Whether the admin port says that it is ready.
-    pub async fn is_ready(&self) -> bool {
+    pub(crate) async fn is_ready(&self) -> bool {
         self.admin("/ready").await.starts_with("HTTP/1.1 200")
     }
 
     /// The whole answer of the admin port.
-    pub async fn admin(&self, path: &str) -> String {
+    pub(crate) async fn admin(&self, path: &str) -> String {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let mut stream = tokio::net::TcpStream::connect(&self.admin).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -250,7 +259,7 @@ impl TestApp {
 }
 
 /// The ConfigMaps of a bundle, in order of their names.
-pub async fn stored(client: &Client, namespace: &str, digest: &str) -> Vec<ConfigMap> {
+pub(crate) async fn stored(client: &Client, namespace: &str, digest: &str) -> Vec<ConfigMap> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let label = format!("mongodb-osb.io/bundle={}", &digest[..63]);
     api.list(&ListParams::default().labels(&label))
@@ -260,7 +269,7 @@ pub async fn stored(client: &Client, namespace: &str, digest: &str) -> Vec<Confi
 }
 
 /// When a bundle stopped being the current one, if it did.
-pub fn superseded(maps: &[ConfigMap]) -> Vec<Option<String>> {
+pub(crate) fn superseded(maps: &[ConfigMap]) -> Vec<Option<String>> {
     let stamps = maps.iter().map(|map| {
         let annotations = map.metadata.annotations.as_ref()?;
         annotations.get("mongodb-osb.io/superseded-at").cloned()
@@ -269,13 +278,13 @@ pub fn superseded(maps: &[ConfigMap]) -> Vec<Option<String>> {
 }
 
 /// The program.
-pub fn program() -> std::process::Command {
+pub(crate) fn program() -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_catalog-svc"));
     command.env_remove("BROKER_TEMPLATES");
     command
 }
 
 /// A file of the templates as the program names it.
-pub fn shown(root: &Path, file: &str) -> String {
+pub(crate) fn shown(root: &Path, file: &str) -> String {
     root.join(file).display().to_string()
 }

@@ -1,5 +1,11 @@
 //! The service over real sockets, against a real API server.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what a helper cannot do fails the test that called it"
+)]
+
 mod api_server_away;
 mod bundles;
 mod catalog;
