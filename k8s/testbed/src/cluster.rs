@@ -200,7 +200,7 @@ impl Cluster {
         }
         clean::everything(claim.layout(), claim.rights()).await?;
         claim.release()?;
-        prepare(options.extent).await?;
+        prepare(&options).await?;
         if options.extent == Extent::Node {
             claim.hold()?;
         }
@@ -381,8 +381,11 @@ impl Cluster {
 }
 
 /// Gets everything that a start needs, so that the start itself is quick.
-async fn prepare(extent: Extent) -> Result<()> {
-    match extent {
+async fn prepare(options: &Options) -> Result<()> {
+    if options.registry == Registry::Local {
+        binaries::provide(Binary::Registry).await?;
+    }
+    match options.extent {
         Extent::Node => {
             if !rustix::process::getuid().is_root() {
                 let reason =

@@ -95,7 +95,8 @@ pub(super) async fn provide(binary: Binary, count: &str) -> Result<PathBuf> {
             fs::write(&path, content).at("write", path)?;
         }
         let what = format!("building {}{count}, once on this machine", binary.name());
-        let partial = work.join(binary.name());
+        // A build whose starter was killed may still be writing: never into the same file.
+        let partial = work.join(format!("{}.{}", binary.name(), std::process::id()));
         progress::during(&what, build(&work, package, module.flags, &partial)).await?;
         publish(&partial, &place)?;
     }

@@ -53,7 +53,8 @@ pub async fn provide() -> Result<PathBuf> {
         );
         return Err(Error::Unsupported { reason });
     }
-    let work = folder.join("work");
+    // A download whose starter was killed may still be writing: never into the same folder.
+    let work = folder.join(format!("work.{}", std::process::id()));
     let _lock = lock::wait(&folder.join("lock"), "downloading mongod").await?;
     if !place.exists() {
         let fetching = fetch(&work);

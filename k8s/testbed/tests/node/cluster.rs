@@ -13,7 +13,7 @@ use mongodb::bson::doc;
 use testbed::{
     Cluster,
     binaries::{self, Binary},
-    cluster::{Name, Options},
+    cluster::{Name, Options, Registry},
     images,
 };
 
@@ -60,9 +60,9 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     step("end it again");
     Cluster::down(&name).await?;
 
-    step("start and end it once more");
-    let cluster = Cluster::up(Options::new(name.clone())).await?;
-    ensure!(cluster.client().apiserver_version().await?.git_version == "v1.36.3");
+    step("start it once more, with a registry");
+    let cluster = Cluster::up(Options::new(name.clone()).registry(Registry::Local)).await?;
+    pull(&cluster).await?;
     Cluster::down(&name).await?;
     let after = traces()?;
     ensure!(
@@ -141,6 +141,40 @@ async fn use_it(cluster: &Cluster) -> anyhow::Result<()> {
     tokio::net::TcpStream::connect((Ipv4Addr::new(10, 96, 0, 1), 443))
         .await
         .context("connect to 10.96.0.1")?;
+    Ok(())
+}
+
+/// Runs a pod from an image that is only in the registry.
+async fn pull(cluster: &Cluster) -> anyhow::Result<()> {
+    step("a pod's image is pulled from the registry");
+    let client = cluster.client();
+    let name = "localhost/pulled:1";
+    let program = binaries::provide(Binary::Pause).await?;
+    let archive = images::build(&images::service(name, &program)?).await?;
+    let registry = cluster.registry().context("there is no registry")?;
+    let image = format!("{registry}/pulled:1");
+    let mut crane = tokio::process::Command::new(binaries::provide(Binary::Crane).await?);
+    let pushed = crane
+        .args(["push", "--insecure"])
+        .arg(archive)
+        .arg(&image)
+        .output()
+        .await?;
+    ensure!(
+        pushed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&pushed.stderr)
+    );
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
+    pods.create(
+        &PostParams::default(),
+        &objects::restricted_pod("pulled", &image)?,
+    )
+    .await?;
+    within(60, "the pod `pulled`", async || {
+        objects::ready_address(&client, "pulled").await
+    })
+    .await?;
     Ok(())
 }
 
