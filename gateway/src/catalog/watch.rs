@@ -51,7 +51,7 @@ impl Follower {
                 Err(status) => tracing::warn!(
                     grpc.code = ?status.code(),
                     grpc.message = status.message(),
-                    "the stream of catalogs broke; the last catalog is served on"
+                    "the stream of catalogs broke; it will be opened again"
                 ),
             }
             // Jitter, so that replicas do not come back in step.

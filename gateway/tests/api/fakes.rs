@@ -94,8 +94,9 @@ impl<Q: Clone, A: Clone> Method<Q, A> {
     }
 }
 
-/// The catalog: streams whatever `snapshot` holds.
+/// The catalog: streams whatever `snapshot` holds, as long as it is up.
 pub(crate) struct FakeCatalog {
+    pub(crate) up: watch::Sender<bool>,
     pub(crate) snapshot: watch::Sender<Option<v1::CatalogSnapshot>>,
 }
 
@@ -114,7 +115,13 @@ impl catalog_server::Catalog for FakeCatalog {
         &self,
         _: Request<v1::WatchCatalogRequest>,
     ) -> Result<Response<Self::WatchCatalogStream>, Status> {
-        let stream = WatchStream::new(self.snapshot.subscribe()).filter_map(|it| it.map(Ok));
+        if !*self.up.borrow() {
+            return Err(Status::unavailable("away"));
+        }
+        let mut up = self.up.subscribe();
+        let away = async move { up.wait_for(|up| !up).await.map(drop) };
+        let snapshots = WatchStream::new(self.snapshot.subscribe()).filter_map(|it| it.map(Ok));
+        let stream = futures::StreamExt::take_until(snapshots, Box::pin(away));
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -320,6 +327,7 @@ impl Fakes {
         let listener = TcpListener::bind(address).await.unwrap();
         let fakes = Self {
             catalog: Arc::new(FakeCatalog {
+                up: watch::Sender::new(true),
                 snapshot: watch::Sender::new(snapshot),
             }),
             provisioner: Arc::new(FakeProvisioner::new()),
