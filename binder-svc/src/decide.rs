@@ -380,7 +380,7 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    const FOUND: CatalogVerdict = CatalogVerdict {
+    static FOUND: CatalogVerdict = CatalogVerdict {
         outcome: catalog_verdict::Outcome::Found as i32,
         bundle_digest: String::new(),
         maintenance_version: String::new(),
@@ -458,7 +458,7 @@ mod tests {
         ] {
             let verdict = CatalogVerdict {
                 outcome: outcome.into(),
-                ..FOUND
+                ..FOUND.clone()
             };
             let asked = Bind {
                 verdict: Some(&verdict),
@@ -468,7 +468,7 @@ mod tests {
         }
         let verdict = CatalogVerdict {
             binding_async: true,
-            ..FOUND
+            ..FOUND.clone()
         };
         let asked = Bind {
             verdict: Some(&verdict),

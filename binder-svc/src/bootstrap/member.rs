@@ -1,6 +1,6 @@
 //! The names of members: a StatefulSet's pods, numbered from 0.
 
-use std::str::FromStr;
+use std::{collections::BTreeSet, str::FromStr};
 
 /// A member's number: that of its pod.
 pub type Ordinal = u32;
@@ -38,6 +38,12 @@ impl MemberNames {
         let host = host.to_ascii_lowercase();
         let number = host.strip_prefix(&self.before)?.strip_suffix(&self.after)?;
         canonical(number)
+    }
+
+    /// The ordinals of those of these hosts that are ours, in order.
+    pub fn ordinals<'a>(&self, hosts: impl Iterator<Item = &'a str>) -> Vec<Ordinal> {
+        let found: BTreeSet<_> = hosts.filter_map(|host| self.ordinal(host)).collect();
+        found.into_iter().collect()
     }
 }
 

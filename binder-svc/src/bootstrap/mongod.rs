@@ -202,7 +202,8 @@ impl Mongod {
             self.ca.clone(),
             Some(credential),
         )?);
-        session.status().await?;
+        // The login happens with the first command; this one needs no rights.
+        call(&session.0, doc! { "ping": 1 }).await?;
         Ok(session)
     }
 
@@ -235,6 +236,13 @@ impl AdminSession {
         call(&self.0, doc! { "replSetReconfig": config.into_document() })
             .await
             .map(drop)
+    }
+
+    /// Replaces the configuration of a member that is in no set, by force: there is no primary to
+    /// ask. Only for a set of one member, where nobody can be overruled.
+    pub async fn reconfigure_alone(&self, config: SetConfig) -> Result<(), MongodError> {
+        let command = doc! { "replSetReconfig": config.into_document(), "force": true };
+        call(&self.0, command).await.map(drop)
     }
 
     /// Lets another member be primary. Fails if none has caught up in time.
@@ -364,8 +372,9 @@ fn code_of(error: &mongodb::error::Error) -> Option<i32> {
 
 /// The command's name, of those that are sent with [`call`].
 fn name_of(command: &Document) -> &'static str {
-    const NAMES: [&str; 5] = [
+    const NAMES: [&str; 6] = [
         "hello",
+        "ping",
         "replSetGetStatus",
         "replSetGetConfig",
         "replSetReconfig",

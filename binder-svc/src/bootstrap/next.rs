@@ -34,9 +34,12 @@ pub struct Observed {
 pub enum Mongod {
     /// Nothing: it starts, or it is down.
     Unreachable,
-    /// It has no configuration, or one without itself. Only initiating tells the two apart, and
-    /// mongod itself refuses that for the second.
-    OutOfSet,
+    /// It has no configuration and no users: its disk is empty.
+    Empty,
+    /// It has data, but is in no set: it was taken out, or it did not find itself in its
+    /// configuration when it started, since its name did not lead to it then. These are the
+    /// members of that configuration, if the admin user could read it.
+    Outside(Vec<Ordinal>),
     /// It is a member.
     Member(Member),
 }
@@ -101,6 +104,8 @@ pub enum Step {
     Initiate,
     /// Write on the ConfigMap that the set was initiated.
     Mark,
+    /// Let this member, the only one, look for itself in its configuration again.
+    Rejoin,
     /// Make the admin user through the localhost exception.
     CreateAdmin,
     /// Take a member out of the set.
@@ -122,6 +127,7 @@ impl Step {
             Self::Wait(_) => "wait",
             Self::Initiate => "initiate",
             Self::Mark => "mark",
+            Self::Rejoin => "rejoin",
             Self::CreateAdmin => "create-admin",
             Self::Remove(_) => "remove",
             Self::StepDown => "step-down",
@@ -203,7 +209,8 @@ pub fn next(observed: &Observed) -> Step {
 fn intend(observed: &Observed, topology: &Topology) -> Step {
     match &observed.mongod {
         Mongod::Unreachable => Step::Wait(Wait::Mongod),
-        Mongod::OutOfSet => begin(observed, topology),
+        Mongod::Empty => begin(observed, topology),
+        Mongod::Outside(members) => rejoin(observed.ordinal, topology, members),
         Mongod::Member(_) if !topology.bootstrapped => Step::Mark,
         Mongod::Member(member) if member.primary.is_none() => Step::Wait(Wait::Primary),
         Mongod::Member(member) if member.primary != Some(observed.ordinal) => {
@@ -219,7 +226,7 @@ fn intend(observed: &Observed, topology: &Topology) -> Step {
     }
 }
 
-/// A mongod outside of any set: may it start one?
+/// A mongod with an empty disk: may it start a set?
 fn begin(observed: &Observed, topology: &Topology) -> Step {
     match (
         observed.ordinal,
@@ -230,6 +237,19 @@ fn begin(observed: &Observed, topology: &Topology) -> Step {
         (0, false, Some(peer)) => Step::Wait(Wait::PeerInSet(peer)),
         (0, false, None) => Step::Initiate,
         (_, _, _) => Step::Wait(Wait::Admission),
+    }
+}
+
+/// A mongod that has data but is in no set. The heartbeats of the others bring it back, if it is
+/// still wanted. Alone it has to look for itself again; nobody else could be overruled by that.
+fn rejoin(me: Ordinal, topology: &Topology, members: &[Ordinal]) -> Step {
+    if !topology.bootstrapped && me == 0 {
+        return Step::Mark;
+    }
+    if members == [me] {
+        Step::Rejoin
+    } else {
+        Step::Wait(Wait::Admission)
     }
 }
 
@@ -276,8 +296,8 @@ fn report(observed: &Observed, topology: &Topology, intent: &Step) -> Option<Rep
     let (members, primary) = match &observed.mongod {
         // It knows nothing of the others: what was said last stands.
         Mongod::Unreachable => return None,
-        Mongod::OutOfSet if others_have_a_primary(topology) => return None,
-        Mongod::OutOfSet => (Vec::new(), None),
+        Mongod::Empty | Mongod::Outside(_) if others_have_a_primary(topology) => return None,
+        Mongod::Empty | Mongod::Outside(_) => (Vec::new(), None),
         Mongod::Member(member) => (member.members.clone(), member.primary),
     };
     if !topology.bootstrapped || observed.ordinal != primary.unwrap_or(0) {

@@ -43,7 +43,7 @@ impl Observer {
         };
         if hello.set.is_none() {
             self.session = None;
-            return Ok(Seen::OutOfSet);
+            return self.outside().await;
         }
         // The answer's own word on who is primary may be a moment older than its role.
         let primary = match hello.role {
@@ -66,6 +66,21 @@ impl Observer {
             primary,
             admin,
         }))
+    }
+
+    /// A mongod that is in no set: has it data?
+    async fn outside(&mut self) -> Result<Seen, MongodError> {
+        if !self.mongod.has_users().await? {
+            return Ok(Seen::Empty);
+        }
+        let session = match self.mongod.log_in().await {
+            Ok(session) => session,
+            Err(MongodError::LoginRefused) => return Ok(Seen::Outside(Vec::new())),
+            Err(error) => return Err(error),
+        };
+        let members = session.config().await?.ordinals(&self.names);
+        self.session = Some(session);
+        Ok(Seen::Outside(members))
     }
 
     /// Of the peers that are wanted, one that is in a set.
@@ -115,9 +130,6 @@ impl Observer {
 
     fn members(&self, hello: &Hello) -> Vec<Ordinal> {
         let hosts = hello.hosts.iter().chain(&hello.passives);
-        let mut members: Vec<_> = hosts.filter_map(|host| self.names.ordinal(host)).collect();
-        members.sort_unstable();
-        members.dedup();
-        members
+        self.names.ordinals(hosts.map(String::as_str))
     }
 }

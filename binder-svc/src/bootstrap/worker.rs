@@ -163,6 +163,7 @@ impl Worker {
                 let seen = seen.ok_or(WorkError::Changed)?;
                 publish(&self.latest, self.topology.mark(seen, &self.set).await?);
             }
+            Step::Rejoin => self.rejoin().await?,
             Step::CreateAdmin => self.mongod.create_admin().await?,
             Step::StepDown => self.session()?.step_down().await?,
             Step::Remove(member) => {
@@ -193,6 +194,15 @@ impl Worker {
             .mongod
             .initiate(SetConfig::initial(&self.set, ordinal, &host))
             .await?)
+    }
+
+    async fn rejoin(&self) -> Result<(), WorkError> {
+        let session = self.session()?;
+        let config = session.config().await?;
+        if !config.is_single() {
+            return Err(WorkError::Changed);
+        }
+        Ok(session.reconfigure_alone(config.again()).await?)
     }
 
     async fn report(
@@ -243,7 +253,7 @@ impl Worker {
 
 /// Whether a peer's word matters.
 fn may_initiate(ordinal: Ordinal, bootstrapped: bool, mongod: &next::Mongod) -> bool {
-    ordinal == 0 && !bootstrapped && *mongod == next::Mongod::OutOfSet
+    ordinal == 0 && !bootstrapped && *mongod == next::Mongod::Empty
 }
 
 /// How soon to look again.

@@ -11,7 +11,7 @@ fn fresh() -> Observed {
             bootstrapped: false,
             report: None,
         }),
-        mongod: Mongod::OutOfSet,
+        mongod: Mongod::Empty,
         peer_in_set: None,
         trouble: None,
     }
@@ -95,7 +95,7 @@ fn reported(observed: &Observed) -> Report {
 fn nothing_is_done_before_the_topology_is_known() {
     for mongod in [
         Mongod::Unreachable,
-        Mongod::OutOfSet,
+        Mongod::Empty,
         set(0, 1, Some(0), &[0]).mongod,
     ] {
         let observed = Observed {
@@ -157,6 +157,33 @@ fn a_lost_disk_of_ordinal_0_does_not_contradict_the_primary() {
         report: Some(reported(&set(1, 3, Some(1), &[0, 1, 2]))),
     };
     assert_eq!(next(&observed), Step::Wait(Wait::LostDisk));
+}
+
+#[test]
+fn the_only_member_looks_for_itself_again() {
+    let mut observed = Observed {
+        mongod: Mongod::Outside(vec![0]),
+        ..fresh()
+    };
+    assert_eq!(
+        next(&observed),
+        Step::Mark,
+        "there is data, so there was a set"
+    );
+    topology(&mut observed).bootstrapped = true;
+    assert_eq!(next_but_reports(&observed), Step::Rejoin);
+}
+
+#[test]
+fn one_of_several_members_is_brought_back_by_the_others() {
+    for members in [vec![], vec![0, 1, 2], vec![1]] {
+        let mut observed = Observed {
+            mongod: Mongod::Outside(members),
+            ..fresh()
+        };
+        topology(&mut observed).bootstrapped = true;
+        assert_eq!(next_but_reports(&observed), Step::Wait(Wait::Admission));
+    }
 }
 
 #[test]

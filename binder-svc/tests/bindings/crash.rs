@@ -1,0 +1,154 @@
+//! The process is killed after each step of a bind and of an unbind; another
+//! one finishes: exactly one user for a living binding, none after an unbind.
+
+use std::{
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use binder_svc::{resource::Phase, step::Step};
+use broker_proto::{client::Transport, v1::binder_client::BinderClient};
+use futures::future::join_all;
+
+use crate::world::{LIMIT, World, connect, credentials, done, free_port, until, uri, use_database, wait_ready};
+
+/// A binder in a process of its own that ends after a step.
+struct Doomed {
+    child: Child,
+    client: BinderClient<Transport>,
+    admin: SocketAddr,
+}
+
+impl Doomed {
+    fn start(world: &World, replica: &str, step: Step) -> Self {
+        let (port, admin) = (free_port(), free_port());
+        let child = Command::new(env!("CARGO_BIN_EXE_binder-svc"))
+            .env_clear()
+            .env("KUBECONFIG", world.control_plane.kubeconfig())
+            .env("BROKER_CRASH_AFTER", step.name())
+            .arg(format!("--listen=127.0.0.1:{port}"))
+            .arg(format!("--admin-listen=127.0.0.1:{admin}"))
+            .arg(format!("--catalog={}", world.fakes))
+            .arg(format!("--provisioner={}", world.fakes))
+            .arg(format!("--replica={replica}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            client: connect(SocketAddr::from(([127, 0, 0, 1], port))),
+            admin: SocketAddr::from(([127, 0, 0, 1], admin)),
+        }
+    }
+
+    async fn died(mut self, what: &str) {
+        until(&format!("the end of the process: {what}"), async || {
+            self.child.try_wait().unwrap().is_some()
+        })
+        .await;
+    }
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a bind to a process that dies of it.
+async fn doomed_bind(world: &World, binding: &str, step: Step) {
+    let doomed = Doomed::start(world, binding, step);
+    wait_ready(doomed.admin).await;
+    let request = world.bind_request("i", binding);
+    // The answer, if any comes, is nobody's any more.
+    let _ = tokio::time::timeout(LIMIT, doomed.client.clone().bind(request)).await;
+    doomed.died(binding).await;
+}
+
+async fn doomed_unbind(world: &World, binding: &str, step: Step) {
+    let doomed = Doomed::start(world, binding, step);
+    wait_ready(doomed.admin).await;
+    let request = world.unbind_request("i", binding);
+    let _ = tokio::time::timeout(LIMIT, doomed.client.clone().unbind(request)).await;
+    doomed.died(binding).await;
+}
+
+/// The steps of a bind that nobody disturbs, and of an unbind.
+const BIND: [Step; 7] = [
+    Step::WriteRequest,
+    Step::WriteRecord,
+    Step::Hold,
+    Step::StorePassword,
+    Step::CreateUser,
+    Step::CommitReady,
+    Step::WriteStatus,
+];
+const UNBIND: [Step; 6] = [
+    Step::WriteRecord,
+    Step::LookUpInstance,
+    Step::DropUsers,
+    Step::DeleteSecrets,
+    Step::CommitDeleted,
+    Step::WriteStatus,
+];
+/// The steps of taking over an unfinished bind.
+const TAKE_OVER: [Step; 3] = [Step::StartAttempt, Step::DropOwed, Step::CommitReady];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_step_a_process_dies_after_another_finishes_its_work() {
+    let world = World::start().await;
+    world.instance("i").await;
+    let names = |verb: &str, step: &Step| format!("{verb}-{}", step.name());
+    let ready = world.binder("r0").await;
+    for step in UNBIND {
+        done(ready.bind(world.bind_request("i", &names("unbind", &step))).await.unwrap());
+    }
+    ready.stop().await;
+
+    let binds = BIND.map(|step| (names("bind", &step), step));
+    join_all(binds.iter().map(|(name, step)| doomed_bind(&world, name, *step))).await;
+    let unbinds = UNBIND.map(|step| (names("unbind", &step), step));
+    join_all(unbinds.iter().map(|(name, step)| doomed_unbind(&world, name, *step))).await;
+    // A replica that comes back under its name dies again of what it left.
+    let takeovers = TAKE_OVER.map(|step| (names("take-over", &step), step));
+    join_all(takeovers.iter().map(async |(name, step)| {
+        doomed_bind(&world, name, Step::CreateUser).await;
+        Doomed::start(&world, name, *step).died(name).await;
+    }))
+    .await;
+
+    let heir = world.binder("heir").await;
+    // Nothing was written down before this step, so nothing need be finished.
+    let nothing = names("bind", &Step::WriteRequest);
+    assert!(world.record("i", &nothing).await.is_none());
+    for (name, _) in binds.iter().filter(|(name, _)| *name != nothing).chain(&takeovers) {
+        assert!(heir.ended("i", name, "").await, "{name}");
+        let binding = heir.fetch("i", name).await.unwrap();
+        use_database(&uri(&binding)).await.unwrap();
+        let replay = heir.bind(world.bind_request("i", name)).await.unwrap();
+        assert_eq!(replay.binding.unwrap().credentials, binding.credentials, "{name}");
+        let user = credentials(&binding)["username"].as_str().unwrap().to_owned();
+        assert_eq!(world.users_of("i", name).await, [user], "{name}");
+    }
+    for (name, _) in &unbinds {
+        assert!(heir.ended("i", name, "").await, "{name}");
+        assert_eq!(world.users_of("i", name).await, [""; 0], "{name}");
+        assert_eq!(world.record("i", name).await.unwrap().phase(), Phase::Deleted, "{name}");
+    }
+    // Superseded attempts are settled, their Secrets gone, and all of it once more.
+    for (name, _) in &takeovers {
+        until("nothing is owed", async || {
+            world.record("i", name).await.unwrap().ledger.owed.is_empty()
+        })
+        .await;
+        assert_eq!(world.secrets_of("i", name).await.len(), 2, "{name}: request and login");
+        assert_eq!(world.users_of("i", name).await.len(), 1, "{name}");
+        heir.unbind(world.unbind_request("i", name)).await.unwrap();
+        assert_eq!(world.users_of("i", name).await, [""; 0], "{name}");
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    heir.stop().await;
+}

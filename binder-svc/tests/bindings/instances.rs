@@ -1,0 +1,65 @@
+//! Instances that take no bindings, or leave with bindings on them.
+
+use binder_svc::resource::Phase;
+use broker_proto::{ErrorCode, v1::InstancePhase};
+
+use crate::world::{World, done, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_leaves_takes_its_bindings_along_without_its_database() {
+    let world = World::start().await;
+    world.instance("i").await;
+    world.instance("stays").await;
+    let binder = world.binder("r1").await;
+    done(binder.bind(world.bind_request("i", "b1")).await.unwrap());
+    done(binder.bind(world.bind_request("i", "b2")).await.unwrap());
+    done(binder.bind(world.bind_request("stays", "b1")).await.unwrap());
+    assert!(world.provisioner.get("i").held);
+    world.mongod.stop().await;
+    // One that was being made, and one that was being revoked.
+    let mut polls = world.bind_request("i", "b3");
+    polls.accepts_incomplete = true;
+    binder.bind(polls).await.unwrap();
+    binder.unbind(world.unbind_request("i", "b2")).await.unwrap_err();
+
+    world.provisioner.set_phase("i", InstancePhase::Deprovisioning);
+    until("the hold is released", async || world.provisioner.get("i").releases > 0).await;
+    for binding in ["b1", "b2", "b3"] {
+        let record = world.record("i", binding).await.unwrap();
+        assert_eq!(record.phase(), Phase::Deleted, "{binding}");
+        assert!(world.secrets_of("i", binding).await.is_empty(), "{binding}");
+    }
+    assert_eq!(world.record("stays", "b1").await.unwrap().phase(), Phase::Ready);
+    assert!(world.provisioner.get("stays").held);
+
+    let late = binder.bind(world.bind_request("i", "late")).await.unwrap_err();
+    assert_eq!(late.code, ErrorCode::ConcurrencyError);
+    assert!(world.record("i", "late").await.is_none());
+    binder.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_is_busy_refuses_and_nothing_is_left_behind() {
+    let world = World::start().await;
+    world.instance("i").await;
+    let binder = world.binder("r1").await;
+    done(binder.bind(world.bind_request("i", "before")).await.unwrap());
+    for phase in [InstancePhase::Provisioning, InstancePhase::Updating] {
+        world.provisioner.set_phase("i", phase);
+        let error = binder.bind(world.bind_request("i", "b")).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::ConcurrencyError);
+        assert!(binder.fetch("i", "before").await.is_ok());
+    }
+    assert!(world.record("i", "b").await.is_none());
+    assert!(world.secrets_of("i", "b").await.is_empty());
+
+    // A record that is deleted by hand counts as an unbind.
+    world.provisioner.set_phase("i", InstancePhase::Ready);
+    let record = world.record("i", "before").await.unwrap();
+    let api: kube::Api<binder_svc::resource::ServiceBinding> =
+        kube::Api::namespaced(world.control_plane.client(), crate::world::NAMESPACE);
+    api.delete(record.name(), &kube::api::DeleteParams::default()).await.unwrap();
+    until("the record is gone", async || world.record("i", "before").await.is_none()).await;
+    assert!(world.users_of("i", "before").await.is_empty());
+    binder.stop().await;
+}
