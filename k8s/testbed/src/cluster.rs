@@ -242,7 +242,10 @@ impl Cluster {
 
     /// The names of all clusters that left anything on this machine.
     pub fn names() -> Vec<Name> {
-        layout::names()
+        let mut names = layout::names();
+        // Its folder may be elsewhere.
+        names.extend(claim::holder_name().filter(|name| !names.contains(name)));
+        names
     }
 
     /// What runs of the cluster of that name.

@@ -43,7 +43,7 @@ impl Package {
 }
 
 /// What a node needs beside Kubernetes itself.
-const NODE: [Package; 7] = [
+const NODE: [Package; 8] = [
     Package::program("containerd", "containerd"),
     Package::program("runc", "runc"),
     Package {
@@ -54,6 +54,10 @@ const NODE: [Package; 7] = [
     Package::program("conntrack", "conntrack"),
     Package::program("iproute2", "ip"),
     Package::program("mount", "mount"),
+    Package {
+        name: "ca-certificates",
+        proof: Proof::File("/etc/ssl/certs/ca-certificates.crt"),
+    },
 ];
 
 /// The libraries that mongod is linked with and a bare system lacks.

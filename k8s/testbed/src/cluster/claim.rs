@@ -119,6 +119,11 @@ impl Claim {
     }
 }
 
+/// The name of the cluster that holds the machine.
+pub(super) fn holder_name() -> Option<Name> {
+    Some(holder()?.name)
+}
+
 fn holder() -> Option<Holder> {
     serde_json::from_str(&fs::read_to_string(CLAIM).ok()?).ok()
 }

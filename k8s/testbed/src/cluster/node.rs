@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use super::{clean, control, layout::Layout, network, objects};
 use crate::{
@@ -52,6 +53,11 @@ pub(super) async fn start(layout: &Layout, server: &Server, client: kube::Client
     let proxy = start_proxy(layout, server).await?;
     let dns = start_dns(layout, server, &resolver).await?;
     let provisioner = start_provisioner(layout, server).await?;
+    // It listens once it knows the Services.
+    wait::until("DNS", READY_LIMIT, &[&dns], async || {
+        TcpStream::connect((network::GATEWAY, 53)).await
+    })
+    .await?;
     wait::until(
         "the node",
         READY_LIMIT,
