@@ -107,7 +107,7 @@ impl Args {
 /// Where plans come from.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct TemplateArgs {
-    /// Folders of templates, <service provider>/<plan>/ below each. A plan in a
+    /// Folders of templates, `<service provider>/<plan>/` below each. A plan in a
     /// later one overrides that of the same name in an earlier one. Repeat it,
     /// or separate with ":".
     #[arg(

@@ -79,7 +79,7 @@ impl PlanCommand {
 /// The folders of templates that a command is about.
 #[derive(Debug, Args)]
 pub(crate) struct Roots {
-    /// Folders of templates, <service provider>/<plan>/ below each, the site's
+    /// Folders of templates, `<service provider>/<plan>/` below each, the site's
     /// after the shipped.
     #[arg(
         required = true,

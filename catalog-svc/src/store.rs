@@ -134,27 +134,43 @@ impl Store {
     /// Stores a bundle as the current one of its plan. It is safe to do this
     /// again, and for several replicas at once.
     pub(crate) async fn put(&self, bundle: &Bundle, now: Timestamp) -> Result<(), Error> {
+        let digest = bundle.digest();
         let parts = part::split(bundle.to_bytes()).map_err(Error::Compression)?;
-        let total = parts.len();
+        if !self.create(bundle, &parts, now).await? {
+            return Ok(());
+        }
+        // Somebody was here before: what counts is what is there. The stamp
+        // comes first, since whoever deletes what is superseded does so only
+        // while nobody touches it; what was deleted before is made again.
+        self.stamp(digest, parts.len(), Stamp::Current(now)).await?;
+        if self.read(digest).await?.is_some() {
+            return Ok(());
+        }
+        self.create(bundle, &parts, now).await?;
+        if self.read(digest).await?.is_some() {
+            return Ok(());
+        }
+        let why = "parts of it are those of another bundle".into();
+        Err(Error::Damaged(label(digest).to_owned(), why))
+    }
+
+    /// Creates what is not there; whether some part was.
+    async fn create(
+        &self,
+        bundle: &Bundle,
+        parts: &[Vec<u8>],
+        now: Timestamp,
+    ) -> Result<bool, Error> {
         let mut existed = false;
-        for (number, content) in parts.into_iter().enumerate() {
-            let map = config_map(bundle, number, total, content, now);
+        for (number, content) in parts.iter().enumerate() {
+            let map = config_map(bundle, number, parts.len(), content.clone(), now);
             match call("create", self.api.create(&PostParams::default(), &map)).await {
                 Ok(_) => {}
                 Err(Error::Api(_, error)) if is_status(&error, 409) => existed = true,
                 Err(error) => return Err(error),
             }
         }
-        if !existed {
-            return Ok(());
-        }
-        // Somebody was here before: what counts is what is there.
-        let digest = bundle.digest();
-        if self.read(digest).await?.is_none() {
-            let why = "parts of it are missing or of another bundle".into();
-            return Err(Error::Damaged(label(digest).to_owned(), why));
-        }
-        self.stamp(digest, total, Stamp::Current(now)).await
+        Ok(existed)
     }
 
     /// Notes on every part whether the bundle is the current one of its plan.

@@ -17,7 +17,7 @@ use crate::snapshot::PlanKey;
 /// Print the manifests of a plan.
 #[derive(Debug, Args)]
 pub struct Render {
-    /// The plan, <service provider>/<plan>.
+    /// The plan, `<service provider>/<plan>`.
     #[arg(long, value_parser = key)]
     plan: PlanKey,
     /// The parameters of the instance, a JSON object.

@@ -2,14 +2,14 @@
 //! is fetched takes the file's place, as a template in which nothing is
 //! replaced, so that it becomes part of the bundle.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::collections::BTreeMap;
 
 use plan::{Fault, Tree};
 
-use super::{assemble, fault, url::Fetcher};
+use super::{
+    assemble, fault,
+    url::{self, Address, Fetcher},
+};
 use crate::grpc::chain;
 
 /// Stands for what is fetched where nothing is: `catalog-svc plan lint`.
@@ -30,20 +30,33 @@ struct Line<'a> {
     pin: Option<&'a str>,
 }
 
+impl Line<'_> {
+    fn address(&self) -> Address {
+        (self.url.to_owned(), self.pin.map(str::to_owned))
+    }
+}
+
 /// Fetches everything that the trees name.
 pub(crate) async fn with(fetcher: &mut Fetcher, trees: &[Tree]) -> Fetched {
-    let mut wanted = BTreeSet::new();
-    let mut contents = BTreeMap::new();
     let mut faults = Vec::new();
+    let mut parsed = Vec::new();
     for (index, path, content) in lists(trees) {
-        match list(fetcher, path, content, &mut wanted).await {
+        match lines(path, content) {
+            Ok(lines) => parsed.push((index, path, lines)),
+            Err(mut found) => faults.append(&mut found),
+        }
+    }
+    let wanted = parsed.iter().flat_map(|(_, _, lines)| lines);
+    let answers = fetcher.fetch(wanted.map(Line::address).collect()).await;
+    let mut contents = BTreeMap::new();
+    for (index, path, lines) in parsed {
+        match text(path, &lines, &answers) {
             Ok(text) => {
                 contents.insert((index, path.to_owned()), text.into_bytes());
             }
             Err(mut found) => faults.append(&mut found),
         }
     }
-    fetcher.retain(|url| wanted.contains(url));
     Fetched {
         trees: replaced(trees, &contents, &faults),
         faults,
@@ -100,24 +113,25 @@ fn is_list(path: &str) -> bool {
         .is_some_and(|(_, extension)| extension == "url")
 }
 
-async fn list(
-    fetcher: &mut Fetcher,
+/// The template that stands for a list.
+fn text(
     path: &str,
-    content: &[u8],
-    wanted: &mut BTreeSet<String>,
+    lines: &[Line<'_>],
+    answers: &BTreeMap<Address, Result<Vec<u8>, url::Error>>,
 ) -> Result<String, Vec<Fault>> {
     let mut text = String::new();
     let mut faults = Vec::new();
-    for line in lines(path, content)? {
-        wanted.insert(line.url.to_owned());
-        let place = |message| at(path, line.number, message);
-        match fetcher.fetch(line.url, line.pin).await {
-            Ok(content) => match verbatim(content) {
-                // Writing to a String cannot fail.
-                Ok(content) => _ = write!(text, "---\n{content}\n"),
-                Err(message) => faults.push(place(message)),
-            },
-            Err(error) => faults.push(place(format!("{}: {}", line.url, chain(&error)))),
+    for line in lines {
+        let content = match answers.get(&line.address()) {
+            Some(Ok(content)) => verbatim(content),
+            Some(Err(error)) => Err(chain(error)),
+            None => Err("not fetched".to_owned()),
+        };
+        match content {
+            Ok(content) => text.extend(["---\n", &content, "\n"]),
+            Err(message) => {
+                faults.push(at(path, line.number, format!("{}: {message}", line.url)));
+            }
         }
     }
     if faults.is_empty() {
@@ -180,13 +194,13 @@ fn at(path: &str, line: u32, message: String) -> Fault {
 }
 
 /// A text as a template that renders as that text.
-fn verbatim(content: Vec<u8>) -> Result<String, String> {
-    let text = String::from_utf8(content).map_err(|_| "the content is not UTF-8".to_owned())?;
+fn verbatim(content: &[u8]) -> Result<String, String> {
+    let text = std::str::from_utf8(content).map_err(|_| "the content is not UTF-8".to_owned())?;
     if !["{{", "{%", "{#"]
         .into_iter()
         .any(|start| text.contains(start))
     {
-        return Ok(text);
+        return Ok(text.to_owned());
     }
     if text.contains("endraw") {
         return Err("the content has Jinja's endraw, which is not supported".to_owned());
@@ -260,14 +274,14 @@ mod tests {
 
     #[test]
     fn what_looks_like_jinja_stays_as_it_is() {
-        let text = |content: &str| verbatim(content.into());
+        let text = |content: &str| verbatim(content.as_bytes());
         assert_eq!(text("a: 1").unwrap(), "a: 1");
         assert_eq!(
             text("a: '{{ b }}'").unwrap(),
             "{% raw %}a: '{{ b }}'{% endraw %}"
         );
         assert!(text("{{ a }}{% endraw %}{{ b }}").is_err());
-        assert!(verbatim(vec![0xff]).is_err());
+        assert!(verbatim(&[0xff]).is_err());
     }
 
     #[test]

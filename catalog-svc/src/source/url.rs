@@ -2,9 +2,14 @@
 //! provisioned. https only, from hosts that are allowed by configuration, with
 //! bounds on size and time. A failure is a fault of that plan alone.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Context as _;
+use futures::{StreamExt as _, stream};
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
@@ -23,7 +28,9 @@ use crate::args::UrlArgs;
 
 /// Bytes of one file; the largest bundle of CRDs that we know has 3 MiB.
 const MAX_SIZE: usize = 8 << 20;
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How many are fetched at a time.
+const PARALLEL: usize = 8;
 /// Release files are often two hops away.
 const MAX_HOPS: usize = 5;
 
@@ -48,17 +55,23 @@ pub(crate) enum Error {
     Pin(Digest),
 }
 
+/// What to fetch: an address, and the sha256 that its content must have.
+pub(crate) type Address = (String, Option<String>);
+
 /// The same URL with the same pin is fetched once.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     allow: Vec<String>,
-    cache: BTreeMap<(String, Option<String>), Vec<u8>>,
+    cache: BTreeMap<Address, Vec<u8>>,
 }
 
 impl Fetcher {
     /// Verifies peers by the given authorities, or by the system's.
     pub(crate) fn new(args: &UrlArgs) -> anyhow::Result<Self> {
+        // An empty variable in the environment is one empty name.
+        let allow = args.allow.iter().filter(|host| !host.is_empty());
+        let allow: Vec<String> = allow.map(|host| host.to_lowercase()).collect();
         let builder = hyper_rustls::HttpsConnectorBuilder::new();
         let builder = match &args.ca {
             Some(path) => builder.with_tls_config(
@@ -66,7 +79,7 @@ impl Fetcher {
                     .with_root_certificates(roots(path)?)
                     .with_no_client_auth(),
             ),
-            None if args.allow.is_empty() => builder.with_tls_config(
+            None if allow.is_empty() => builder.with_tls_config(
                 // Nothing can be fetched, so a machine without authorities is
                 // as good as any.
                 ClientConfig::builder()
@@ -80,31 +93,50 @@ impl Fetcher {
         let connector = builder.https_only().enable_http1().build();
         Ok(Self {
             client: Client::builder(TokioExecutor::new()).build(connector),
-            allow: args.allow.iter().map(|host| host.to_lowercase()).collect(),
+            allow,
             cache: BTreeMap::new(),
         })
     }
 
-    /// The content behind a URL, checked against its pin.
-    pub(crate) async fn fetch(&mut self, url: &str, pin: Option<&str>) -> Result<Vec<u8>, Error> {
-        let key = (url.to_owned(), pin.map(str::to_lowercase));
-        if let Some(content) = self.cache.get(&key) {
-            return Ok(content.clone());
-        }
+    /// The content behind each address, checked against its pin. What is no
+    /// longer asked for is forgotten.
+    pub(crate) async fn fetch(
+        &mut self,
+        addresses: BTreeSet<Address>,
+    ) -> BTreeMap<Address, Result<Vec<u8>, Error>> {
+        self.cache.retain(|address, _| addresses.contains(address));
+        let this = &*self;
+        let fetched: BTreeMap<Address, Result<Vec<u8>, Error>> = stream::iter(addresses)
+            .map(|address| async move {
+                let content = match this.cache.get(&address) {
+                    Some(content) => Ok(content.clone()),
+                    None => this.fetch_one(&address).await,
+                };
+                (address, content)
+            })
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
+        let good = fetched.iter().filter_map(|(address, content)| {
+            let content = content.as_ref().ok()?;
+            Some((address.clone(), content.clone()))
+        });
+        self.cache = good.collect();
+        fetched
+    }
+
+    async fn fetch_one(&self, (url, pin): &Address) -> Result<Vec<u8>, Error> {
         let content = tokio::time::timeout(DEADLINE, self.follow(url))
             .await
             .map_err(|_| Error::Deadline)??;
         let digest = Digest::of(&content);
-        if key.1.as_deref().is_some_and(|pin| pin != digest.as_str()) {
+        if pin
+            .as_ref()
+            .is_some_and(|pin| !pin.eq_ignore_ascii_case(digest.as_str()))
+        {
             return Err(Error::Pin(digest));
         }
-        self.cache.insert(key, content.clone());
         Ok(content)
-    }
-
-    /// Forgets what is no longer asked for.
-    pub(crate) fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
-        self.cache.retain(|(url, _), _| wanted(url));
     }
 
     async fn follow(&self, url: &str) -> Result<Vec<u8>, Error> {

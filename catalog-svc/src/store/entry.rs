@@ -9,6 +9,9 @@ use plan::id::Digest;
 use super::{CURRENT_SINCE, DIGEST, PART, PARTS, PLAN, SUPERSEDED_AT, annotation, number};
 use crate::snapshot::PlanKey;
 
+/// No bundle has more: a larger number is not of our writing.
+const MAX_PARTS: usize = 64;
+
 /// A stored bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -38,6 +41,9 @@ pub(crate) fn entries(maps: impl Iterator<Item = ObjectMeta>) -> Vec<Entry> {
         let (Some(part), Some(parts)) = (number(&metadata, PART), number(&metadata, PARTS)) else {
             continue;
         };
+        if !(1..=MAX_PARTS).contains(&parts) {
+            continue;
+        }
         let (entry, seen) = found.entry(digest.clone()).or_insert_with(|| {
             let entry = Entry {
                 digest,

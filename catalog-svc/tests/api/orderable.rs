@@ -2,14 +2,14 @@
 
 use catalog_svc::Args;
 use k8s_openapi::{
-    api::rbac::v1::ClusterRole,
+    api::{core::v1::ConfigMap, rbac::v1::ClusterRole},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{Api, api::PostParams};
 use serde_json::json;
 use testbed::ControlPlane;
 
-use crate::fixture::{Templates, TestApp, client, eventually, namespace, program};
+use crate::fixture::{Templates, TestApp, client, control_plane, eventually, namespace, program};
 
 #[tokio::test]
 async fn a_plan_waits_for_the_kinds_that_it_requires() {
@@ -88,4 +88,33 @@ async fn a_plan_that_the_cluster_role_does_not_cover_says_what_mends_it() {
     .await;
     assert!(reason.contains("statefulsets.apps"), "{reason}");
     app.stop().await;
+}
+
+#[tokio::test]
+async fn the_role_covers_plans_in_config_maps_if_they_are_asked_for() {
+    let client = client().await;
+    let namespace = namespace(&client).await;
+    let map: ConfigMap = serde_json::from_value(json!({
+        "metadata": {"name": "widget", "labels": {"mongodb-osb.io/plan": "mongodb.widget"}},
+        "data": {
+            "plan.yaml": "kinds: [example.com/v1/Gadget=gadgetry]\n",
+            "1.yaml": "apiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: it}\n",
+        },
+    }))
+    .unwrap();
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+    api.create(&PostParams::default(), &map).await.unwrap();
+    let templates = Templates::with_plan();
+    let kubeconfig = control_plane().await.kubeconfig();
+    let role = |flags: &[&str]| {
+        let mut command = program();
+        command
+            .env("KUBECONFIG", kubeconfig)
+            .args(["plan", "rbac", "--namespace", &namespace]);
+        let output = command.args(flags).arg(templates.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!role(&[]).contains("gadgetry"));
+    assert!(role(&["--config-maps"]).contains("resources: [gadgetry]"));
 }
