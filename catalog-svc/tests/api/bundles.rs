@@ -145,3 +145,51 @@ async fn a_large_bundle_is_stored_in_parts_and_a_part_that_is_lost_comes_back() 
     app.stop().await;
     other.stop().await;
 }
+
+#[tokio::test]
+async fn a_damaged_bundle_is_neither_handed_out_nor_taken_for_the_stored_one() {
+    let client = client().await;
+    let namespace = namespace(&client).await;
+    let templates = Templates::with_plan();
+    let app = TestApp::start(&client, &namespace, &templates).await;
+    let digest = app.plan("map", "the plan", |_| true).await.bundle_digest;
+    app.stop().await;
+
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+    let mut map = stored(&client, &namespace, &digest).await.remove(0);
+    let name = map.metadata.name.clone().unwrap();
+    api.delete(&name, &DeleteParams::default()).await.unwrap();
+    map.metadata.resource_version = None;
+    map.metadata.uid = None;
+    for content in map
+        .binary_data
+        .iter_mut()
+        .flat_map(|data| data.values_mut())
+    {
+        content.0.reverse();
+    }
+    api.create(&PostParams::default(), &map).await.unwrap();
+
+    let nothing = Templates::new();
+    let other = TestApp::start(&client, &namespace, &nothing).await;
+    other.catalog("a catalog", |_| true).await;
+    let status = other.bundle(&digest).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    other.stop().await;
+
+    let app = TestApp::start(&client, &namespace, &templates).await;
+    eventually("an attempt to store", || async {
+        let metrics = app.admin("/metrics").await;
+        let failed = metrics
+            .lines()
+            .find(|line| line.starts_with("bundle_store_failures_total"));
+        failed.filter(|line| !line.ends_with(" 0")).map(drop)
+    })
+    .await;
+    assert!(app.snapshot().await.is_none());
+    // What the log says to do mends it.
+    api.delete(&name, &DeleteParams::default()).await.unwrap();
+    app.plan("map", "the plan", |plan| plan.bundle_digest == digest)
+        .await;
+    app.stop().await;
+}

@@ -13,5 +13,6 @@ mod command;
 mod faults;
 mod fixture;
 mod orderable;
+mod rights;
 mod sources;
 mod urls;
