@@ -9,6 +9,7 @@ use broker_proto::{
 use cluster::names;
 use plan::{Loaded, descriptor};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use crate::{
     credentials::Issued,
@@ -36,6 +37,7 @@ struct Asked<'a> {
     parameters: Map<String, Value>,
     predecessor: Option<&'a str>,
     patience: Patience,
+    deadline: Instant,
 }
 
 /// The instance and its pinned plan, as far as there are any.
@@ -49,6 +51,7 @@ pub(crate) async fn bind(
     shared: &Shared,
     workers: &Workers,
     request: &BindRequest,
+    deadline: Instant,
 ) -> Result<BindResponse, Error> {
     let predecessor = Some(request.predecessor_binding_id.as_str()).filter(|id| !id.is_empty());
     let asked = Asked {
@@ -56,6 +59,7 @@ pub(crate) async fn bind(
         parameters: object(request.parameters.clone()),
         predecessor,
         patience: patience(request.accepts_incomplete),
+        deadline,
         request,
     };
     let known = look_up(shared, &request.instance_id).await?;
@@ -304,7 +308,10 @@ async fn work(
     if asynchronous {
         return Ok(accepted(operation));
     }
-    match workers.settled(&asked.record, &operation, reports).await {
+    match workers
+        .settled(&asked.record, &operation, reports, asked.deadline)
+        .await
+    {
         Ok(settled) => answer(shared, settled, Outcome::Done, parameters).await,
         Err(error) => later(asked.patience, operation, error),
     }
@@ -329,7 +336,9 @@ async fn join(
         return Ok(accepted(operation));
     }
     let reports = workers.ensure(&asked.record, None);
-    let settled = workers.settled(&asked.record, &operation, reports).await?;
+    let settled = workers
+        .settled(&asked.record, &operation, reports, asked.deadline)
+        .await?;
     answer(shared, settled, Outcome::Unchanged, None).await
 }
 

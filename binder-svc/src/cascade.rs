@@ -11,7 +11,7 @@ use std::{
 use broker_proto::v1::{InstancePhase, InstanceState};
 use cluster::names;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -201,5 +201,9 @@ async fn remove(shared: &Arc<Shared>, workers: &Workers, mut record: Record) -> 
             request: None,
         }),
     );
-    workers.settled(&name, &operation, reports).await.map(drop)
+    let deadline = Instant::now() + shared.times.request;
+    workers
+        .settled(&name, &operation, reports, deadline)
+        .await
+        .map(drop)
 }

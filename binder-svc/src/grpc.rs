@@ -1,12 +1,13 @@
 //! The gRPC face: each call in a span, each error told once to the log and,
 //! without its cause, to the caller.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc, time::Duration};
 
 use broker_proto::v1::{
     BindRequest, BindResponse, Binding, FetchBindingRequest, LastBindingOperationRequest,
     OperationStatus, UnbindRequest, UnbindResponse, binder_server::Binder,
 };
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tracing::instrument;
 
@@ -18,6 +19,8 @@ use crate::{
     unbind,
     workers::Workers,
 };
+
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Serves bindings.
 #[derive(Debug)]
@@ -31,6 +34,23 @@ impl Server {
     pub(crate) fn new(shared: Arc<Shared>, workers: Workers) -> Self {
         Self { shared, workers }
     }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.shared.times.request
+    }
+}
+
+/// Bounds a call as a whole; waiting for an outcome ends a little before.
+async fn within<T>(
+    deadline: Instant,
+    answer: impl Future<Output = Result<T, Error>> + Send,
+) -> Result<T, Error> {
+    // On the heap: these futures are large.
+    let answer = Box::pin(answer);
+    match tokio::time::timeout_at(deadline + GRACE, answer).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::TimedOut),
+    }
 }
 
 #[tonic::async_trait]
@@ -38,8 +58,9 @@ impl Binder for Server {
     #[instrument(skip_all, fields(
         instance.id = request.get_ref().instance_id, binding.id = request.get_ref().binding_id))]
     async fn bind(&self, request: Request<BindRequest>) -> Result<Response<BindResponse>, Status> {
-        let answer = Box::pin(bind::bind(&self.shared, &self.workers, request.get_ref()));
-        respond(answer.await)
+        let deadline = self.deadline();
+        let answer = bind::bind(&self.shared, &self.workers, request.get_ref(), deadline);
+        respond(within(deadline, answer).await)
     }
 
     #[instrument(skip_all, fields(
@@ -48,12 +69,9 @@ impl Binder for Server {
         &self,
         request: Request<UnbindRequest>,
     ) -> Result<Response<UnbindResponse>, Status> {
-        let answer = Box::pin(unbind::unbind(
-            &self.shared,
-            &self.workers,
-            request.get_ref(),
-        ));
-        respond(answer.await)
+        let deadline = self.deadline();
+        let answer = unbind::unbind(&self.shared, &self.workers, request.get_ref(), deadline);
+        respond(within(deadline, answer).await)
     }
 
     #[instrument(skip_all, fields(
@@ -62,7 +80,13 @@ impl Binder for Server {
         &self,
         request: Request<FetchBindingRequest>,
     ) -> Result<Response<Binding>, Status> {
-        respond(read::fetch(&self.shared, request.get_ref()).await)
+        respond(
+            within(
+                self.deadline(),
+                read::fetch(&self.shared, request.get_ref()),
+            )
+            .await,
+        )
     }
 
     #[instrument(skip_all, fields(
@@ -71,7 +95,7 @@ impl Binder for Server {
         &self,
         request: Request<LastBindingOperationRequest>,
     ) -> Result<Response<OperationStatus>, Status> {
-        respond(read::poll(&self.shared, request.get_ref()).await)
+        respond(within(self.deadline(), read::poll(&self.shared, request.get_ref())).await)
     }
 }
 

@@ -48,12 +48,18 @@ pub(crate) struct Job {
     seen: Seen,
     instance: Option<Instance>,
     request: Option<Arc<Request>>,
-    issued: Option<Arc<Issued>>,
+    issued: Option<Issue>,
     refusal: Option<broker_proto::Error>,
     report: watch::Sender<Report>,
     nudge: Arc<Notify>,
     stop: CancellationToken,
     forgotten: bool,
+}
+
+/// What this job wrote for an attempt of its own.
+struct Issue {
+    user: String,
+    issued: Arc<Issued>,
 }
 
 impl Job {
@@ -159,7 +165,9 @@ impl Job {
         };
         let version = |record: &Record| record.object().metadata.resource_version.clone();
         if version(&record) != version(&self.record) {
+            // Perhaps another life of the binding, with another request.
             self.record = record;
+            self.request = None;
             self.seen = Seen::default();
         }
         self.look_anew();
@@ -207,11 +215,22 @@ impl Job {
         self.report.send_modify(|report| {
             *report = Report {
                 record: Some(Arc::new(self.record.clone())),
-                issued: self.issued.clone(),
+                issued: self.issued(),
                 refusal: self.refusal.clone(),
                 trouble: None,
             };
         });
+    }
+
+    /// The credentials of the record's attempt, if this job made them: those
+    /// of one that was superseded are nobody's.
+    fn issued(&self) -> Option<Arc<Issued>> {
+        let attempt = self.record.ledger.attempt.as_ref()?;
+        let issue = self
+            .issued
+            .as_ref()
+            .filter(|issue| issue.user == attempt.login.user)?;
+        Some(Arc::clone(&issue.issued))
     }
 
     async fn perform(&mut self, step: Step) -> Result<(), Error> {
@@ -264,7 +283,6 @@ impl Job {
             &self.shared.holder,
             &record.spec().instance_incarnation,
         ));
-        self.issued = None;
         self.write(record).await
     }
 
@@ -344,7 +362,10 @@ impl Job {
             .store
             .write_login(&login.secret, &self.record, issued)
             .await?;
-        self.issued = Some(Arc::new(issued));
+        self.issued = Some(Issue {
+            user: login.user,
+            issued: Arc::new(issued),
+        });
         self.seen.stored = true;
         Ok(())
     }
@@ -353,7 +374,7 @@ impl Job {
         let target = self.target().await?;
         let request = self.request().await?;
         let (login, number) = self.login()?;
-        let password = self.issued.as_ref().and_then(|issued| issued.password());
+        let password = self.issued().and_then(|issued| issued.password());
         let password = password.ok_or_else(|| Error::Secret(login.secret.clone()))?;
         let user = NewUser {
             name: &login.user,

@@ -142,13 +142,7 @@ impl Store {
         record: &Record,
         issued: Issued,
     ) -> Result<Issued, Error> {
-        let owner = record
-            .object()
-            .controller_owner_ref(&())
-            .map(|owner| OwnerReference {
-                controller: None,
-                ..owner
-            });
+        let owner = record.object().owner_ref(&());
         let secret = secret(name, record.name(), LOGIN, owner, &issued)?;
         match call(self.secrets.create(&PostParams::default(), &secret)).await {
             Ok(_) => Ok(issued),

@@ -2,6 +2,7 @@
 
 use broker_proto::v1::{Outcome, UnbindRequest, UnbindResponse};
 use cluster::names;
+use tokio::time::Instant;
 
 use crate::{
     bind::{patience, plan_facts, requester},
@@ -23,6 +24,7 @@ pub(crate) async fn unbind(
     shared: &Shared,
     workers: &Workers,
     request: &UnbindRequest,
+    deadline: Instant,
 ) -> Result<UnbindResponse, Error> {
     let name = names::binding_record(&request.instance_id, &request.binding_id);
     for _ in 0..RACES {
@@ -59,7 +61,7 @@ pub(crate) async fn unbind(
         if asynchronous || (joined && asked.patience == Patience::Polls) {
             return Ok(accepted(operation));
         }
-        return match workers.settled(&name, &operation, reports).await {
+        return match workers.settled(&name, &operation, reports, deadline).await {
             Ok(_) => Ok(UnbindResponse {
                 outcome: Outcome::Done.into(),
                 operation: String::new(),

@@ -9,11 +9,13 @@ use std::{
 
 use cluster::operation::Ended;
 use jiff::Timestamp;
+use service::context::RequestContext;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use crate::{
     credentials::Issued,
@@ -109,7 +111,13 @@ impl Workers {
         );
         slots.insert(name.to_owned(), slot);
         drop(slots);
-        self.tasks.spawn(run);
+        // The work stays part of the request that caused it: its span, its
+        // request id and trace, down to the database.
+        let run = run.in_current_span();
+        match RequestContext::current() {
+            Some(context) => self.tasks.spawn(context.scope(run)),
+            None => self.tasks.spawn(run),
+        };
         receiver
     }
 
@@ -210,8 +218,8 @@ impl Workers {
         name: &str,
         operation: &str,
         mut reports: watch::Receiver<Report>,
+        deadline: Instant,
     ) -> Result<Settled, Error> {
-        let deadline = Instant::now() + self.shared.times.request;
         let mut known = reports.borrow().clone();
         if !reports.has_changed().unwrap_or(true) {
             // Of before this request, which had the job try again.

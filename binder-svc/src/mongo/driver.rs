@@ -20,6 +20,7 @@ use mongodb::{
 };
 use plan::binding::{Database, TlsMode};
 use secrecy::ExposeSecret as _;
+use service::context::RequestContext;
 use tokio::time::Instant;
 
 use super::{Error, Found, Mark, NewUser, Target, UserAdmin};
@@ -228,8 +229,12 @@ fn write_concern() -> Document {
     doc! { "w": "majority", "wtimeout": millis }
 }
 
+/// Shows in the server's log and profiler; the request id leads back to ours.
 fn comment(verb: &str, what: &str) -> String {
-    format!("mongodb-osb {verb} {what}")
+    match RequestContext::current() {
+        Some(context) => format!("mongodb-osb {verb} {what} request {}", context.request_id),
+        None => format!("mongodb-osb {verb} {what}"),
+    }
 }
 
 fn custom_data(mark: &Mark) -> Document {

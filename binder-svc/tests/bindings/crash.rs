@@ -11,7 +11,9 @@ use binder_svc::{resource::Phase, step::Step};
 use broker_proto::{client::Transport, v1::binder_client::BinderClient};
 use futures::future::join_all;
 
-use crate::world::{LIMIT, World, connect, credentials, done, free_port, until, uri, use_database, wait_ready};
+use crate::world::{
+    LIMIT, World, connect, credentials, done, free_port, until, uri, use_database, wait_ready,
+};
 
 /// A binder in a process of its own that ends after a step.
 struct Doomed {
@@ -104,14 +106,29 @@ async fn whatever_step_a_process_dies_after_another_finishes_its_work() {
     let names = |verb: &str, step: &Step| format!("{verb}-{}", step.name());
     let ready = world.binder("r0").await;
     for step in UNBIND {
-        done(ready.bind(world.bind_request("i", &names("unbind", &step))).await.unwrap());
+        done(
+            ready
+                .bind(world.bind_request("i", &names("unbind", &step)))
+                .await
+                .unwrap(),
+        );
     }
     ready.stop().await;
 
     let binds = BIND.map(|step| (names("bind", &step), step));
-    join_all(binds.iter().map(|(name, step)| doomed_bind(&world, name, *step))).await;
+    join_all(
+        binds
+            .iter()
+            .map(|(name, step)| doomed_bind(&world, name, *step)),
+    )
+    .await;
     let unbinds = UNBIND.map(|step| (names("unbind", &step), step));
-    join_all(unbinds.iter().map(|(name, step)| doomed_unbind(&world, name, *step))).await;
+    join_all(
+        unbinds
+            .iter()
+            .map(|(name, step)| doomed_unbind(&world, name, *step)),
+    )
+    .await;
     // A replica that comes back under its name dies again of what it left.
     let takeovers = TAKE_OVER.map(|step| (names("take-over", &step), step));
     join_all(takeovers.iter().map(async |(name, step)| {
@@ -124,27 +141,52 @@ async fn whatever_step_a_process_dies_after_another_finishes_its_work() {
     // Nothing was written down before this step, so nothing need be finished.
     let nothing = names("bind", &Step::WriteRequest);
     assert!(world.record("i", &nothing).await.is_none());
-    for (name, _) in binds.iter().filter(|(name, _)| *name != nothing).chain(&takeovers) {
+    for (name, _) in binds
+        .iter()
+        .filter(|(name, _)| *name != nothing)
+        .chain(&takeovers)
+    {
         assert!(heir.ended("i", name, "").await, "{name}");
         let binding = heir.fetch("i", name).await.unwrap();
         use_database(&uri(&binding)).await.unwrap();
         let replay = heir.bind(world.bind_request("i", name)).await.unwrap();
-        assert_eq!(replay.binding.unwrap().credentials, binding.credentials, "{name}");
-        let user = credentials(&binding)["username"].as_str().unwrap().to_owned();
+        assert_eq!(
+            replay.binding.unwrap().credentials,
+            binding.credentials,
+            "{name}"
+        );
+        let user = credentials(&binding)["username"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         assert_eq!(world.users_of("i", name).await, [user], "{name}");
     }
     for (name, _) in &unbinds {
         assert!(heir.ended("i", name, "").await, "{name}");
         assert_eq!(world.users_of("i", name).await, [""; 0], "{name}");
-        assert_eq!(world.record("i", name).await.unwrap().phase(), Phase::Deleted, "{name}");
+        assert_eq!(
+            world.record("i", name).await.unwrap().phase(),
+            Phase::Deleted,
+            "{name}"
+        );
     }
     // Superseded attempts are settled, their Secrets gone, and all of it once more.
     for (name, _) in &takeovers {
         until("nothing is owed", async || {
-            world.record("i", name).await.unwrap().ledger.owed.is_empty()
+            world
+                .record("i", name)
+                .await
+                .unwrap()
+                .ledger
+                .owed
+                .is_empty()
         })
         .await;
-        assert_eq!(world.secrets_of("i", name).await.len(), 2, "{name}: request and login");
+        assert_eq!(
+            world.secrets_of("i", name).await.len(),
+            2,
+            "{name}: request and login"
+        );
         assert_eq!(world.users_of("i", name).await.len(), 1, "{name}");
         heir.unbind(world.unbind_request("i", name)).await.unwrap();
         assert_eq!(world.users_of("i", name).await, [""; 0], "{name}");

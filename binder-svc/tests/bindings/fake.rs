@@ -17,7 +17,10 @@ use broker_proto::{
 };
 use plan::Bundle;
 use tokio::{net::TcpListener, sync::watch};
-use tokio_stream::{Stream, StreamExt as _, wrappers::{TcpListenerStream, WatchStream}};
+use tokio_stream::{
+    Stream, StreamExt as _,
+    wrappers::{TcpListenerStream, WatchStream},
+};
 use tonic::{Request, Response, Status, transport::Server};
 
 /// A provisioner that holds what a test puts into it.
@@ -30,8 +33,10 @@ pub(crate) struct FakeProvisioner {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Held {
     pub(crate) instance: Instance,
-    pub(crate) held: bool,
+    pub(crate) is_kept: bool,
     pub(crate) releases: u32,
+    /// Answers holds as if a deletion had just begun.
+    pub(crate) refuses: bool,
 }
 
 impl FakeProvisioner {
@@ -42,8 +47,18 @@ impl FakeProvisioner {
     }
 
     pub(crate) fn set_phase(&self, id: &str, phase: InstancePhase) {
-        self.state.lock().unwrap().get_mut(id).unwrap().instance.set_phase(phase);
+        self.state
+            .lock()
+            .unwrap()
+            .get_mut(id)
+            .unwrap()
+            .instance
+            .set_phase(phase);
         self.changed.send_modify(|version| *version += 1);
+    }
+
+    pub(crate) fn refuse_holds(&self, id: &str) {
+        self.state.lock().unwrap().get_mut(id).unwrap().refuses = true;
     }
 
     pub(crate) fn get(&self, id: &str) -> Held {
@@ -51,20 +66,23 @@ impl FakeProvisioner {
     }
 }
 
-/// A catalog with one bundle.
+/// A catalog with some bundles.
 #[derive(Debug, Clone)]
 pub(crate) struct FakeCatalog {
-    bundle: Arc<Bundle>,
+    bundles: Vec<Arc<Bundle>>,
 }
 
 /// Both, served on one port.
-pub(crate) async fn serve(bundle: Arc<Bundle>) -> (FakeProvisioner, SocketAddr) {
-    let provisioner = FakeProvisioner { state: Arc::default(), changed: watch::Sender::new(0) };
+pub(crate) async fn serve(bundles: Vec<Arc<Bundle>>) -> (FakeProvisioner, SocketAddr) {
+    let provisioner = FakeProvisioner {
+        state: Arc::default(),
+        changed: watch::Sender::new(0),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder()
         .add_service(ProvisionerServer::new(provisioner.clone()))
-        .add_service(CatalogServer::new(FakeCatalog { bundle }))
+        .add_service(CatalogServer::new(FakeCatalog { bundles }))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);
     (provisioner, address)
@@ -88,7 +106,9 @@ impl Provisioner for FakeProvisioner {
         request: Request<v1::GetInstanceRequest>,
     ) -> Result<Response<Instance>, Status> {
         let state = self.state.lock().unwrap();
-        let held = state.get(&request.get_ref().instance_id).ok_or_else(not_found)?;
+        let held = state
+            .get(&request.get_ref().instance_id)
+            .ok_or_else(not_found)?;
         Ok(Response::new(held.instance.clone()))
     }
 
@@ -96,7 +116,8 @@ impl Provisioner for FakeProvisioner {
         let request = request.into_inner();
         let mut state = self.state.lock().unwrap();
         let held = state.get_mut(&request.instance_id).ok_or_else(not_found)?;
-        if held.instance.incarnation != request.incarnation
+        if held.refuses
+            || held.instance.incarnation != request.incarnation
             || matches!(
                 held.instance.phase(),
                 InstancePhase::Deprovisioning | InstancePhase::Deleted
@@ -104,7 +125,7 @@ impl Provisioner for FakeProvisioner {
         {
             return Err(Error::new(ErrorCode::ConcurrencyError, "being deleted").into());
         }
-        held.held = true;
+        held.is_kept = true;
         Ok(Response::new(held.instance.clone()))
     }
 
@@ -114,7 +135,7 @@ impl Provisioner for FakeProvisioner {
     ) -> Result<Response<v1::ReleaseHoldResponse>, Status> {
         let mut state = self.state.lock().unwrap();
         if let Some(held) = state.get_mut(&request.get_ref().instance_id) {
-            held.held = false;
+            held.is_kept = false;
             held.releases += 1;
         }
         drop(state);
@@ -137,7 +158,7 @@ impl Provisioner for FakeProvisioner {
                         instance_id: held.instance.instance_id.clone(),
                         incarnation: held.instance.incarnation.clone(),
                         phase: held.instance.phase,
-                        held: held.held,
+                        held: held.is_kept,
                     })
                 })
                 .collect();
@@ -193,10 +214,15 @@ impl Catalog for FakeCatalog {
         request: Request<v1::GetBundleRequest>,
     ) -> Result<Response<v1::Bundle>, Status> {
         let digest = request.into_inner().digest;
-        if digest != self.bundle.digest().as_str() {
-            return Err(Error::unavailable("The bundle").into());
-        }
-        Ok(Response::new(v1::Bundle { digest, content: self.bundle.to_bytes().to_vec() }))
+        let found = self
+            .bundles
+            .iter()
+            .find(|bundle| bundle.digest().as_str() == digest);
+        let content = found
+            .ok_or_else(|| Error::unavailable("The bundle"))?
+            .to_bytes()
+            .to_vec();
+        Ok(Response::new(v1::Bundle { digest, content }))
     }
 
     async fn get_catalog(

@@ -13,26 +13,45 @@ async fn an_instance_that_leaves_takes_its_bindings_along_without_its_database()
     let binder = world.binder("r1").await;
     done(binder.bind(world.bind_request("i", "b1")).await.unwrap());
     done(binder.bind(world.bind_request("i", "b2")).await.unwrap());
-    done(binder.bind(world.bind_request("stays", "b1")).await.unwrap());
-    assert!(world.provisioner.get("i").held);
+    done(
+        binder
+            .bind(world.bind_request("stays", "b1"))
+            .await
+            .unwrap(),
+    );
+    assert!(world.provisioner.get("i").is_kept);
     world.mongod.stop().await;
     // One that was being made, and one that was being revoked.
     let mut polls = world.bind_request("i", "b3");
     polls.accepts_incomplete = true;
     binder.bind(polls).await.unwrap();
-    binder.unbind(world.unbind_request("i", "b2")).await.unwrap_err();
+    binder
+        .unbind(world.unbind_request("i", "b2"))
+        .await
+        .unwrap_err();
 
-    world.provisioner.set_phase("i", InstancePhase::Deprovisioning);
-    until("the hold is released", async || world.provisioner.get("i").releases > 0).await;
+    world
+        .provisioner
+        .set_phase("i", InstancePhase::Deprovisioning);
+    until("the hold is released", async || {
+        world.provisioner.get("i").releases > 0
+    })
+    .await;
     for binding in ["b1", "b2", "b3"] {
         let record = world.record("i", binding).await.unwrap();
         assert_eq!(record.phase(), Phase::Deleted, "{binding}");
         assert!(world.secrets_of("i", binding).await.is_empty(), "{binding}");
     }
-    assert_eq!(world.record("stays", "b1").await.unwrap().phase(), Phase::Ready);
-    assert!(world.provisioner.get("stays").held);
+    assert_eq!(
+        world.record("stays", "b1").await.unwrap().phase(),
+        Phase::Ready
+    );
+    assert!(world.provisioner.get("stays").is_kept);
 
-    let late = binder.bind(world.bind_request("i", "late")).await.unwrap_err();
+    let late = binder
+        .bind(world.bind_request("i", "late"))
+        .await
+        .unwrap_err();
     assert_eq!(late.code, ErrorCode::ConcurrencyError);
     assert!(world.record("i", "late").await.is_none());
     binder.stop().await;
@@ -43,7 +62,12 @@ async fn an_instance_that_is_busy_refuses_and_nothing_is_left_behind() {
     let world = World::start().await;
     world.instance("i").await;
     let binder = world.binder("r1").await;
-    done(binder.bind(world.bind_request("i", "before")).await.unwrap());
+    done(
+        binder
+            .bind(world.bind_request("i", "before"))
+            .await
+            .unwrap(),
+    );
     for phase in [InstancePhase::Provisioning, InstancePhase::Updating] {
         world.provisioner.set_phase("i", phase);
         let error = binder.bind(world.bind_request("i", "b")).await.unwrap_err();
@@ -53,13 +77,41 @@ async fn an_instance_that_is_busy_refuses_and_nothing_is_left_behind() {
     assert!(world.record("i", "b").await.is_none());
     assert!(world.secrets_of("i", "b").await.is_empty());
 
+    // A deletion that begins between the look and the hold.
+    world.instance("leaves").await;
+    world.provisioner.refuse_holds("leaves");
+    let error = binder
+        .bind(world.bind_request("leaves", "b"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::ConcurrencyError);
+    assert_eq!(
+        binder.fetch("leaves", "b").await.unwrap_err().code,
+        ErrorCode::NotFound
+    );
+    let gone = binder
+        .unbind(world.unbind_request("leaves", "b"))
+        .await
+        .unwrap_err();
+    assert_eq!(gone.code, ErrorCode::Gone);
+    until("its Secrets are gone", async || {
+        world.secrets_of("leaves", "b").await.is_empty()
+    })
+    .await;
+    assert!(world.users_of("leaves", "b").await.is_empty());
+
     // A record that is deleted by hand counts as an unbind.
     world.provisioner.set_phase("i", InstancePhase::Ready);
     let record = world.record("i", "before").await.unwrap();
     let api: kube::Api<binder_svc::resource::ServiceBinding> =
         kube::Api::namespaced(world.control_plane.client(), crate::world::NAMESPACE);
-    api.delete(record.name(), &kube::api::DeleteParams::default()).await.unwrap();
-    until("the record is gone", async || world.record("i", "before").await.is_none()).await;
+    api.delete(record.name(), &kube::api::DeleteParams::default())
+        .await
+        .unwrap();
+    until("the record is gone", async || {
+        world.record("i", "before").await.is_none()
+    })
+    .await;
     assert!(world.users_of("i", "before").await.is_empty());
     binder.stop().await;
 }

@@ -1,11 +1,19 @@
 //! The service over real sockets: a real API server, a real mongod, and the
 //! other services of the broker as fakes.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a helper cannot do fails the test that called it"
+)]
+
+mod asynchronous;
 mod crash;
 mod fake;
 mod instances;
 mod lifecycle;
 mod logs;
 mod outage;
+mod sleepers;
+mod speed;
 mod users;
 mod world;

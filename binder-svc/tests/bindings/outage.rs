@@ -15,10 +15,18 @@ async fn work_waits_for_a_database_that_is_away_and_then_ends_by_itself() {
     args.revoke_deadline = Duration::from_secs(15);
     let binder = world.binder_with(args).await;
     let kept = done(binder.bind(world.bind_request("i", "kept")).await.unwrap());
-    let pending = done(binder.bind(world.bind_request("i", "pending")).await.unwrap());
+    let pending = done(
+        binder
+            .bind(world.bind_request("i", "pending"))
+            .await
+            .unwrap(),
+    );
     world.mongod.stop().await;
 
-    let error = binder.bind(world.bind_request("i", "waits")).await.unwrap_err();
+    let error = binder
+        .bind(world.bind_request("i", "waits"))
+        .await
+        .unwrap_err();
     assert_eq!(error.code, ErrorCode::Unavailable);
     let mut polls = world.bind_request("i", "polls");
     polls.accepts_incomplete = true;
@@ -26,17 +34,29 @@ async fn work_waits_for_a_database_that_is_away_and_then_ends_by_itself() {
     assert_eq!(accepted.outcome(), Outcome::Accepted);
     assert!(accepted.binding.is_none());
     let again = binder.bind(polls).await.unwrap();
-    assert_eq!((again.outcome(), &again.operation), (Outcome::Accepted, &accepted.operation));
-    assert_eq!(binder.fetch("i", "polls").await.unwrap_err().code, ErrorCode::NotFound);
+    assert_eq!(
+        (again.outcome(), &again.operation),
+        (Outcome::Accepted, &accepted.operation)
+    );
+    assert_eq!(
+        binder.fetch("i", "polls").await.unwrap_err().code,
+        ErrorCode::NotFound
+    );
 
     // An unbind answers 503 until its deadline, then 200 with the drop owed.
-    let error = binder.unbind(world.unbind_request("i", "pending")).await.unwrap_err();
+    let error = binder
+        .unbind(world.unbind_request("i", "pending"))
+        .await
+        .unwrap_err();
     assert_eq!(error.code, ErrorCode::Unavailable);
     until("the revocation is pending", async || {
         world.record("i", "pending").await.unwrap().phase() == Phase::RevocationPending
     })
     .await;
-    let gone = binder.unbind(world.unbind_request("i", "pending")).await.unwrap_err();
+    let gone = binder
+        .unbind(world.unbind_request("i", "pending"))
+        .await
+        .unwrap_err();
     assert_eq!(gone.code, ErrorCode::Gone);
     assert!(world.secrets_of("i", "pending").await.is_empty());
 
@@ -45,7 +65,9 @@ async fn work_waits_for_a_database_that_is_away_and_then_ends_by_itself() {
     assert!(binder.ended("i", "waits", "").await);
     for binding in ["waits", "polls"] {
         assert_eq!(world.users_of("i", binding).await.len(), 1);
-        use_database(&uri(&binder.fetch("i", binding).await.unwrap())).await.unwrap();
+        use_database(&uri(&binder.fetch("i", binding).await.unwrap()))
+            .await
+            .unwrap();
     }
     until("the pending revocation is done", async || {
         world.record("i", "pending").await.unwrap().phase() == Phase::Deleted
@@ -66,7 +88,10 @@ async fn requests_are_unavailable_while_the_api_server_is_away_and_work_resumes(
     world.control_plane.stop_api_server().await;
     for error in [
         binder.bind(world.bind_request("i", "b")).await.unwrap_err(),
-        binder.unbind(world.unbind_request("i", "kept")).await.unwrap_err(),
+        binder
+            .unbind(world.unbind_request("i", "kept"))
+            .await
+            .unwrap_err(),
         binder.fetch("i", "kept").await.unwrap_err(),
     ] {
         assert_eq!(error.code, ErrorCode::Unavailable);
@@ -80,7 +105,10 @@ async fn requests_are_unavailable_while_the_api_server_is_away_and_work_resumes(
     .await;
     assert_eq!(world.users_of("i", "b").await.len(), 1);
     until("unbinds work again", async || {
-        binder.unbind(world.unbind_request("i", "kept")).await.is_ok()
+        binder
+            .unbind(world.unbind_request("i", "kept"))
+            .await
+            .is_ok()
     })
     .await;
     assert!(use_database(&uri(&kept)).await.is_err());

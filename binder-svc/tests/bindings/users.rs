@@ -29,36 +29,66 @@ fn target(mongod: &Mongod, tls: Tls, password: &str) -> Target {
 }
 
 fn mark(attempt: u32) -> Mark {
-    Mark { instance: "i".into(), binding: "b".into(), incarnation: "x".into(), attempt }
+    Mark {
+        instance: "i".into(),
+        binding: "b".into(),
+        incarnation: "x".into(),
+        attempt,
+    }
 }
 
 fn uri(mongod: &Mongod, database: &str) -> String {
-    format!("mongodb://b-1:pw@{}/{database}?authSource=admin&directConnection=true", mongod.address())
+    format!(
+        "mongodb://b-1:pw@{}/{database}?authSource=admin&directConnection=true",
+        mongod.address()
+    )
 }
 
 #[tokio::test]
 async fn users_are_made_found_and_dropped_and_each_can_be_repeated() {
     service::process::install_tls_provider();
-    let mongod = Mongod::start(MongodOptions::default().auth()).await.unwrap();
+    let mongod = Mongod::start(MongodOptions::default().auth())
+        .await
+        .unwrap();
     make_admin(&mongod, None).await;
     let driver = Driver::default();
     let target_ = target(&mongod, Tls::default(), ADMIN_PASSWORD);
     let password = SecretString::from("pw");
-    let grant = Grant { database: "app".into(), roles: vec![Role::ReadWrite] };
+    let grant = Grant {
+        database: "app".into(),
+        roles: vec![Role::ReadWrite],
+    };
     let first = mark(1);
-    let user = NewUser { name: "b-1", password: &password, grant: &grant, mark: &first };
+    let user = NewUser {
+        name: "b-1",
+        password: &password,
+        grant: &grant,
+        mark: &first,
+    };
     for _ in 0..2 {
         driver.create_user(&target_, &user).await.unwrap();
     }
     let second = mark(2);
-    let rival = NewUser { mark: &second, ..user };
-    assert!(matches!(driver.create_user(&target_, &rival).await, Err(Error::Taken)));
+    let rival = NewUser {
+        mark: &second,
+        ..user
+    };
+    assert!(matches!(
+        driver.create_user(&target_, &rival).await,
+        Err(Error::Taken)
+    ));
     for binding in [Some("b"), None] {
         let found = driver.find_users(&target_, binding).await.unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].name.as_str(), &found[0].mark), ("b-1", &first));
     }
-    assert!(driver.find_users(&target_, Some("other")).await.unwrap().is_empty());
+    assert!(
+        driver
+            .find_users(&target_, Some("other"))
+            .await
+            .unwrap()
+            .is_empty()
+    );
 
     // The login works, in its database alone.
     use_database(&uri(&mongod, "app")).await.unwrap();
@@ -102,13 +132,19 @@ async fn a_database_that_requires_tls_is_verified_by_the_plans_authority() {
     make_admin(&mongod, Some(&ca)).await;
 
     let driver = Driver::default();
-    let tls = Tls { mode: TlsMode::Required, ca: Some(authority.pem()) };
+    let tls = Tls {
+        mode: TlsMode::Required,
+        ca: Some(authority.pem()),
+    };
     let trusted = target(&mongod, tls, ADMIN_PASSWORD);
     assert!(driver.find_users(&trusted, None).await.unwrap().is_empty());
 
     let stranger = CertificateParams::new(Vec::new()).unwrap();
     let stranger = stranger.self_signed(&KeyPair::generate().unwrap()).unwrap();
-    let tls = Tls { mode: TlsMode::Required, ca: Some(stranger.pem()) };
+    let tls = Tls {
+        mode: TlsMode::Required,
+        ca: Some(stranger.pem()),
+    };
     let mut untrusted = target(&mongod, tls, ADMIN_PASSWORD);
     untrusted.key = "untrusted".into();
     let error = driver.find_users(&untrusted, None).await.unwrap_err();

@@ -83,6 +83,8 @@ pub(crate) struct World {
     pub(crate) provisioner: FakeProvisioner,
     pub(crate) fakes: SocketAddr,
     pub(crate) bundle: Arc<Bundle>,
+    /// The same plan with `async: true`.
+    pub(crate) asynchronous: Arc<Bundle>,
 }
 
 /// A binder in this process.
@@ -96,10 +98,21 @@ impl World {
     pub(crate) async fn start() -> Self {
         crate::logs::capture();
         service::process::install_tls_provider();
-        let bundle = bundle();
-        let (control_plane, mongod, (provisioner, fakes)) =
-            tokio::join!(control_plane(), replica_set(), fake::serve(Arc::clone(&bundle)));
-        Self { control_plane, mongod, provisioner, fakes, bundle }
+        let bundle = bundle_of(PLAN);
+        let asynchronous = bundle_of(&format!("{PLAN}  async: true\n"));
+        let (control_plane, mongod, (provisioner, fakes)) = tokio::join!(
+            control_plane(),
+            replica_set(),
+            fake::serve(vec![Arc::clone(&bundle), Arc::clone(&asynchronous)])
+        );
+        Self {
+            control_plane,
+            mongod,
+            provisioner,
+            fakes,
+            bundle,
+            asynchronous,
+        }
     }
 
     /// An instance whose database is this world's.
@@ -117,7 +130,10 @@ impl World {
             data: Some([("admin".into(), ByteString(ADMIN_PASSWORD.into()))].into()),
             ..Secret::default()
         };
-        secrets.create(&PostParams::default(), &secret).await.unwrap();
+        secrets
+            .create(&PostParams::default(), &secret)
+            .await
+            .unwrap();
         let outputs = serde_json::json!({
             "hosts": [self.mongod.address().to_string()], "replica_set": "rs0",
         });
@@ -142,10 +158,14 @@ impl World {
         let fakes = self.fakes.to_string();
         let mut args = Args::parse_from([
             "binder-svc",
-            "--catalog", &fakes,
-            "--provisioner", &fakes,
-            "--replica", replica,
-            "--second-look", "2",
+            "--catalog",
+            &fakes,
+            "--provisioner",
+            &fakes,
+            "--replica",
+            replica,
+            "--second-look",
+            "2",
         ]);
         args.service = ServiceArgs::for_tests();
         args
@@ -161,7 +181,11 @@ impl World {
         let stop = CancellationToken::new();
         let task = tokio::spawn(Box::pin(app.run(stop.clone())));
         wait_ready(admin).await;
-        Binder { client: connect(address), stop, task }
+        Binder {
+            client: connect(address),
+            stop,
+            task,
+        }
     }
 
     pub(crate) fn bind_request(&self, instance: &str, binding: &str) -> BindRequest {
@@ -190,17 +214,30 @@ impl World {
     pub(crate) async fn users_of(&self, instance: &str, binding: &str) -> Vec<String> {
         let record = cluster::names::binding_record(instance, binding);
         let command = doc! { "usersInfo": 1, "filter": { "customData.osb.binding": record } };
-        let answer = self.admin().await.database("admin").run_command(command).await.unwrap();
+        let answer = self
+            .admin()
+            .database("admin")
+            .run_command(command)
+            .await
+            .unwrap();
         let users = answer.get_array("users").unwrap();
         users
             .iter()
-            .map(|user| user.as_document().unwrap().get_str("user").unwrap().to_owned())
+            .map(|user| {
+                user.as_document()
+                    .unwrap()
+                    .get_str("user")
+                    .unwrap()
+                    .to_owned()
+            })
             .collect()
     }
 
-    pub(crate) async fn admin(&self) -> Client {
+    pub(crate) fn admin(&self) -> Client {
         let mut options = ClientOptions::builder()
-            .hosts(vec![ServerAddress::parse(self.mongod.address().to_string()).unwrap()])
+            .hosts(vec![
+                ServerAddress::parse(self.mongod.address().to_string()).unwrap(),
+            ])
             .direct_connection(true)
             .build();
         options.credential = Some(
@@ -225,26 +262,37 @@ impl World {
         let api: Api<Secret> = Api::namespaced(self.control_plane.client(), NAMESPACE);
         let record = cluster::names::binding_record(instance, binding);
         let labels = format!("{}={record}", cluster::names::BINDING);
-        api.list(&ListParams::default().labels(&labels)).await.unwrap().items
+        api.list(&ListParams::default().labels(&labels))
+            .await
+            .unwrap()
+            .items
     }
 }
 
 impl Binder {
     pub(crate) async fn bind(&self, request: BindRequest) -> Result<BindResponse, Error> {
         let answer = self.client.clone().bind(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| Error::from_status(&status))
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| Error::from_status(&status))
     }
 
     pub(crate) async fn unbind(&self, request: UnbindRequest) -> Result<UnbindResponse, Error> {
         let answer = self.client.clone().unbind(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| Error::from_status(&status))
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| Error::from_status(&status))
     }
 
     pub(crate) async fn fetch(&self, instance: &str, binding: &str) -> Result<Binding, Error> {
-        let request =
-            FetchBindingRequest { instance_id: instance.into(), binding_id: binding.into() };
+        let request = FetchBindingRequest {
+            instance_id: instance.into(),
+            binding_id: binding.into(),
+        };
         let answer = self.client.clone().fetch_binding(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| Error::from_status(&status))
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| Error::from_status(&status))
     }
 
     pub(crate) async fn poll(
@@ -259,7 +307,9 @@ impl Binder {
             operation: operation.into(),
         };
         let answer = self.client.clone().last_binding_operation(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| Error::from_status(&status))
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| Error::from_status(&status))
     }
 
     /// Polls until the operation ended; whether it succeeded.
@@ -273,7 +323,10 @@ impl Binder {
                     _ => {}
                 }
             }
-            assert!(tokio::time::Instant::now() < deadline, "{binding} {operation} did not end");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{binding} {operation} did not end"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -303,9 +356,14 @@ pub(crate) async fn use_database(uri: &str) -> mongodb::error::Result<()> {
     let mut options = ClientOptions::parse(uri).await?;
     options.server_selection_timeout = Some(Duration::from_secs(5));
     let client = Client::with_options(options)?;
-    let documents = client.default_database().unwrap().collection::<Document>("documents");
+    let documents = client
+        .default_database()
+        .unwrap()
+        .collection::<Document>("documents");
     let written = documents.insert_one(doc! { "a": 1 }).await?;
-    let found = documents.find_one(doc! { "_id": &written.inserted_id }).await?;
+    let found = documents
+        .find_one(doc! { "_id": &written.inserted_id })
+        .await?;
     assert!(found.is_some());
     Ok(())
 }
@@ -314,18 +372,27 @@ pub(crate) async fn use_database(uri: &str) -> mongodb::error::Result<()> {
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + LIMIT;
     while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "in vain waited for: {what}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "in vain waited for: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 pub(crate) fn connect(address: SocketAddr) -> BinderClient<Transport> {
-    Target::new(address.to_string(), Duration::from_secs(60), Ok).binder().unwrap()
+    Target::new(address.to_string(), Duration::from_secs(60), Ok)
+        .binder()
+        .unwrap()
 }
 
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// Waits for the admin port to say that the service is ready.
@@ -351,9 +418,9 @@ fn found() -> CatalogVerdict {
     }
 }
 
-fn bundle() -> Arc<Bundle> {
+fn bundle_of(descriptor: &str) -> Arc<Bundle> {
     let mut tree = Tree::new();
-    tree.insert("mongodb/test/plan.yaml", PLAN);
+    tree.insert("mongodb/test/plan.yaml", descriptor);
     tree.insert("mongodb/test/10-nothing.yaml", TEMPLATE);
     let catalog = plan::catalog::build(&[tree]);
     let faults: Vec<String> = catalog.faults.iter().map(ToString::to_string).collect();
@@ -366,29 +433,47 @@ async fn control_plane() -> ControlPlane {
     let client = control_plane.client();
     create_namespace(&client, NAMESPACE).await;
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    definitions.create(&PostParams::default(), &ServiceBinding::crd()).await.unwrap();
+    definitions
+        .create(&PostParams::default(), &ServiceBinding::crd())
+        .await
+        .unwrap();
     let bindings: Api<ServiceBinding> = Api::namespaced(client, NAMESPACE);
-    until("bindings are served", async || bindings.list(&ListParams::default()).await.is_ok()).await;
+    until("bindings are served", async || {
+        bindings.list(&ListParams::default()).await.is_ok()
+    })
+    .await;
     control_plane
 }
 
 async fn create_namespace(client: &kube::Client, name: &str) {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = Namespace {
-        metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name.into()),
+            ..ObjectMeta::default()
+        },
         ..Namespace::default()
     };
-    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    namespaces
+        .create(&PostParams::default(), &namespace)
+        .await
+        .unwrap();
 }
 
 async fn replica_set() -> Mongod {
-    let options = MongodOptions::default().replica_set("rs0").key_file("a2V5ZmlsZWtleWZpbGU=");
+    let options = MongodOptions::default()
+        .replica_set("rs0")
+        .key_file("a2V5ZmlsZWtleWZpbGU=");
     let mongod = Mongod::start(options).await.unwrap();
     let client = Client::with_uri_str(mongod.uri()).await.unwrap();
     let host = mongod.address().to_string();
     let config = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": host }] };
     let initiate = doc! { "replSetInitiate": config };
-    client.database("admin").run_command(initiate).await.unwrap();
+    client
+        .database("admin")
+        .run_command(initiate)
+        .await
+        .unwrap();
     make_admin(&mongod, None).await;
     mongod
 }
