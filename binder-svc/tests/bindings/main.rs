@@ -13,6 +13,7 @@ mod instances;
 mod lifecycle;
 mod logs;
 mod outage;
+mod rights;
 mod sleepers;
 mod speed;
 mod users;

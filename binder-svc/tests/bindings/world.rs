@@ -176,7 +176,12 @@ impl World {
     }
 
     pub(crate) async fn binder_with(&self, args: Args) -> Binder {
-        let app = App::bind(args, self.control_plane.client()).await.unwrap();
+        self.binder_as(args, self.control_plane.client()).await
+    }
+
+    /// With the rights of a client.
+    pub(crate) async fn binder_as(&self, args: Args, client: kube::Client) -> Binder {
+        let app = App::bind(args, client).await.unwrap();
         let (address, admin) = (app.address(), app.admin_address());
         let stop = CancellationToken::new();
         let task = tokio::spawn(Box::pin(app.run(stop.clone())));
