@@ -156,7 +156,9 @@ impl Mongod {
     /// and see how the set is; with one, that needs a login.
     pub async fn has_users(&self) -> Result<bool, MongodError> {
         match call(&self.anonymous, doc! { "replSetGetStatus": 1 }).await {
-            Ok(_) => Ok(false),
+            // Rights are checked first: whatever else is refused, such as the status of no set, a
+            // login was not missed.
+            Ok(_) | Err(MongodError::Refused { .. }) => Ok(false),
             Err(MongodError::LoginNeeded) => Ok(true),
             Err(error) => Err(error),
         }

@@ -1,5 +1,10 @@
 //! mongo-bootstrap against a real mongod and a real API server, as a process that can be killed.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a helper cannot do fails the test that called it"
+)]
+
 mod pod;
 mod world;
 
@@ -9,7 +14,7 @@ use mongodb::bson::{Bson, doc};
 use tokio::time::{Instant, sleep};
 
 use pod::{PASSWORD, Pod};
-use world::{World, admin, config, connect, hello, users};
+use world::{World, admin, certificates, config, connect, hello, users};
 
 /// A set of one member, working.
 async fn single(world: &World, namespace: &str) -> (pod::Set, Pod) {
@@ -176,6 +181,68 @@ async fn probes_go_on_while_the_api_server_is_away() {
     world.control_plane.start_api_server().await.unwrap();
     world.want(&set, 3).await;
     world.reported(&set, |report| report.desired == 3).await;
+}
+
+#[tokio::test]
+async fn a_member_that_did_not_find_itself_at_its_start_finds_itself_later() {
+    let world = World::start().await;
+    let (set, mut pod) = single(&world, "moved").await;
+    pod.kill_sidecar().await;
+    pod.kill_mongod().await;
+    // Its name leads nowhere while it starts, as that of a pod that was moved may for a moment.
+    pod.move_to(Some("127.0.2.1"));
+    pod.start_mongod().await;
+    pod.start_sidecar(None);
+    let report = world
+        .reported(&set, |report| report.message.is_some())
+        .await;
+    assert_eq!((report.members, report.primary_ordinal), (vec![], None));
+    assert_eq!(pod.probe("/ready").await.0, 503);
+
+    // Now it leads to it.
+    let listener = tokio::net::TcpListener::bind(set.host(0)).await.unwrap();
+    let address = pod.address();
+    let forward = tokio::spawn(async move {
+        loop {
+            let (mut from, _) = listener.accept().await.unwrap();
+            let mut to = tokio::net::TcpStream::connect(&address).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
+        }
+    });
+    pod.becomes_ready().await;
+    world.settles(&set, 1).await;
+    assert_eq!(users(&set.host(0)).await, ["admin.osb-admin"]);
+    forward.abort();
+}
+
+#[tokio::test]
+async fn a_set_that_takes_only_tls_is_made_alike() {
+    let world = World::start().await;
+    let mut set = world.set("tls", 1).await;
+    let (pem, ca) = certificates(&world, "localhost");
+    for argument in [
+        "--tlsMode=requireTLS",
+        "--tlsAllowConnectionsWithoutCertificates",
+    ] {
+        set.mongod_args.push(argument.to_owned());
+    }
+    set.mongod_args
+        .push(format!("--tlsCertificateKeyFile={}", pem.display()));
+    set.mongod_args
+        .push(format!("--tlsCAFile={}", ca.display()));
+    set.environment
+        .push(("BROKER_MONGOD_CA".to_owned(), ca.display().to_string()));
+    set.environment.push((
+        "BROKER_MONGOD".to_owned(),
+        format!("localhost:{}", set.port),
+    ));
+    let mut pod = Pod::new(&set, 0);
+    // Both: its name, and what localhost means.
+    pod.move_to(Some("127.0.0.1,127.0.1.0"));
+    pod.start_mongod().await;
+    pod.start_sidecar(None);
+    pod.becomes_ready().await;
+    world.settles(&set, 1).await;
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 /// Patience with a busy machine.
-pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const PASSWORD: &str = "correct-horse-battery-staple";
 
 /// What all pods of a set share.
@@ -29,6 +29,8 @@ pub(crate) struct Set {
     pub(crate) port: u16,
     /// More arguments for mongod.
     pub(crate) mongod_args: Vec<String>,
+    /// Where mongod listens, if not at its name.
+    pub(crate) elsewhere: Option<String>,
     /// More variables for mongo-bootstrap.
     pub(crate) environment: Vec<(String, String)>,
 }
@@ -74,6 +76,19 @@ impl Pod {
         self.set.host(self.ordinal)
     }
 
+    /// Where its mongod really listens.
+    pub(crate) fn address(&self) -> String {
+        match &self.set.elsewhere {
+            Some(address) => format!("{address}:{}", self.set.port),
+            None => self.host(),
+        }
+    }
+
+    /// Its mongod listens at another address from now on.
+    pub(crate) fn move_to(&mut self, address: Option<&str>) {
+        self.set.elsewhere = address.map(str::to_owned);
+    }
+
     /// What the init container does, then mongod.
     pub(crate) async fn start_mongod(&mut self) {
         let (secret, keyfile) = (
@@ -90,10 +105,9 @@ impl Pod {
         assert!(copied.success());
         let data = self.folder().join("data");
         std::fs::create_dir_all(&data).unwrap();
-        let (address, port) = (
-            format!("127.0.1.{}", self.ordinal),
-            self.set.port.to_string(),
-        );
+        let address = self.set.elsewhere.clone();
+        let address = address.unwrap_or_else(|| format!("127.0.1.{}", self.ordinal));
+        let port = self.set.port.to_string();
         let child = Command::new(&self.set.mongod)
             .args([
                 "--replSet",
@@ -145,7 +159,7 @@ impl Pod {
             .env("BROKER_POD_NAME", format!("mdb-{}", self.ordinal))
             .env("BROKER_POD_NAMESPACE", &self.set.namespace)
             .env("BROKER_MEMBERS", members)
-            .env("BROKER_MONGOD", self.host())
+            .env("BROKER_MONGOD", self.address())
             .env("BROKER_ADMIN_PASSWORD_FILE", self.folder().join("password"))
             .env("BROKER_ADMIN_LISTEN", format!("127.0.0.1:{}", self.probes))
             .envs(self.set.environment.iter().cloned())

@@ -1,7 +1,7 @@
 //! A control plane with the ConfigMap and the rights that a plan and the broker make, and a look
 //! at a set as its admin user.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use binder_svc::bootstrap::topology::{BOOTSTRAPPED, REPORT, Report};
 use k8s_openapi::api::{
@@ -16,6 +16,9 @@ use mongodb::{
     Client,
     bson::{Document, doc},
     options::{ClientOptions, Credential, ServerAddress},
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
 use serde_json::json;
 use testbed::ControlPlane;
@@ -66,6 +69,7 @@ impl World {
             mongod: testbed::binaries::mongod().await.unwrap(),
             port: free_port(),
             mongod_args: Vec::new(),
+            elsewhere: None,
             environment: Vec::new(),
         };
         self.want(&set, members).await;
@@ -197,4 +201,31 @@ pub(crate) async fn users(host: &str) -> Vec<String> {
                 .to_owned()
         })
         .collect()
+}
+
+/// A key with its certificate for a name, and the authority's certificate, as files.
+pub(crate) fn certificates(world: &World, name: &str) -> (PathBuf, PathBuf) {
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let mut leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    leaf.distinguished_name.push(DnType::CommonName, name);
+    leaf.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    let certificate = leaf.signed_by(&key, &issuer).unwrap().pem();
+    let files = [
+        ("tls.pem", key.serialize_pem() + &certificate),
+        ("ca.crt", ca),
+    ];
+    let [pem, ca] = files.map(|(name, content)| {
+        let path = world.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    });
+    (pem, ca)
 }
