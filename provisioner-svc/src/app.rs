@@ -59,12 +59,16 @@ impl App {
             .catalog()
             .context("set up the client of --catalog")?;
         let namespace = args.broker.namespace.clone();
+        let timing = Timing {
+            renew: args.lease_renew,
+            lifetime: args.lease_lifetime,
+        };
         let share = Share::new(
             client.clone(),
             &namespace,
             "provisioner",
             &args.replica,
-            Timing::default(),
+            timing,
         );
         let context = Context {
             kinds: Kinds::new(client.clone()),

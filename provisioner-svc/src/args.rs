@@ -25,6 +25,15 @@ pub struct Args {
     #[arg(long, env = "BROKER_REPLICA", default_value = "provisioner-svc-0")]
     pub replica: String,
 
+    /// Seconds between renewals of this replica's lease.
+    #[arg(long, env = "BROKER_LEASE_RENEW", default_value = "3", value_parser = seconds)]
+    pub lease_renew: Duration,
+
+    /// Seconds after which a replica that does not renew counts as gone and
+    /// its work is taken over.
+    #[arg(long, env = "BROKER_LEASE_LIFETIME", default_value = "12", value_parser = seconds)]
+    pub lease_lifetime: Duration,
+
     /// Seconds that a synchronous request waits for its operation.
     #[arg(long, env = "BROKER_SYNC_DEADLINE", default_value = "50", value_parser = seconds)]
     pub sync_deadline: Duration,

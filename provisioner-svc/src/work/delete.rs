@@ -1,8 +1,6 @@
 //! Delete: wait for bindings to go, then everything backwards. Legal in every
 //! phase, idempotent, and without the templates.
 
-use std::time::Duration;
-
 use cluster::{
     error::{call, optional},
     gate,
@@ -21,16 +19,14 @@ use super::{Done, Halt, Job, apply::entries};
 
 impl Job<'_> {
     pub(super) async fn await_release(&mut self) -> Done {
-        // The binder watches; its release is a change of the record.
-        let seen = self.context.seen(&self.record.name())?;
-        if seen.is_some_and(|record| record.resource.spec.held) {
-            self.say("waiting for the bindings of this instance to go".to_owned())
-                .await;
-            let _ = tokio::time::timeout(Duration::from_secs(5), self.wake.notified()).await;
-        }
+        // The binder watches; its release is a change of the record, which
+        // wakes this worker.
         match self.context.read(&self.record.name()).await? {
-            Some(record) => {
-                self.observed.held = record.resource.spec.held;
+            Some(record) if record.resource.spec.held => Err(Halt::Wait(
+                "waiting for the bindings of this instance to go".to_owned(),
+            )),
+            Some(_) => {
+                self.observed.held = false;
                 Ok(())
             }
             None => Err(Halt::Stale),

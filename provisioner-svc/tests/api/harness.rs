@@ -34,6 +34,10 @@ use tonic::{Request, Response, Status};
 
 pub const NAMESPACE: &str = "mongodb-osb";
 
+/// Short, so that work is taken over soon.
+const LEASE_RENEW: Duration = Duration::from_millis(500);
+const LEASE_LIFETIME: Duration = Duration::from_secs(3);
+
 /// Longest time that anything here may take.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -172,6 +176,8 @@ impl World {
         args.service = ServiceArgs::for_tests();
         args.catalog = self.catalog_address.to_string();
         args.replica = replica.to_owned();
+        args.lease_renew = LEASE_RENEW;
+        args.lease_lifetime = LEASE_LIFETIME;
         args.broker.namespace = NAMESPACE.to_owned();
         args
     }
@@ -206,6 +212,11 @@ impl World {
             .env("BROKER_NAMESPACE", NAMESPACE)
             .env("BROKER_CATALOG", self.catalog_address.to_string())
             .env("BROKER_REPLICA", replica)
+            .env("BROKER_LEASE_RENEW", LEASE_RENEW.as_secs_f64().to_string())
+            .env(
+                "BROKER_LEASE_LIFETIME",
+                LEASE_LIFETIME.as_secs_f64().to_string(),
+            )
             .env("BROKER_LOG", "warn")
             .stdin(Stdio::null())
             .kill_on_drop(true);
