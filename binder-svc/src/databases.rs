@@ -99,7 +99,12 @@ impl Databases {
             return Ok(Secret::default());
         }
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &instance.namespace);
-        Ok(cluster::error::call(secrets.get(&instance.generated_secret)).await?)
+        match cluster::error::call(secrets.get(&instance.generated_secret)).await {
+            Ok(secret) => Ok(secret),
+            // Not our record, which is what NotFound means elsewhere.
+            Err(cluster::Error::NotFound) => Err(Error::Secret(instance.generated_secret.clone())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {

@@ -68,6 +68,10 @@ impl Error {
             Self::Cluster(error) if error.is_transient() => {
                 broker_proto::Error::unavailable("The Kubernetes API")
             }
+            // A RoleBinding in a new namespace takes a moment to count.
+            Self::Cluster(cluster::Error::Forbidden(_)) => {
+                broker_proto::Error::unavailable("A right that the broker needs in the cluster")
+            }
             // A race that was lost again and again: asking again is right.
             Self::Cluster(cluster::Error::Conflict) => {
                 broker_proto::Error::unavailable("The binding's record")
@@ -137,6 +141,10 @@ mod tests {
         for (error, expected) in [
             (
                 Error::Cluster(cluster::Error::Unavailable(None)),
+                ErrorCode::Unavailable,
+            ),
+            (
+                Error::Cluster(cluster::Error::Forbidden("hunter2".into())),
                 ErrorCode::Unavailable,
             ),
             (

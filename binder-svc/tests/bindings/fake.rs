@@ -17,11 +17,11 @@ use broker_proto::{
 };
 use plan::Bundle;
 use tokio::{net::TcpListener, sync::watch};
-use tokio_stream::{
-    Stream, StreamExt as _,
-    wrappers::{TcpListenerStream, WatchStream},
+use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, server::TcpIncoming},
 };
-use tonic::{Request, Response, Status, transport::Server};
 
 /// A provisioner that holds what a test puts into it.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ pub(crate) async fn serve(bundles: Vec<Arc<Bundle>>) -> (FakeProvisioner, Socket
     let server = Server::builder()
         .add_service(ProvisionerServer::new(provisioner.clone()))
         .add_service(CatalogServer::new(FakeCatalog { bundles }))
-        .serve_with_incoming(TcpListenerStream::new(listener));
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     tokio::spawn(server);
     (provisioner, address)
 }

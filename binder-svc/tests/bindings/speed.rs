@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::PostParams};
 use mongodb::bson::doc;
 
-use crate::world::World;
+use crate::world::{NAMESPACE, World};
 
 const ROUNDS: usize = 40;
 
@@ -20,7 +22,9 @@ async fn a_bind_costs_little_more_than_its_user() {
     world.instance("i").await;
     let binder = world.binder("r1").await;
     let admin = world.admin().database("admin");
+    let secrets: Api<Secret> = Api::namespaced(world.control_plane.client(), NAMESPACE);
     let (mut create, mut drop, mut bind, mut unbind) = (vec![], vec![], vec![], vec![]);
+    let mut write = vec![];
     for round in 0..ROUNDS {
         let name = format!("raw-{round}");
         let begun = Instant::now();
@@ -38,6 +42,14 @@ async fn a_bind_costs_little_more_than_its_user() {
             .await
             .unwrap();
         drop.push(begun.elapsed());
+        let mut secret = Secret::default();
+        secret.metadata.name = Some(name);
+        let begun = Instant::now();
+        secrets
+            .create(&PostParams::default(), &secret)
+            .await
+            .unwrap();
+        write.push(begun.elapsed());
         let id = format!("b{round}");
         let begun = Instant::now();
         binder.bind(world.bind_request("i", &id)).await.unwrap();
@@ -46,7 +58,8 @@ async fn a_bind_costs_little_more_than_its_user() {
         binder.unbind(world.unbind_request("i", &id)).await.unwrap();
         unbind.push(begun.elapsed());
     }
-    let [create, drop, bind, unbind] = [create, drop, bind, unbind].map(median);
-    println!("p50: createUser {create:?}, bind {bind:?}; dropUser {drop:?}, unbind {unbind:?}");
+    let [create, drop, write, bind, unbind] = [create, drop, write, bind, unbind].map(median);
+    println!("p50: createUser {create:?}, dropUser {drop:?}, one write {write:?}");
+    println!("p50: bind {bind:?}, unbind {unbind:?}");
     binder.stop().await;
 }
