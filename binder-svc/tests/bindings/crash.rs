@@ -8,7 +8,10 @@ use std::{
 };
 
 use binder_svc::{resource::Phase, step::Step};
-use broker_proto::{client::Transport, v1::binder_client::BinderClient};
+use broker_proto::{
+    client::Transport,
+    v1::{InstancePhase, binder_client::BinderClient},
+};
 use futures::future::join_all;
 
 use crate::world::{
@@ -192,5 +195,54 @@ async fn whatever_step_a_process_dies_after_another_finishes_its_work() {
         assert_eq!(world.users_of("i", name).await, [""; 0], "{name}");
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
+    heir.stop().await;
+}
+
+/// The steps of removing the bindings of an instance that leaves.
+const CASCADE: [Step; 3] = [
+    Step::LookUpInstance,
+    Step::DeleteSecrets,
+    Step::CommitDeleted,
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_goes_on_whatever_step_a_process_dies_after() {
+    let world = World::start().await;
+    let ready = world.binder("r0").await;
+    let instances = CASCADE.map(|step| (format!("i-{}", step.name()), step));
+    for (instance, _) in &instances {
+        world.instance(instance).await;
+        for binding in ["b1", "b2"] {
+            done(
+                ready
+                    .bind(world.bind_request(instance, binding))
+                    .await
+                    .unwrap(),
+            );
+        }
+    }
+    ready.stop().await;
+    for (instance, step) in &instances {
+        world
+            .provisioner
+            .set_phase(instance, InstancePhase::Deprovisioning);
+        Doomed::start(&world, "r1", *step).died(instance).await;
+        assert_eq!(world.provisioner.get(instance).releases, 0, "{instance}");
+    }
+    let heir = world.binder("r1").await;
+    for (instance, _) in &instances {
+        until("the hold is released", async || {
+            world.provisioner.get(instance).releases > 0
+        })
+        .await;
+        for binding in ["b1", "b2"] {
+            let record = world.record(instance, binding).await.unwrap();
+            assert_eq!(record.phase(), Phase::Deleted, "{instance} {binding}");
+            assert!(
+                world.secrets_of(instance, binding).await.is_empty(),
+                "{instance} {binding}"
+            );
+        }
+    }
     heir.stop().await;
 }
