@@ -193,4 +193,29 @@ mod tests {
         );
         assert!(!format!("{issued:?}").contains("hunter2"));
     }
+
+    #[tokio::test]
+    async fn a_driver_reads_back_from_the_uri_what_the_parts_say() {
+        let password = crate::login::password();
+        let user = crate::login::attempt("abcdefghijklmnop", 1, "h", "x")
+            .login
+            .user;
+        let issued = Issued::new(&database(TlsMode::Required), "db-x", &user, &password);
+        let uri = issued.credentials["uri"].as_str().unwrap();
+        let options = mongodb::options::ClientOptions::parse(uri).await.unwrap();
+        let credential = options.credential.unwrap();
+        assert_eq!(
+            credential.username.as_deref(),
+            issued.credentials["username"].as_str()
+        );
+        assert_eq!(
+            credential.password.as_deref(),
+            issued.credentials["password"].as_str()
+        );
+        assert_eq!(credential.source.as_deref(), Some("admin"));
+        assert_eq!(options.default_database.as_deref(), Some("db-x"));
+        assert_eq!(options.repl_set_name.as_deref(), Some("mdb"));
+        assert_eq!(options.hosts.len(), 2);
+        assert!(options.tls.is_some());
+    }
 }

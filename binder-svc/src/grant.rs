@@ -196,4 +196,21 @@ mod tests {
         assert!(grant(&json!({"database": "orders_2"})).is_ok());
         assert!(is_allowed(&default_database("any id at all / ü")));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_parameters_whatever_reach_beyond_one_database(
+            database in ".{0,70}",
+            roles in proptest::collection::vec(".{0,12}|read|readWrite|dbAdmin|root", 0..4),
+        ) {
+            let value = json!({"database": database, "roles": roles});
+            if let Ok(found) = grant(&value) {
+                assert_eq!(found.database, database);
+                // Goes into a URI's path as it is.
+                assert!(database.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+                assert!(!RESERVED.contains(&database.to_lowercase().as_str()));
+                assert!(found.roles.iter().all(|role| roles.iter().any(|asked| asked == role.name())));
+            }
+        }
+    }
 }
