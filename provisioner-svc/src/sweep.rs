@@ -58,7 +58,13 @@ async fn sweep(context: &Context) -> Result<(), Error> {
     // What is looked for is listed before the records: whatever is found has
     // had its record before it.
     let namespaces: Api<Namespace> = Api::all(context.client());
-    let ours = ListParams::default().labels(&format!("{}={}", names::MANAGED_BY, names::MANAGER));
+    let ours = ListParams::default().labels(&format!(
+        "{}={},{}={}",
+        names::MANAGED_BY,
+        names::MANAGER,
+        names::BROKER,
+        context.args.broker.namespace
+    ));
     let namespaces = call(namespaces.list_metadata(&ours)).await?.items;
     let revisions = context.revisions.list(None).await?;
     let records = context.records.list("").await?;

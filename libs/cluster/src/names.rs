@@ -19,6 +19,9 @@ pub const INCARNATION: &str = "mongodb-osb.io/incarnation";
 pub const BINDING: &str = "mongodb-osb.io/binding";
 /// Label: what a Secret of the broker is for.
 pub const PURPOSE: &str = "mongodb-osb.io/purpose";
+/// Label on instances' own namespaces: the namespace of the broker that made
+/// it, so that several brokers in a cluster leave each other's alone.
+pub const BROKER: &str = "mongodb-osb.io/broker";
 /// Label with the value [`MANAGER`] on everything that the broker makes.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`].

@@ -26,6 +26,10 @@ impl Job<'_> {
     pub(super) async fn make_namespace(&mut self) -> Done {
         let name = self.namespace().to_owned();
         let extra = [
+            (
+                names::BROKER.to_owned(),
+                self.context.args.broker.namespace.clone(),
+            ),
             // Restricted workloads only, unless a cluster's operator says otherwise.
             (
                 "pod-security.kubernetes.io/warn".to_owned(),

@@ -5,7 +5,10 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::Stdio,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,8 +34,6 @@ use testbed::{ControlPlane, Controllers};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-
-pub const NAMESPACE: &str = "mongodb-osb";
 
 /// Short, so that work is taken over soon.
 const LEASE_RENEW: Duration = Duration::from_millis(500);
@@ -86,12 +87,17 @@ impl v1::catalog_server::Catalog for FakeCatalog {
     }
 }
 
-/// The world of one test.
+/// The world of one test: a broker's namespace of its own, on an API server
+/// that other tests use as well.
 pub struct World {
-    pub control_plane: ControlPlane,
+    pub control_plane: Arc<ControlPlane>,
+    pub namespace: String,
     catalog: FakeCatalog,
     catalog_address: SocketAddr,
 }
+
+/// Lives as long as the test process; its own processes end with that.
+static SHARED: tokio::sync::OnceCell<Arc<ControlPlane>> = tokio::sync::OnceCell::const_new();
 
 /// A provisioner in this process; gone with the test.
 pub struct Provisioner {
@@ -113,25 +119,39 @@ impl Provisioner {
     }
 }
 
+async fn control_plane() -> Arc<ControlPlane> {
+    let control_plane = ControlPlane::builder()
+        .controllers(Controllers::Manager)
+        .start()
+        .await
+        .unwrap();
+    install_crd(&control_plane.client()).await;
+    Arc::new(control_plane)
+}
+
 impl World {
     pub async fn start() -> Self {
-        service::process::install_tls_provider();
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(std::env::var("BROKER_LOG").unwrap_or_else(|_| "warn".into()))
-            .with_test_writer()
-            .try_init();
-        let control_plane = ControlPlane::builder()
-            .controllers(Controllers::Manager)
-            .start()
-            .await
-            .unwrap();
-        let client = control_plane.client();
-        install_crd(&client).await;
+        prepare();
+        let shared = SHARED.get_or_init(control_plane).await;
+        Self::on(Arc::clone(shared)).await
+    }
+
+    /// On an API server of its own, which may be stopped.
+    pub async fn alone() -> Self {
+        prepare();
+        Self::on(control_plane().await).await
+    }
+
+    async fn on(control_plane: Arc<ControlPlane>) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let namespace = format!("broker-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        // A client of its own: connections belong to the test's runtime.
+        let client = Client::try_from(control_plane.config()).unwrap();
         let namespaces: Api<Namespace> = Api::all(client);
-        let namespace: Namespace =
-            serde_json::from_value(serde_json::json!({"metadata": {"name": NAMESPACE}})).unwrap();
+        let object: Namespace =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": namespace}})).unwrap();
         namespaces
-            .create(&PostParams::default(), &namespace)
+            .create(&PostParams::default(), &object)
             .await
             .unwrap();
         let catalog = FakeCatalog::default();
@@ -144,13 +164,14 @@ impl World {
         );
         Self {
             control_plane,
+            namespace,
             catalog,
             catalog_address,
         }
     }
 
     pub fn client(&self) -> Client {
-        self.control_plane.client()
+        Client::try_from(self.control_plane.config()).unwrap()
     }
 
     /// Adds a plan of provider `test` made of these files; it must have no fault.
@@ -178,7 +199,7 @@ impl World {
         args.replica = replica.to_owned();
         args.lease_renew = LEASE_RENEW;
         args.lease_lifetime = LEASE_LIFETIME;
-        args.broker.namespace = NAMESPACE.to_owned();
+        args.broker.namespace.clone_from(&self.namespace);
         args
     }
 
@@ -209,7 +230,7 @@ impl World {
             .env("KUBECONFIG", self.control_plane.kubeconfig())
             .env("BROKER_LISTEN", address.to_string())
             .env("BROKER_ADMIN_LISTEN", "127.0.0.1:0")
-            .env("BROKER_NAMESPACE", NAMESPACE)
+            .env("BROKER_NAMESPACE", &self.namespace)
             .env("BROKER_CATALOG", self.catalog_address.to_string())
             .env("BROKER_REPLICA", replica)
             .env("BROKER_LEASE_RENEW", LEASE_RENEW.as_secs_f64().to_string())
@@ -230,7 +251,7 @@ impl World {
     }
 
     pub fn records(&self) -> Api<ServiceInstance> {
-        Api::namespaced(self.client(), NAMESPACE)
+        Api::namespaced(self.client(), &self.namespace)
     }
 
     pub async fn record(&self, instance: &str) -> ServiceInstance {
@@ -250,7 +271,8 @@ impl World {
     /// Names of instance namespaces.
     pub async fn instance_namespaces(&self) -> Vec<String> {
         let api: Api<Namespace> = Api::all(self.client());
-        let params = ListParams::default().labels("app.kubernetes.io/managed-by=mongodb-osb");
+        let ours = format!("{}={}", cluster::names::BROKER, self.namespace);
+        let params = ListParams::default().labels(&ours);
         api.list(&params)
             .await
             .unwrap()
@@ -262,7 +284,7 @@ impl World {
 
     /// Names of revision Secrets.
     pub async fn revisions(&self) -> Vec<String> {
-        let api: Api<Secret> = Api::namespaced(self.client(), NAMESPACE);
+        let api: Api<Secret> = Api::namespaced(self.client(), &self.namespace);
         let params = ListParams::default().labels("mongodb-osb.io/purpose=revision");
         api.list(&params)
             .await
@@ -434,6 +456,14 @@ pub async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
 pub fn crd_file() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../k8s/crds/serviceinstances.mongodb-osb.io.yaml")
+}
+
+fn prepare() {
+    service::process::install_tls_provider();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(std::env::var("BROKER_LOG").unwrap_or_else(|_| "warn".into()))
+        .with_test_writer()
+        .try_init();
 }
 
 async fn install_crd(client: &Client) {

@@ -16,7 +16,7 @@ use crate::harness::{SIMPLE, World, code, deprovisioned, end_of, eventually, pro
 const SHARED: [(&str, &str); 2] = [
     (
         "plan.yaml",
-        "namespace: {shared: tenants}\nmaximum_polling_duration: 5\n",
+        "namespace: {shared: TENANTS}\nmaximum_polling_duration: 5\n",
     ),
     (
         "1.yaml",
@@ -24,19 +24,23 @@ const SHARED: [(&str, &str); 2] = [
     ),
 ];
 
-async fn make_namespace(world: &World, name: &str) {
+/// A namespace of somebody else, and the plan that puts instances into it.
+async fn shared(world: &World) -> (String, crate::harness::Plan) {
+    let name = format!("tenants-of-{}", world.namespace);
     let api: Api<Namespace> = Api::all(world.client());
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
     api.create(&PostParams::default(), &namespace)
         .await
         .unwrap();
+    let descriptor = SHARED[0].1.replace("TENANTS", &name);
+    let plan = world.plan("shared", &[("plan.yaml", &descriptor), SHARED[1]]);
+    (name, plan)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_somebody_elses_is_waited_for_and_never_touched() {
     let world = World::start().await;
-    make_namespace(&world, "tenants").await;
-    let plan = world.plan("shared", &SHARED);
+    let (tenants, plan) = shared(&world).await;
     let provisioner = world.provisioner("a").await;
     let mut client = provisioner.client.clone();
     let record = cluster::names::instance_record("i");
@@ -44,7 +48,7 @@ async fn a_name_that_is_somebody_elses_is_waited_for_and_never_touched() {
     let foreign: ConfigMap =
         serde_json::from_value(json!({"metadata": {"name": name}, "data": {"theirs": "1"}}))
             .unwrap();
-    let maps: Api<ConfigMap> = Api::namespaced(world.client(), "tenants");
+    let maps: Api<ConfigMap> = Api::namespaced(world.client(), &tenants);
     let foreign = maps.create(&PostParams::default(), &foreign).await.unwrap();
 
     let operation = client
@@ -81,8 +85,7 @@ async fn a_name_that_is_somebody_elses_is_waited_for_and_never_touched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_shared_namespace_the_instance_takes_only_its_own_away() {
     let world = World::start().await;
-    make_namespace(&world, "tenants").await;
-    let plan = world.plan("shared", &SHARED);
+    let (tenants, plan) = shared(&world).await;
     let provisioner = world.provisioner("a").await;
     let client = provisioner.client.clone();
     provisioned(&client, plan.provision("i", json!({}))).await;
@@ -93,7 +96,7 @@ async fn in_a_shared_namespace_the_instance_takes_only_its_own_away() {
             cluster::names::short(&cluster::names::instance_record(id))
         )
     };
-    let owned = world.config_map("tenants", &map("i")).await.unwrap();
+    let owned = world.config_map(&tenants, &map("i")).await.unwrap();
     assert!(
         owned
             .managed_fields()
@@ -103,13 +106,13 @@ async fn in_a_shared_namespace_the_instance_takes_only_its_own_away() {
         owned.managed_fields()
     );
     deprovisioned(&client, plan.deprovision("i")).await;
-    assert!(world.config_map("tenants", &map("i")).await.is_none());
-    assert!(world.config_map("tenants", &map("j")).await.is_some());
+    assert!(world.config_map(&tenants, &map("i")).await.is_none());
+    assert!(world.config_map(&tenants, &map("j")).await.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_api_server_is_away_requests_get_unavailable_and_work_resumes_by_itself() {
-    let world = World::start().await;
+    let world = World::alone().await;
     let plan = world.plan("simple", &SIMPLE);
     let provisioner = world.provisioner("a").await;
     let mut client = provisioner.client.clone();

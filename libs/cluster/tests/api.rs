@@ -1,0 +1,362 @@
+//! The library alone, against a real API server.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use cluster::{
+    Error,
+    apply::{Outcome, Place, apply},
+    cache::Cache,
+    gate::{self, Gate},
+    inventory::{self, Entry},
+    kinds::{self, Kinds},
+    names,
+    records::Records,
+    revision::{RevisionError, Revisions},
+    share::{Members, Share, Timing},
+    watch::Watch,
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+    core::DynamicObject,
+};
+use serde_json::{Value, json};
+use testbed::{ControlPlane, Controllers};
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+static SHARED: tokio::sync::OnceCell<Arc<ControlPlane>> = tokio::sync::OnceCell::const_new();
+
+/// A client, and a namespace of the test's own.
+async fn place(name: &str) -> (Client, String) {
+    let shared = SHARED
+        .get_or_init(async || {
+            let built = ControlPlane::builder()
+                .controllers(Controllers::Manager)
+                .start()
+                .await;
+            Arc::new(built.unwrap())
+        })
+        .await;
+    let client = Client::try_from(shared.config()).unwrap();
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    let api: Api<Namespace> = Api::all(client.clone());
+    api.create(&PostParams::default(), &namespace)
+        .await
+        .unwrap();
+    (client, name.to_owned())
+}
+
+fn labels() -> BTreeMap<String, String> {
+    names::instance_labels("record", "one")
+}
+
+fn config_map(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
+
+fn applied(outcome: Outcome) -> DynamicObject {
+    match outcome {
+        Outcome::Applied(object) => *object,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn eventually(what: &str, ask: impl AsyncFn() -> bool) {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while !ask().await {
+        assert!(
+            tokio::time::Instant::now() < until,
+            "waited in vain: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_is_made_once_and_a_foreign_one_is_neither_entered_nor_deleted() {
+    let (client, _) = place("gates").await;
+    let none = BTreeMap::new();
+    let ask = async |labels| {
+        gate::namespace(&client, "mdb-x", labels, &none)
+            .await
+            .unwrap()
+    };
+    let (ours, other) = (labels(), names::instance_labels("record", "two"));
+    assert_eq!(ask(&ours).await, Gate::Created);
+    assert_eq!(ask(&ours).await, Gate::Ours);
+    assert_eq!(ask(&other).await, Gate::Foreign);
+    let gone = gate::delete_namespace(&client, "mdb-x", &other)
+        .await
+        .unwrap();
+    assert!(gone, "not ours to wait for");
+    assert_eq!(ask(&ours).await, Gate::Ours);
+    eventually("the namespace is gone", async || {
+        gate::delete_namespace(&client, "mdb-x", &ours)
+            .await
+            .unwrap()
+    })
+    .await;
+    assert!(
+        gate::delete_namespace(&client, "mdb-x", &ours)
+            .await
+            .unwrap()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_removes_fields_wherever_the_object_was_first_made() {
+    let (client, namespace) = place("fields").await;
+    let kinds = Kinds::new(client);
+    for place in [Place::Own, Place::Shared] {
+        let name = format!("{place:?}").to_lowercase();
+        let put = async |data: Value, uid: Option<String>| {
+            let manifest = config_map(&name, data);
+            apply(
+                &kinds,
+                &manifest,
+                &namespace,
+                &labels(),
+                place,
+                uid.as_deref(),
+            )
+            .await
+            .unwrap()
+        };
+        let first = applied(put(json!({"a": "1", "b": "2"}), None).await);
+        assert_eq!(first.labels()[names::INCARNATION], "one");
+        let second = applied(put(json!({"a": "1"}), first.uid()).await);
+        assert_eq!(second.data["data"], json!({"a": "1"}), "{place:?}");
+        assert_eq!(first.uid(), second.uid());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_apply_resurrects_nothing_and_a_foreign_object_is_left_alone() {
+    let (client, namespace) = place("late").await;
+    let kinds = Kinds::new(client.clone());
+    let manifest = config_map("a", json!({"a": "1"}));
+    let put = async |place, uid: Option<String>, labels: BTreeMap<String, String>| {
+        apply(
+            &kinds,
+            &manifest,
+            &namespace,
+            &labels,
+            place,
+            uid.as_deref(),
+        )
+        .await
+        .unwrap()
+    };
+    let made = applied(put(Place::Own, None, labels()).await);
+    let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
+    maps.delete("a", &DeleteParams::default()).await.unwrap();
+    assert!(matches!(
+        put(Place::Own, made.uid(), labels()).await,
+        Outcome::Vanished
+    ));
+    assert!(maps.get_opt("a").await.unwrap().is_none());
+
+    let made = applied(put(Place::Shared, None, labels()).await);
+    let other = names::instance_labels("other", "one");
+    assert!(matches!(
+        put(Place::Shared, None, other).await,
+        Outcome::Foreign
+    ));
+    assert_eq!(
+        maps.get("a").await.unwrap().resource_version(),
+        made.resource_version()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_found_by_label_and_deleted_by_uid() {
+    let (client, namespace) = place("inventory").await;
+    let kinds = Kinds::new(client.clone());
+    let gvk = kinds::parse("v1", "ConfigMap");
+    let unknown = kinds::parse("nobody.example/v1", "Nothing");
+    for name in ["a", "b"] {
+        let manifest = config_map(name, json!({}));
+        applied(
+            apply(&kinds, &manifest, &namespace, &labels(), Place::Own, None)
+                .await
+                .unwrap(),
+        );
+    }
+    let selector = names::instance_selector("record", "one");
+    let wanted = [gvk.clone(), unknown.clone()];
+    let found = inventory::discover(&kinds, &wanted, &namespace, &selector)
+        .await
+        .unwrap();
+    let entries: Vec<Entry> = found
+        .iter()
+        .map(|(gvk, object)| Entry::of(gvk, object, 0))
+        .collect();
+    let found: Vec<String> = entries.iter().map(Entry::label).collect();
+    assert_eq!(found, ["ConfigMap/a", "ConfigMap/b"]);
+
+    let stale = Entry {
+        uid: "another".into(),
+        ..entries[0].clone()
+    };
+    assert!(
+        inventory::delete(&kinds, &stale).await.unwrap(),
+        "another object counts as gone"
+    );
+    let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
+    assert!(maps.get_opt("a").await.unwrap().is_some());
+    eventually("a is gone", async || {
+        inventory::delete(&kinds, &entries[0]).await.unwrap()
+    })
+    .await;
+    assert!(maps.get_opt("a").await.unwrap().is_none());
+    assert!(maps.get_opt("b").await.unwrap().is_some());
+    assert!(matches!(
+        kinds.get(&unknown).await,
+        Err(Error::UnknownKind(_))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_tells_of_changes_and_deletions() {
+    let (client, namespace) = place("watch").await;
+    let kinds = Kinds::new(client.clone());
+    let gvk = kinds::parse("v1", "ConfigMap");
+    let selector = names::instance_selector("record", "one");
+    let manifest = config_map("a", json!({"n": "1"}));
+    applied(
+        apply(&kinds, &manifest, &namespace, &labels(), Place::Own, None)
+            .await
+            .unwrap(),
+    );
+    let mut watch = Watch::open(&kinds, std::slice::from_ref(&gvk), &namespace, &selector)
+        .await
+        .unwrap();
+    let mut until = async |what: &str, holds: fn(Option<&DynamicObject>) -> bool| {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        while !holds(watch.get(&gvk, "a")) {
+            assert!(tokio::time::Instant::now() < end, "waited in vain: {what}");
+            watch.changed(Duration::from_secs(1)).await;
+        }
+    };
+    until("seen", |object| object.is_some()).await;
+    let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
+    let patch = Patch::Merge(json!({"data": {"n": "2"}}));
+    maps.patch("a", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    until("changed", |object| {
+        object.is_some_and(|object| object.data["data"]["n"] == "2")
+    })
+    .await;
+    maps.delete("a", &DeleteParams::default()).await.unwrap();
+    until("deleted", |object| object.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_written_conditionally_and_known_at_once() {
+    let (client, namespace) = place("records").await;
+    // Any kind will do: a record is a kind with conditional writes.
+    let records: Records<ConfigMap> = Records::new(client, &namespace);
+    let cache = Cache::default();
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(cache.clone().run(records.api().clone(), stop.clone()));
+    cache.synced().await;
+    let new: ConfigMap = serde_json::from_value(config_map("r", json!({"n": "1"}))).unwrap();
+    let made = records.create(&new).await.unwrap();
+    assert!(matches!(
+        records.create(&new).await,
+        Err(Error::AlreadyExists)
+    ));
+    let mut changed = made.clone();
+    changed.data = Some(BTreeMap::from([("n".to_owned(), "2".to_owned())]));
+    let written = records.replace(&changed).await.unwrap();
+    assert!(matches!(
+        records.replace(&changed).await,
+        Err(Error::Conflict)
+    ));
+    cache.observe(written.clone());
+    assert_eq!(
+        cache.get("r").unwrap().resource_version(),
+        written.resource_version()
+    );
+    assert!(matches!(records.delete(&made).await, Err(Error::Conflict)));
+    records.delete(&written).await.unwrap();
+    records.delete(&written).await.unwrap();
+    eventually("the cache has heard", async || cache.get("r").is_none()).await;
+    assert!(records.get("r").await.unwrap().is_none());
+    stop.cancel();
+    run.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_is_immutable_and_has_a_name_of_its_own() {
+    let (client, namespace) = place("revisions").await;
+    let revisions = Revisions::new(client.clone(), &namespace);
+    let one = revisions.write("record", &json!({"n": 1})).await.unwrap();
+    let two = revisions.write("record", &json!({"n": 2})).await.unwrap();
+    assert_ne!(one, two);
+    assert_eq!(
+        revisions.read::<Value>(&one).await.unwrap(),
+        json!({"n": 1})
+    );
+    let secrets: Api<Secret> = Api::namespaced(client, &namespace);
+    let patch = Patch::Merge(json!({"data": {"revision": "e30="}}));
+    assert!(
+        secrets
+            .patch(&one, &PatchParams::default(), &patch)
+            .await
+            .is_err()
+    );
+    assert_eq!(revisions.list(Some("record")).await.unwrap().len(), 2);
+    assert!(revisions.list(Some("other")).await.unwrap().is_empty());
+    revisions.delete(&one).await.unwrap();
+    revisions.delete(&one).await.unwrap();
+    let missing = revisions.read::<Value>(&one).await;
+    assert!(matches!(missing, Err(RevisionError::Missing(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_divide_the_work_and_the_dead_ones_share_falls_to_the_living() {
+    let (client, namespace) = place("share").await;
+    let timing = Timing {
+        renew: Duration::from_millis(300),
+        lifetime: Duration::from_secs(2),
+    };
+    let start = |replica: &str| {
+        let share = Share::new(client.clone(), &namespace, "test", replica, timing);
+        let members = share.members();
+        let stop = CancellationToken::new();
+        (tokio::spawn(share.run(stop.clone())), members, stop)
+    };
+    let (one, mut one_sees, _keep) = start("one");
+    let (two, mut two_sees, two_stop) = start("two");
+    let both = |members: &Members| members.count() == 2;
+    for sees in [&mut one_sees, &mut two_sees] {
+        tokio::time::timeout(PATIENCE, sees.wait_for(both))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    for number in 0..50 {
+        let record = names::instance_record(&number.to_string());
+        assert!(one_sees.borrow().owns(&record) != two_sees.borrow().owns(&record));
+    }
+    // A crash: nothing is given back, the lease runs out.
+    one.abort();
+    let alone = |members: &Members| members.count() == 1;
+    tokio::time::timeout(PATIENCE, two_sees.wait_for(alone))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(two_sees.borrow().owns("anything"));
+    // An orderly end: the lease is gone at once.
+    two_stop.cancel();
+    two.await.unwrap();
+    let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
+        Api::namespaced(client, &namespace);
+    assert!(leases.get_opt("test-two").await.unwrap().is_none());
+    assert!(leases.get_opt("test-one").await.unwrap().is_some());
+}
