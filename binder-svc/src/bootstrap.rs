@@ -56,7 +56,7 @@ async fn supervise(
     tracing::info!(%address, member = args.member()?.1, "watching over mongod");
 
     let topology = cluster::TopologyObject::new(client, &args.namespace, &args.topology);
-    let worker = worker::Worker::new(&args, mongod, topology)?;
+    let worker = worker::Worker::new(&args, mongod, topology, probes.clone())?;
     tokio::try_join!(
         async {
             probes

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use mongodb::{
     Client,
-    bson::{Document, doc},
+    bson::{Document, doc, oid::ObjectId},
     error::ErrorKind,
     options::{AuthMechanism, ClientOptions, Credential, ServerAddress, Tls, TlsOptions},
 };
@@ -77,6 +77,8 @@ pub enum MongodError {
 /// The answer to `hello`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
+    /// The process that answered: another one after each start.
+    pub process: Option<ObjectId>,
     /// The set that it is in.
     pub set: Option<String>,
     /// Its own name there.
@@ -240,13 +242,6 @@ impl AdminSession {
             .map(drop)
     }
 
-    /// Replaces the configuration of a member that is in no set, by force: there is no primary to
-    /// ask. Only for a set of one member, where nobody can be overruled.
-    pub async fn reconfigure_alone(&self, config: SetConfig) -> Result<(), MongodError> {
-        let command = doc! { "replSetReconfig": config.into_document(), "force": true };
-        call(&self.0, command).await.map(drop)
-    }
-
     /// Lets another member be primary. Fails if none has caught up in time.
     pub async fn step_down(&self) -> Result<(), MongodError> {
         let command = doc! {
@@ -268,7 +263,9 @@ async fn hello(client: &Client) -> Result<Hello, MongodError> {
             .collect()
     };
     let flag = |key| answer.get_bool(key).unwrap_or(false);
+    let version = answer.get_document("topologyVersion").ok();
     Ok(Hello {
+        process: version.and_then(|version| version.get_object_id("processId").ok()),
         set: text("setName"),
         me: text("me"),
         hosts: list("hosts"),

@@ -36,12 +36,20 @@ pub enum Mongod {
     Unreachable,
     /// It has no configuration and no users: its disk is empty.
     Empty,
-    /// It has data, but is in no set: it was taken out, or it did not find itself in its
-    /// configuration when it started, since its name did not lead to it then. These are the
-    /// members of that configuration, if the admin user could read it.
-    Outside(Vec<Ordinal>),
+    /// It has data, but is in no set.
+    Outside(Outside),
     /// It is a member.
     Member(Member),
+}
+
+/// A mongod that was taken out of its set, or that did not find itself in its configuration when
+/// it started, since its name did not lead to it then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// The members of the configuration it has; empty if the admin user could not read it.
+    pub members: Vec<Ordinal>,
+    /// Whether its name leads to it now.
+    pub is_at_home: bool,
 }
 
 /// What a member says.
@@ -104,8 +112,6 @@ pub enum Step {
     Initiate,
     /// Write on the ConfigMap that the set was initiated.
     Mark,
-    /// Let this member, the only one, look for itself in its configuration again.
-    Rejoin,
     /// Make the admin user through the localhost exception.
     CreateAdmin,
     /// Take a member out of the set.
@@ -127,7 +133,6 @@ impl Step {
             Self::Wait(_) => "wait",
             Self::Initiate => "initiate",
             Self::Mark => "mark",
-            Self::Rejoin => "rejoin",
             Self::CreateAdmin => "create-admin",
             Self::Remove(_) => "remove",
             Self::StepDown => "step-down",
@@ -151,6 +156,10 @@ pub enum Wait {
     Admission,
     /// This member's disk is empty though the set was initiated.
     LostDisk,
+    /// This member's name does not lead to its mongod.
+    OwnName,
+    /// Its name leads to it now, but it did not when mongod started.
+    Restart,
     /// Another member is in a set already.
     PeerInSet(Ordinal),
     /// There is no primary.
@@ -175,6 +184,11 @@ impl fmt::Display for Wait {
             Self::LostDisk => f.write_str(
                 "member 0 has no data although the set was initiated before; it waits for another \
                  member that has, and never starts a second set",
+            ),
+            Self::OwnName => f.write_str("the member's name does not lead to it yet"),
+            Self::Restart => f.write_str(
+                "mongod did not find itself among the members when it started, and will when it \
+                 is restarted",
             ),
             Self::PeerInSet(peer) => write!(f, "member {peer} is in a replica set already"),
             Self::Primary => f.write_str("there is no primary"),
@@ -210,7 +224,7 @@ fn intend(observed: &Observed, topology: &Topology) -> Step {
     match &observed.mongod {
         Mongod::Unreachable => Step::Wait(Wait::Mongod),
         Mongod::Empty => begin(observed, topology),
-        Mongod::Outside(members) => rejoin(observed.ordinal, topology, members),
+        Mongod::Outside(here) => outside(observed.ordinal, topology, here),
         Mongod::Member(_) if !topology.bootstrapped => Step::Mark,
         Mongod::Member(member) if member.primary.is_none() => Step::Wait(Wait::Primary),
         Mongod::Member(member) if member.primary != Some(observed.ordinal) => {
@@ -240,16 +254,18 @@ fn begin(observed: &Observed, topology: &Topology) -> Step {
     }
 }
 
-/// A mongod that has data but is in no set. The heartbeats of the others bring it back, if it is
-/// still wanted. Alone it has to look for itself again; nobody else could be overruled by that.
-fn rejoin(me: Ordinal, topology: &Topology, members: &[Ordinal]) -> Step {
+/// A mongod that has data but is in no set. If it did not find itself when it started, the
+/// heartbeats of the others bring it back; alone, or cut off, it needs another start (a forced
+/// reconfiguration does not make it look again: tried with 6.0).
+fn outside(me: Ordinal, topology: &Topology, outside: &Outside) -> Step {
     if !topology.bootstrapped && me == 0 {
-        return Step::Mark;
-    }
-    if members == [me] {
-        Step::Rejoin
-    } else {
+        Step::Mark
+    } else if !outside.members.contains(&me) {
         Step::Wait(Wait::Admission)
+    } else if outside.is_at_home {
+        Step::Wait(Wait::Restart)
+    } else {
+        Step::Wait(Wait::OwnName)
     }
 }
 

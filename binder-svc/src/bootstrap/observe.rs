@@ -3,7 +3,7 @@
 use super::{
     member::{MemberNames, Ordinal},
     mongod::{AdminSession, Hello, Mongod, MongodError, Role},
-    next::{Admin, Member, Mongod as Seen, Peer},
+    next::{Admin, Member, Mongod as Seen, Outside, Peer},
     topology::Topology,
 };
 
@@ -43,7 +43,7 @@ impl Observer {
         };
         if hello.set.is_none() {
             self.session = None;
-            return self.outside().await;
+            return self.outside(&hello).await;
         }
         // The answer's own word on who is primary may be a moment older than its role.
         let primary = match hello.role {
@@ -69,18 +69,26 @@ impl Observer {
     }
 
     /// A mongod that is in no set: has it data?
-    async fn outside(&mut self) -> Result<Seen, MongodError> {
+    async fn outside(&mut self, hello: &Hello) -> Result<Seen, MongodError> {
         if !self.mongod.has_users().await? {
             return Ok(Seen::Empty);
         }
-        let session = match self.mongod.log_in().await {
-            Ok(session) => session,
-            Err(MongodError::LoginRefused) => return Ok(Seen::Outside(Vec::new())),
+        let members = match self.mongod.log_in().await {
+            Ok(session) => {
+                let config = session.config().await?;
+                self.session = Some(session);
+                config.ordinals(&self.names)
+            }
+            Err(MongodError::LoginRefused) => Vec::new(),
             Err(error) => return Err(error),
         };
-        let members = session.config().await?.ordinals(&self.names);
-        self.session = Some(session);
-        Ok(Seen::Outside(members))
+        let own = self.mongod.hello_of(&self.names.host(self.ordinal)).await;
+        let is_at_home =
+            own.is_some_and(|own| own.process.is_some() && own.process == hello.process);
+        Ok(Seen::Outside(Outside {
+            members,
+            is_at_home,
+        }))
     }
 
     /// Of the peers that are wanted, one that is in a set.

@@ -2,8 +2,9 @@
 //!
 //! `/ready`: mongod is primary or secondary, votes, and the set has its admin user, so that a set
 //! whose pods are ready can be used. Asked without a login and without the API server.
-//! `/live`: fails only when mongod has been silent for long after it had answered before; never
-//! while it starts, recovers or copies data, however long that takes.
+//! `/live`: fails only where another start of mongod helps: when it has been silent for long after
+//! it had answered before, or did not find itself among the members when it started. Never while
+//! it starts, recovers or copies data, however long that takes.
 
 use std::{
     fmt,
@@ -19,7 +20,10 @@ use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::mongod::{Hello, Mongod, MongodError, Role};
+use super::{
+    mongod::{Hello, Mongod, MongodError, Role},
+    next::{Mongod as Seen, Observed},
+};
 
 /// How long the question of a probe may take.
 const QUESTION: Duration = Duration::from_secs(3);
@@ -35,6 +39,8 @@ struct Shared {
     contact: Mutex<Option<Instant>>,
     /// Whether this mongod is known to have users, which it then keeps for its life.
     has_users: AtomicBool,
+    /// Whether mongod is out of its set and needs another start to be in it.
+    is_stranded: AtomicBool,
 }
 
 /// Why a member is not ready.
@@ -68,7 +74,15 @@ impl Probes {
             dead_after,
             contact: Mutex::new(None),
             has_users: AtomicBool::new(false),
+            is_stranded: AtomicBool::new(false),
         }))
+    }
+
+    /// Takes what the worker saw, and asks for no restart without need.
+    pub(super) fn note_stranded(&self, observed: &Observed) {
+        let stranded = matches!(&observed.mongod, Seen::Outside(outside)
+            if outside.is_at_home && outside.members.contains(&observed.ordinal));
+        self.0.is_stranded.store(stranded, Ordering::Relaxed);
     }
 
     /// Serves until `stop` is cancelled. A probe that is under way then is not waited for.
@@ -156,6 +170,10 @@ fn standing(hello: &Hello) -> Result<(), Unready> {
 }
 
 async fn live(State(probes): State<Probes>) -> (StatusCode, String) {
+    if probes.0.is_stranded.load(Ordering::Relaxed) {
+        let text = "mongod did not find itself among the members when it started\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
+    }
     match probes.silence().await {
         Some(silence) if silence > probes.0.dead_after => {
             let text = format!("mongod has not answered for {} s\n", silence.as_secs());
@@ -178,6 +196,7 @@ mod tests {
 
     fn hello(role: Role) -> Hello {
         Hello {
+            process: None,
             set: Some("mdb".to_owned()),
             me: Some("a:1".to_owned()),
             hosts: vec!["a:1".to_owned()],

@@ -113,21 +113,10 @@ impl SetConfig {
         Ok(peers.collect())
     }
 
-    /// The same configuration once more, which makes mongod look for itself in it.
-    #[must_use]
-    pub fn again(self) -> Self {
-        self.changed(|_| {})
-    }
-
     /// The members of ours.
     pub fn ordinals(&self, names: &MemberNames) -> Vec<Ordinal> {
         let members = self.members().iter().filter_map(Bson::as_document);
         names.ordinals(members.filter_map(|member| member.get_str("host").ok()))
-    }
-
-    /// Whether there is one member alone, ours or not.
-    pub fn is_single(&self) -> bool {
-        self.members().len() == 1
     }
 
     fn members(&self) -> &[Bson] {

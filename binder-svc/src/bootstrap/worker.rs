@@ -13,6 +13,7 @@ use super::{
     mongod::{AdminSession, Mongod, MongodError},
     next::{self, Observed, Step, Wait},
     observe::Observer,
+    probes::Probes,
     replica_set::SetConfig,
     topology::Report,
 };
@@ -34,13 +35,14 @@ pub(super) struct Worker {
     observer: Observer,
     mongod: Mongod,
     topology: TopologyObject,
+    probes: Probes,
     /// What the topology said last, by its watch or by our own writes.
     latest: watch::Sender<Option<Seen>>,
     set: String,
     trouble: Option<String>,
     failures: u32,
     reported: Option<Instant>,
-    last: Option<Wait>,
+    last: Option<Step>,
 }
 
 /// A step that failed.
@@ -60,12 +62,14 @@ impl Worker {
         args: &RunArgs,
         mongod: Mongod,
         topology: TopologyObject,
+        probes: Probes,
     ) -> anyhow::Result<Self> {
         let (ordinal, _) = args.member()?;
         Ok(Self {
             observer: Observer::new(ordinal, args.members.clone(), mongod.clone()),
             mongod,
             topology,
+            probes,
             latest: watch::Sender::new(None),
             set: args.replica_set.clone(),
             trouble: None,
@@ -101,6 +105,7 @@ impl Worker {
         let outcome = match self.look(seen).await {
             Ok((observed, seen)) => {
                 let step = next::next(&observed);
+                self.probes.note_stranded(&observed);
                 self.act(step, seen.as_ref()).await
             }
             Err(error) => Err(error),
@@ -145,9 +150,9 @@ impl Worker {
         let Step::Wait(wait) = step else {
             return self.perform(&step, seen).await;
         };
-        if self.last != Some(wait) {
+        if self.last != Some(step) {
             tracing::info!(reason = %wait, "waiting");
-            self.last = Some(wait);
+            self.last = Some(Step::Wait(wait));
         }
         self.trouble = None;
         Ok(pace(wait))
@@ -155,7 +160,6 @@ impl Worker {
 
     async fn perform(&mut self, step: &Step, seen: Option<&Seen>) -> Result<Duration, WorkError> {
         let name = step.name();
-        self.last = None;
         match step {
             Step::Wait(_) => {}
             Step::Initiate => self.initiate().await?,
@@ -163,7 +167,6 @@ impl Worker {
                 let seen = seen.ok_or(WorkError::Changed)?;
                 publish(&self.latest, self.topology.mark(seen, &self.set).await?);
             }
-            Step::Rejoin => self.rejoin().await?,
             Step::CreateAdmin => self.mongod.create_admin().await?,
             Step::StepDown => self.session()?.step_down().await?,
             Step::Remove(member) => {
@@ -184,7 +187,10 @@ impl Worker {
         tracing::info!(step = name, detail = ?step, "done");
         failpoint::reach(name);
         self.trouble = None;
-        Ok(Duration::ZERO)
+        // One that was done but changed nothing must not be done as fast as it can.
+        let again = self.last.as_ref() == Some(step);
+        self.last = Some(step.clone());
+        Ok(if again { IDLE } else { Duration::ZERO })
     }
 
     async fn initiate(&self) -> Result<(), WorkError> {
@@ -194,15 +200,6 @@ impl Worker {
             .mongod
             .initiate(SetConfig::initial(&self.set, ordinal, &host))
             .await?)
-    }
-
-    async fn rejoin(&self) -> Result<(), WorkError> {
-        let session = self.session()?;
-        let config = session.config().await?;
-        if !config.is_single() {
-            return Err(WorkError::Changed);
-        }
-        Ok(session.reconfigure_alone(config.again()).await?)
     }
 
     async fn report(
@@ -264,6 +261,8 @@ fn pace(wait: Wait) -> Duration {
         | Wait::LostDisk
         | Wait::PeerInSet(_)
         | Wait::AdminRefused
+        | Wait::OwnName
+        | Wait::Restart
         | Wait::Admission => IDLE,
         Wait::Topology | Wait::Mongod | Wait::Primary | Wait::Joiner(_) | Wait::Successor => {
             EXPECTING

@@ -184,7 +184,7 @@ async fn probes_go_on_while_the_api_server_is_away() {
 }
 
 #[tokio::test]
-async fn a_member_that_did_not_find_itself_at_its_start_finds_itself_later() {
+async fn a_member_that_did_not_find_itself_at_its_start_asks_for_another() {
     let world = World::start().await;
     let (set, mut pod) = single(&world, "moved").await;
     pod.kill_sidecar().await;
@@ -198,6 +198,11 @@ async fn a_member_that_did_not_find_itself_at_its_start_finds_itself_later() {
         .await;
     assert_eq!((report.members, report.primary_ordinal), (vec![], None));
     assert_eq!(pod.probe("/ready").await.0, 503);
+    assert_eq!(
+        pod.probe("/live").await.0,
+        200,
+        "another start would not help yet"
+    );
 
     // Now it leads to it.
     let listener = tokio::net::TcpListener::bind(set.host(0)).await.unwrap();
@@ -209,8 +214,15 @@ async fn a_member_that_did_not_find_itself_at_its_start_finds_itself_later() {
             tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
         }
     });
+    while pod.probe("/live").await.0 == 200 {
+        sleep(Duration::from_millis(200)).await;
+    }
+    // The kubelet starts it again.
+    pod.kill_mongod().await;
+    pod.start_mongod().await;
     pod.becomes_ready().await;
     world.settles(&set, 1).await;
+    assert_eq!(pod.probe("/live").await.0, 200);
     assert_eq!(users(&set.host(0)).await, ["admin.osb-admin"]);
     forward.abort();
 }

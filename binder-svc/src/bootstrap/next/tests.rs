@@ -159,30 +159,42 @@ fn a_lost_disk_of_ordinal_0_does_not_contradict_the_primary() {
     assert_eq!(next(&observed), Step::Wait(Wait::LostDisk));
 }
 
-#[test]
-fn the_only_member_looks_for_itself_again() {
+/// A mongod with data on ordinal 0, out of its marked set.
+fn outside(members: &[Ordinal], is_at_home: bool) -> Observed {
     let mut observed = Observed {
-        mongod: Mongod::Outside(vec![0]),
+        mongod: Mongod::Outside(Outside {
+            members: members.to_vec(),
+            is_at_home,
+        }),
         ..fresh()
     };
-    assert_eq!(
-        next(&observed),
-        Step::Mark,
-        "there is data, so there was a set"
-    );
     topology(&mut observed).bootstrapped = true;
-    assert_eq!(next_but_reports(&observed), Step::Rejoin);
+    observed
 }
 
 #[test]
-fn one_of_several_members_is_brought_back_by_the_others() {
-    for members in [vec![], vec![0, 1, 2], vec![1]] {
-        let mut observed = Observed {
-            mongod: Mongod::Outside(members),
-            ..fresh()
-        };
-        topology(&mut observed).bootstrapped = true;
-        assert_eq!(next_but_reports(&observed), Step::Wait(Wait::Admission));
+fn a_member_that_did_not_find_itself_needs_another_start_once_its_name_leads_to_it() {
+    for members in [&[0][..], &[0, 1, 2]] {
+        let observed = outside(members, false);
+        assert_eq!(next_but_reports(&observed), Step::Wait(Wait::OwnName));
+        assert!(reported(&observed).message.unwrap().contains("name"));
+        let observed = outside(members, true);
+        assert_eq!(next_but_reports(&observed), Step::Wait(Wait::Restart));
+    }
+}
+
+#[test]
+fn data_without_a_mark_means_that_the_mark_was_lost() {
+    let mut observed = outside(&[0], false);
+    topology(&mut observed).bootstrapped = false;
+    assert_eq!(next(&observed), Step::Mark);
+}
+
+#[test]
+fn a_member_that_was_taken_out_waits_to_be_taken_in() {
+    for members in [&[][..], &[1, 2]] {
+        let step = next_but_reports(&outside(members, true));
+        assert_eq!(step, Step::Wait(Wait::Admission));
     }
 }
 
