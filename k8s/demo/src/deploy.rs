@@ -9,16 +9,17 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use k8s_openapi::{
-    api::core::v1::{Namespace, Secret},
+    api::core::v1::{Namespace, Pod, Secret},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Resource, ResourceExt as _,
-    api::{ObjectMeta, PostParams},
+    Api, Resource, ResourceExt,
+    api::{ListParams, ObjectMeta, PostParams},
 };
 use secrecy::SecretString;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     images::{Image, LOCAL},
@@ -37,6 +38,8 @@ pub const SERVICES: [&str; 4] = ["catalog-svc", "provisioner-svc", "binder-svc",
 
 const CREDENTIALS: &str = "gateway-credentials";
 const APPLY_LIMIT: Duration = Duration::from_secs(120);
+/// A pod has 30 s to end.
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// Kubernetes gives up earlier than we do where an image cannot be had.
 const ROLLOUT_LIMIT: &str = "--timeout=240s";
 
@@ -82,7 +85,31 @@ pub async fn deploy(
         ];
         place.kubectl.show(&args, Duration::from_secs(260)).await?;
     }
-    Ok(())
+    settle(&place.client).await
+}
+
+/// Waits until the pods of an earlier deployment are gone: a first request
+/// shall meet what was deployed.
+async fn settle(client: &kube::Client) -> anyhow::Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let broker = ListParams::default().labels("app.kubernetes.io/part-of=mongodb-osb");
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    loop {
+        let list = pods.list(&broker).await.context("list the broker's pods")?;
+        let leaving = list
+            .iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_some());
+        let names: Vec<String> = leaving.map(ResourceExt::name_any).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "still there: {}",
+            names.join(", ")
+        );
+        sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// The login that the gateway takes.

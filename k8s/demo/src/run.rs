@@ -106,21 +106,22 @@ async fn make_images(world: &World, out: &std::path::Path) -> anyhow::Result<()>
 
 /// How a person reaches what is left running.
 fn explain(place: &Place) {
-    let kubectl = place.kubectl.prefix();
     println!(
         "
 The broker is running in the namespace {NAMESPACE}.
 
 The cluster:
-  {kubectl} get pods --all-namespaces
-  {kubectl} get serviceinstances,servicebindings --all-namespaces
+  kubectl=\"{}\"
+  $kubectl get pods --all-namespaces
+  $kubectl get serviceinstances,servicebindings --all-namespaces
 
 The OSB endpoint:
-  {kubectl} --namespace {NAMESPACE} port-forward service/gateway 8080:80 &
-  password=$({kubectl} --namespace {NAMESPACE} get secret gateway-credentials --output=jsonpath='{{.data.password}}' | base64 -d)
+  $kubectl --namespace {NAMESPACE} port-forward service/gateway 8080:80 &
+  password=$($kubectl --namespace {NAMESPACE} get secret gateway-credentials --output=jsonpath='{{.data.password}}' | base64 -d)
   curl --user \"demo:$password\" --header 'X-Broker-API-Version: 2.17' http://localhost:8080/v2/catalog
 
-The gRPC services:"
+The gRPC services:",
+        place.kubectl.prefix()
     );
     for (service, name, port) in [
         ("catalog-svc", "Catalog", 7000),
@@ -128,7 +129,7 @@ The gRPC services:"
         ("binder-svc", "Binder", 7002),
     ] {
         println!(
-            "  {kubectl} --namespace {NAMESPACE} port-forward service/{service} {port}:7000 &
+            "  $kubectl --namespace {NAMESPACE} port-forward service/{service} {port}:7000 &
   grpcurl -plaintext localhost:{port} describe mongodb_osb.v1.{name}"
         );
     }

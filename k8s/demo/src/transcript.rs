@@ -35,7 +35,14 @@ pub struct Call<'a> {
 /// for secrets in it. Clones share both.
 #[derive(Debug, Clone, Default)]
 pub struct Transcript {
-    written: Arc<Mutex<String>>,
+    written: Arc<Mutex<Written>>,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    text: String,
+    /// The last GET and its answer: a poll that brings nothing new is one short line.
+    last: Option<(String, String)>,
 }
 
 impl Transcript {
@@ -58,19 +65,20 @@ impl Transcript {
         let answer = call
             .answer
             .map_or_else(|| "(no JSON object)".to_owned(), shown);
-        self.line(&format!("   -> {} {}{request}", call.method, call.path));
-        self.line(&format!(
-            "   <- {} in {}  {answer}",
-            call.status,
-            duration(call.took)
-        ));
+        let sent = format!("{} {}{request}", call.method, call.path);
+        let answered = format!("{} in {}", call.status, duration(call.took));
+        if call.method == "GET" && self.is_as_before(&sent, &answer) {
+            return self.line(&format!("   <- {answered}, as before"));
+        }
+        self.line(&format!("   -> {sent}"));
+        self.line(&format!("   <- {answered}  {answer}"));
     }
 
     /// All that was written so far.
     pub fn text(&self) -> String {
-        self.written
-            .lock()
-            .map(|text| text.clone())
+        let written = self.written.lock();
+        written
+            .map(|written| written.text.clone())
             .unwrap_or_default()
     }
 
@@ -79,9 +87,17 @@ impl Transcript {
         // A reader who has gone must not fail the demo.
         let _ = writeln!(io::stdout(), "{line}");
         if let Ok(mut written) = self.written.lock() {
-            written.push_str(line);
-            written.push('\n');
+            written.text.push_str(line);
+            written.text.push('\n');
         }
+    }
+
+    fn is_as_before(&self, sent: &str, answer: &str) -> bool {
+        let Ok(mut written) = self.written.lock() else {
+            return false;
+        };
+        let this = (sent.to_owned(), answer.to_owned());
+        written.last.replace(this.clone()) == Some(this)
     }
 }
 
@@ -132,6 +148,25 @@ mod tests {
         assert!(text.contains("<- 201 in 12 ms"), "{text}");
         assert!(text.contains("mongodb://u:***@h:27017/d"), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_poll_that_brings_nothing_new_is_one_short_line() {
+        let transcript = Transcript::default();
+        for state in ["in progress", "in progress", "succeeded"] {
+            transcript.call(&Call {
+                method: "GET",
+                path: "/poll",
+                request: None,
+                status: 200,
+                answer: Some(&json!({"state": state})),
+                took: Duration::from_millis(3),
+            });
+        }
+        let expected = "   -> GET /poll\n   <- 200 in 3 ms  {\"state\":\"in progress\"}\n   \
+                        <- 200 in 3 ms, as before\n   -> GET /poll\n   \
+                        <- 200 in 3 ms  {\"state\":\"succeeded\"}\n";
+        assert_eq!(transcript.text(), expected);
     }
 
     #[test]
