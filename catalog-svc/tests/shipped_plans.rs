@@ -66,7 +66,10 @@ fn load(trees: &[Tree], name: &str) -> Loaded {
 }
 
 fn object(value: Value) -> Map<String, Value> {
-    value.as_object().cloned().unwrap()
+    match value {
+        Value::Object(object) => object,
+        other => panic!("{other} is no object"),
+    }
 }
 
 /// What the provisioner would hand in for these parameters, defaults resolved.
@@ -406,7 +409,7 @@ async fn apply(client: kube::Client, object: &Value) {
     let text = |key: &str| object[key].as_str().unwrap();
     let (group, version) = text("apiVersion")
         .split_once('/')
-        .unwrap_or(("", text("apiVersion")));
+        .unwrap_or_else(|| ("", text("apiVersion")));
     let kind = GroupVersionKind::gvk(group, version, text("kind"));
     let plural = match text("kind") {
         "NetworkPolicy" => "networkpolicies".to_owned(),
