@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{service::Routes, transport::Server};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
 use tonic_health::ServingStatus;
 use tower::ServiceBuilder;
 
@@ -70,7 +72,8 @@ pub async fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
-            TcpListenerStream::new(listeners.service),
+            // Without it Nagle's algorithm holds back small answers for 40 ms.
+            TcpIncoming::from(listeners.service).with_nodelay(Some(true)),
             stop_accepting.clone().cancelled_owned(),
         );
     tokio::pin!(server);

@@ -36,15 +36,13 @@ async fn with_crash(
     id: &str,
     start: impl AsyncFn(&crate::harness::Process) -> String,
 ) {
-    let mut doomed = world
-        .process(&format!("doomed-{number}"), Some(step.name()))
-        .await;
+    let mut doomed = world.process(&format!("doomed-{number}"), Some(step.name()));
     let operation = start(&doomed).await;
     let death = tokio::time::timeout(PATIENCE, doomed.child.wait()).await;
     let status = death.unwrap_or_else(|_| panic!("{step:?} was never taken"));
     assert!(!status.unwrap().success());
     drop(doomed);
-    let heir = world.process(&format!("heir-{number}"), None).await;
+    let heir = world.process(&format!("heir-{number}"), None);
     let ended = end_of(&heir.client, id, &operation).await;
     assert_eq!(
         ended.state(),
@@ -203,6 +201,19 @@ async fn a_delete_survives_a_crash_after_each_of_its_steps() {
         with_crash(&world, step, number, &id, async |process| {
             let operation = delete(process, &plan, &id).await;
             if step == Step::AwaitRelease {
+                eventually("it waits for the release", async || {
+                    let poll = broker_proto::v1::LastOperationRequest {
+                        instance_id: id.clone(),
+                        operation: operation.clone(),
+                    };
+                    let answer = process.client.clone().last_operation(poll).await.ok()?;
+                    answer
+                        .into_inner()
+                        .description
+                        .contains("bindings")
+                        .then_some(())
+                })
+                .await;
                 let incarnation = world.record(&id).await.spec.incarnation;
                 let release = broker_proto::v1::ReleaseHoldRequest {
                     instance_id: id.clone(),

@@ -40,11 +40,11 @@ const LEASE_RENEW: Duration = Duration::from_millis(500);
 const LEASE_LIFETIME: Duration = Duration::from_secs(3);
 
 /// Longest time that anything here may take.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Serves bundles as catalog-svc does. A fake: plans are handed in.
 #[derive(Clone, Default)]
-pub struct FakeCatalog {
+pub(crate) struct FakeCatalog {
     bundles: Arc<Mutex<HashMap<String, Arc<Bundle>>>>,
 }
 
@@ -89,9 +89,9 @@ impl v1::catalog_server::Catalog for FakeCatalog {
 
 /// The world of one test: a broker's namespace of its own, on an API server
 /// that other tests use as well.
-pub struct World {
-    pub control_plane: Arc<ControlPlane>,
-    pub namespace: String,
+pub(crate) struct World {
+    pub(crate) control_plane: Arc<ControlPlane>,
+    pub(crate) namespace: String,
     catalog: FakeCatalog,
     catalog_address: SocketAddr,
 }
@@ -100,20 +100,20 @@ pub struct World {
 static SHARED: tokio::sync::OnceCell<Arc<ControlPlane>> = tokio::sync::OnceCell::const_new();
 
 /// A provisioner in this process; gone with the test.
-pub struct Provisioner {
-    pub client: ProvisionerClient<Transport>,
+pub(crate) struct Provisioner {
+    pub(crate) client: ProvisionerClient<Transport>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
 impl Provisioner {
     /// Ends it as a crash would: nothing is finished, no lease given back.
-    pub fn kill(self) {
+    pub(crate) fn kill(self) {
         self.task.abort();
     }
 
     /// Drains it.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap().unwrap();
     }
@@ -130,14 +130,14 @@ async fn control_plane() -> Arc<ControlPlane> {
 }
 
 impl World {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         prepare();
         let shared = SHARED.get_or_init(control_plane).await;
         Self::on(Arc::clone(shared)).await
     }
 
     /// On an API server of its own, which may be stopped.
-    pub async fn alone() -> Self {
+    pub(crate) async fn alone() -> Self {
         prepare();
         Self::on(control_plane().await).await
     }
@@ -170,12 +170,12 @@ impl World {
         }
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::try_from(self.control_plane.config()).unwrap()
     }
 
     /// Adds a plan of provider `test` made of these files; it must have no fault.
-    pub fn plan(&self, name: &str, files: &[(&str, &str)]) -> Plan {
+    pub(crate) fn plan(&self, name: &str, files: &[(&str, &str)]) -> Plan {
         let mut tree = Tree::new();
         for (file, content) in files {
             tree.insert(&format!("test/{name}/{file}"), content.as_bytes());
@@ -192,22 +192,22 @@ impl World {
         Plan { bundle, digest }
     }
 
-    pub fn args(&self, replica: &str) -> Args {
+    pub(crate) fn args(&self, replica: &str) -> Args {
         let mut args = <Args as clap::Parser>::parse_from(["provisioner-svc"]);
         args.service = ServiceArgs::for_tests();
         args.catalog = self.catalog_address.to_string();
-        args.replica = replica.to_owned();
+        replica.clone_into(&mut args.replica);
         args.lease_renew = LEASE_RENEW;
         args.lease_lifetime = LEASE_LIFETIME;
         args.broker.namespace.clone_from(&self.namespace);
         args
     }
 
-    pub async fn provisioner(&self, replica: &str) -> Provisioner {
+    pub(crate) async fn provisioner(&self, replica: &str) -> Provisioner {
         self.provisioner_with(self.args(replica)).await
     }
 
-    pub async fn provisioner_with(&self, args: Args) -> Provisioner {
+    pub(crate) async fn provisioner_with(&self, args: Args) -> Provisioner {
         let app = App::bind(args, self.client()).await.unwrap();
         let address = app.address().unwrap();
         let shutdown = CancellationToken::new();
@@ -221,7 +221,7 @@ impl World {
 
     /// A provisioner in a process of its own, that ends itself as kill -9 would
     /// after the step of that name, if one is given.
-    pub async fn process(&self, replica: &str, crash_at: Option<&str>) -> Process {
+    pub(crate) fn process(&self, replica: &str, crash_at: Option<&str>) -> Process {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
@@ -250,18 +250,18 @@ impl World {
         }
     }
 
-    pub fn records(&self) -> Api<ServiceInstance> {
+    pub(crate) fn records(&self) -> Api<ServiceInstance> {
         Api::namespaced(self.client(), &self.namespace)
     }
 
-    pub async fn record(&self, instance: &str) -> ServiceInstance {
+    pub(crate) async fn record(&self, instance: &str) -> ServiceInstance {
         self.records()
             .get(&cluster::names::instance_record(instance))
             .await
             .unwrap()
     }
 
-    pub async fn config_map(&self, namespace: &str, name: &str) -> Option<ConfigMap> {
+    pub(crate) async fn config_map(&self, namespace: &str, name: &str) -> Option<ConfigMap> {
         Api::namespaced(self.client(), namespace)
             .get_opt(name)
             .await
@@ -269,7 +269,7 @@ impl World {
     }
 
     /// Names of instance namespaces.
-    pub async fn instance_namespaces(&self) -> Vec<String> {
+    pub(crate) async fn instance_namespaces(&self) -> Vec<String> {
         let api: Api<Namespace> = Api::all(self.client());
         let ours = format!("{}={}", cluster::names::BROKER, self.namespace);
         let params = ListParams::default().labels(&ours);
@@ -283,7 +283,7 @@ impl World {
     }
 
     /// Names of revision Secrets.
-    pub async fn revisions(&self) -> Vec<String> {
+    pub(crate) async fn revisions(&self) -> Vec<String> {
         let api: Api<Secret> = Api::namespaced(self.client(), &self.namespace);
         let params = ListParams::default().labels("mongodb-osb.io/purpose=revision");
         api.list(&params)
@@ -296,26 +296,26 @@ impl World {
     }
 
     /// Nothing of any instance is left but records.
-    pub async fn assert_nothing_left(&self) {
+    pub(crate) async fn assert_nothing_left(&self) {
         assert_eq!(self.instance_namespaces().await, Vec::<String>::new());
         assert_eq!(self.revisions().await, Vec::<String>::new());
     }
 }
 
-pub struct Process {
-    pub child: Child,
-    pub client: ProvisionerClient<Transport>,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) client: ProvisionerClient<Transport>,
 }
 
 /// A plan that can be ordered.
 #[derive(Clone)]
-pub struct Plan {
-    pub bundle: Arc<Bundle>,
-    pub digest: String,
+pub(crate) struct Plan {
+    pub(crate) bundle: Arc<Bundle>,
+    pub(crate) digest: String,
 }
 
 impl Plan {
-    pub fn verdict(&self) -> v1::CatalogVerdict {
+    pub(crate) fn verdict(&self) -> v1::CatalogVerdict {
         v1::CatalogVerdict {
             outcome: v1::catalog_verdict::Outcome::Found.into(),
             bundle_digest: self.digest.clone(),
@@ -329,7 +329,7 @@ impl Plan {
         }
     }
 
-    pub fn provision(&self, instance: &str, parameters: Value) -> v1::ProvisionRequest {
+    pub(crate) fn provision(&self, instance: &str, parameters: Value) -> v1::ProvisionRequest {
         v1::ProvisionRequest {
             instance_id: instance.to_owned(),
             service_id: self.bundle.offering_id().to_string(),
@@ -343,7 +343,7 @@ impl Plan {
         }
     }
 
-    pub fn update(&self, instance: &str, patch: Value) -> v1::UpdateRequest {
+    pub(crate) fn update(&self, instance: &str, patch: Value) -> v1::UpdateRequest {
         v1::UpdateRequest {
             instance_id: instance.to_owned(),
             service_id: self.bundle.offering_id().to_string(),
@@ -353,7 +353,7 @@ impl Plan {
         }
     }
 
-    pub fn deprovision(&self, instance: &str) -> v1::DeprovisionRequest {
+    pub(crate) fn deprovision(&self, instance: &str) -> v1::DeprovisionRequest {
         v1::DeprovisionRequest {
             instance_id: instance.to_owned(),
             service_id: self.bundle.offering_id().to_string(),
@@ -365,18 +365,21 @@ impl Plan {
     }
 }
 
-pub fn object(value: Value) -> Map<String, Value> {
-    value.as_object().cloned().unwrap_or_default()
+pub(crate) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
 }
 
-pub fn connect(address: SocketAddr) -> ProvisionerClient<Transport> {
+pub(crate) fn connect(address: SocketAddr) -> ProvisionerClient<Transport> {
     Target::new(address.to_string(), Duration::from_secs(60), Ok)
         .provisioner()
         .unwrap()
 }
 
 /// Polls until the operation ended, over transient failures of the service.
-pub async fn end_of(
+pub(crate) async fn end_of(
     client: &ProvisionerClient<Transport>,
     instance: &str,
     operation: &str,
@@ -398,7 +401,10 @@ pub async fn end_of(
 }
 
 /// Provisions and waits for the success.
-pub async fn provisioned(client: &ProvisionerClient<Transport>, request: v1::ProvisionRequest) {
+pub(crate) async fn provisioned(
+    client: &ProvisionerClient<Transport>,
+    request: v1::ProvisionRequest,
+) {
     let instance = request.instance_id.clone();
     let answer = client
         .clone()
@@ -416,7 +422,10 @@ pub async fn provisioned(client: &ProvisionerClient<Transport>, request: v1::Pro
 }
 
 /// Deprovisions and waits for the success.
-pub async fn deprovisioned(client: &ProvisionerClient<Transport>, request: v1::DeprovisionRequest) {
+pub(crate) async fn deprovisioned(
+    client: &ProvisionerClient<Transport>,
+    request: v1::DeprovisionRequest,
+) {
     let instance = request.instance_id.clone();
     let answer = client
         .clone()
@@ -434,12 +443,12 @@ pub async fn deprovisioned(client: &ProvisionerClient<Transport>, request: v1::D
 }
 
 /// The code of a refused call.
-pub fn code<T: std::fmt::Debug>(answer: Result<T, Status>) -> broker_proto::ErrorCode {
+pub(crate) fn code<T: std::fmt::Debug>(answer: Result<T, Status>) -> broker_proto::ErrorCode {
     broker_proto::Error::from_status(&answer.unwrap_err()).code
 }
 
 /// Asks again and again until there is an answer.
-pub async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     let until = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask().await {
@@ -453,7 +462,7 @@ pub async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     }
 }
 
-pub fn crd_file() -> PathBuf {
+pub(crate) fn crd_file() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../k8s/crds/serviceinstances.mongodb-osb.io.yaml")
 }
@@ -480,7 +489,7 @@ async fn install_crd(client: &Client) {
 }
 
 /// A plan of one ConfigMap and one Secret of generated values.
-pub const SIMPLE: [(&str, &str); 2] = [
+pub(crate) const SIMPLE: [(&str, &str); 2] = [
     (
         "plan.yaml",
         "version: 1.0.0
