@@ -3,8 +3,8 @@
 //!
 //! In reading order: the record ([`resource`], [`state`]), what OSB decides
 //! on it ([`decide`]), the life of an instance ([`step`]) and the work that
-//! follows from it ([`work`]), who does that work ([`reconcile`]), and what
-//! clears up behind everybody ([`sweep`]).
+//! follows from it (`work`), who does that work (`reconcile`), and what
+//! clears up behind everybody (`sweep`).
 
 pub mod args;
 pub mod resource;
