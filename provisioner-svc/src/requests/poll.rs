@@ -22,14 +22,20 @@ pub(crate) async fn poll(
 ) -> Result<OperationStatus, Error> {
     let name = names::instance_record(&request.instance_id);
     let asked: Option<OperationId> = request.operation.parse().ok();
-    let record = match (asked, context.seen(&name)?) {
-        // The cache holds this operation or a later one: it cannot be behind
-        // what the client has been told of it.
-        (Some(asked), Some(seen)) if seen.operation().seq >= asked.seq => Some(seen),
-        _ => context.read(&name).await?,
-    };
-    let record = record.ok_or_else(decide::absent)?;
+    if let (Some(asked), Some(seen)) = (asked, context.seen(&name)?)
+        && is_sure(&seen, &asked, context.members.borrow().owns(&name))
+    {
+        return status(&seen, &request.operation).map_err(Error::Told);
+    }
+    let record = context.read(&name).await?.ok_or_else(decide::absent)?;
     status(&record, &request.operation).map_err(Error::Told)
+}
+
+/// Whether the cache cannot be behind what the client has been told: it knows
+/// the end of the operation, or this replica is the one that will end it.
+fn is_sure(seen: &Record, asked: &OperationId, owner: bool) -> bool {
+    let ended = seen.state.operations.get(&asked.to_string()).is_some();
+    ended || (owner && seen.operation().seq >= asked.seq)
 }
 
 /// What a record says of an operation.
@@ -88,6 +94,23 @@ mod tests {
         resource::Kind,
         state::tests::{ended, record},
     };
+
+    #[test]
+    fn only_an_end_or_the_owners_own_word_is_sure() {
+        let asked: OperationId = "create-1-x".parse().unwrap();
+        let later: OperationId = "update-2-y".parse().unwrap();
+        let open = record(Kind::Create);
+        assert!(
+            !is_sure(&open, &asked, false),
+            "another replica may have ended it"
+        );
+        assert!(is_sure(&open, &asked, true));
+        assert!(
+            !is_sure(&open, &later, true),
+            "another replica may have accepted it"
+        );
+        assert!(is_sure(&ended(open, true), &asked, false));
+    }
 
     #[test]
     fn each_operation_keeps_its_own_result() {
