@@ -83,6 +83,11 @@ impl Members {
         self.live.contains(replica)
     }
 
+    /// Whether this replica lives, and no other.
+    pub fn is_alone(&self) -> bool {
+        self.live.len() == 1 && self.live.contains(&self.own)
+    }
+
     /// How many replicas live.
     pub fn count(&self) -> usize {
         self.live.len()

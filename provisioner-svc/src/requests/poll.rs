@@ -23,7 +23,7 @@ pub(crate) async fn poll(
     let name = names::instance_record(&request.instance_id);
     let asked: Option<OperationId> = request.operation.parse().ok();
     if let (Some(asked), Some(seen)) = (asked, context.seen(&name)?)
-        && is_sure(&seen, &asked, context.members.borrow().owns(&name))
+        && is_sure(&seen, &asked, context.members.borrow().is_alone())
     {
         return status(&seen, &request.operation).map_err(Error::Told);
     }
@@ -32,10 +32,10 @@ pub(crate) async fn poll(
 }
 
 /// Whether the cache cannot be behind what the client has been told: it knows
-/// the end of the operation, or this replica is the one that will end it.
-fn is_sure(seen: &Record, asked: &OperationId, owner: bool) -> bool {
+/// the end of the operation, or no other replica could have told more.
+fn is_sure(seen: &Record, asked: &OperationId, alone: bool) -> bool {
     let ended = seen.state.operations.get(&asked.to_string()).is_some();
-    ended || (owner && seen.operation().seq >= asked.seq)
+    ended || (alone && seen.operation().seq >= asked.seq)
 }
 
 /// What a record says of an operation.
@@ -96,7 +96,7 @@ mod tests {
     };
 
     #[test]
-    fn only_an_end_or_the_owners_own_word_is_sure() {
+    fn only_an_end_or_the_word_of_a_lone_replica_is_sure() {
         let asked: OperationId = "create-1-x".parse().unwrap();
         let later: OperationId = "update-2-y".parse().unwrap();
         let open = record(Kind::Create);
