@@ -198,6 +198,27 @@ impl Bundle {
                 .is_some_and(|b| b.rotatable)
     }
 
+    /// Whether only an application can be bound.
+    pub fn binding_requires_app(&self) -> bool {
+        self.content
+            .descriptor
+            .binding
+            .as_ref()
+            .is_some_and(|b| b.requires_app)
+    }
+
+    /// How long a binding lasts; `None`: until it is deleted.
+    pub fn binding_expires_in(&self) -> Option<std::time::Duration> {
+        let binding = self.content.descriptor.binding.as_ref()?;
+        binding.expires_in.map(Into::into)
+    }
+
+    /// How long before its end a binding should be renewed.
+    pub fn binding_renew_before(&self) -> Option<std::time::Duration> {
+        let binding = self.content.descriptor.binding.as_ref()?;
+        binding.renew_before.map(Into::into)
+    }
+
     /// Whether a bind is answered with 202.
     pub fn binds_asynchronously(&self) -> bool {
         self.content

@@ -31,6 +31,7 @@ pub mod render;
 pub mod binding;
 pub mod outputs;
 pub mod ready;
+pub mod shown;
 
 mod canonical;
 

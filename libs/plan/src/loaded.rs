@@ -13,6 +13,7 @@ use crate::outputs;
 use crate::ready::{self, Readiness, Rules};
 use crate::render::engine::{Engine, TextError};
 use crate::render::{self, Detail, File, check};
+use crate::shown::{self, Shown};
 use crate::source::natural_order;
 use crate::variables::{self, Own, Variables};
 
@@ -138,6 +139,22 @@ impl Loaded {
             .map(String::as_str)
             .filter(|name| !known.contains_key(*name))
             .collect()
+    }
+
+    /// What the platform shows of an instance. Only what is known before anything exists counts:
+    /// generated values, secrets and outputs are unknown here.
+    pub fn shown(&self, variables: &Variables) -> Result<Shown, shown::Error> {
+        let early = Variables {
+            generated: Map::new(),
+            secrets: Map::new(),
+            outputs: Map::new(),
+            ..variables.clone()
+        };
+        shown::evaluate(
+            self.bundle.descriptor(),
+            &self.evaluator,
+            &self.context(&early),
+        )
     }
 
     /// The database of an instance, for method `database`.

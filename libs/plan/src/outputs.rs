@@ -67,7 +67,11 @@ fn one(output: &Output, evaluator: &Evaluator, context: &Context) -> Result<Valu
 }
 
 /// A value with its texts evaluated, at any depth.
-fn filled(value: &Value, evaluator: &Evaluator, context: &Context) -> Result<Value, TextError> {
+pub(crate) fn filled(
+    value: &Value,
+    evaluator: &Evaluator,
+    context: &Context,
+) -> Result<Value, TextError> {
     match value {
         Value::String(text) => evaluator.text(&Text(text.clone()), context),
         Value::Array(items) => items

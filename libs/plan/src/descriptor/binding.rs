@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Expression, Text};
+use super::{Duration, Expression, Text};
 
 /// How an application gets its login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,16 @@ pub struct Binding {
     /// Whether binding is asynchronous although it could be done at once.
     #[serde(default, rename = "async")]
     pub asynchronous: bool,
+    /// Whether only an application can be bound: a bind without an `app_guid` is refused with
+    /// RequiresApp.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requires_app: bool,
+    /// How long a binding lasts, told as `metadata.expires_at`. Left out: until it is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<Duration>,
+    /// How long before it expires it should be renewed, told as `metadata.renew_before`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_before: Option<Duration>,
 }
 
 /// Who makes the login of a binding.

@@ -74,6 +74,16 @@ pub struct Plan {
     /// What becomes known when objects exist: `outputs.<name>`.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, Value>"))]
     pub outputs: BTreeMap<String, Output>,
+    /// Where a person manages the instance. Text with what is known from the request: parameters,
+    /// `context`, `instance`, `broker`; the platform gets it with its first answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dashboard_url: Option<Text>,
+    /// OSB's `metadata.labels` of an instance, texts as in `dashboard_url`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Text>,
+    /// OSB's `metadata.attributes` of an instance; texts in it are as in `dashboard_url`.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub attributes: Map<String, Value>,
     /// How applications get a login. Default: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,

@@ -58,6 +58,7 @@ pub(crate) fn plan(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
     checks.generated();
     checks.ready();
     checks.outputs();
+    checks.shown();
     checks.binding();
     checks.relations();
     checks.problems
@@ -245,6 +246,17 @@ impl Checks<'_> {
         }
     }
 
+    fn shown(&mut self) {
+        let plan = self.subject.descriptor;
+        self.text(&["dashboard_url"], plan.dashboard_url.as_ref());
+        for (name, label) in &plan.labels {
+            self.text(&["labels", name], Some(label));
+        }
+        for (name, value) in &plan.attributes {
+            self.output_texts(&["attributes", name], value);
+        }
+    }
+
     fn output_texts(&mut self, path: &[&str], value: &Value) {
         match value {
             Value::String(text) => self.text(path, Some(&Text(text.clone()))),
@@ -278,6 +290,7 @@ impl Checks<'_> {
         if method == Method::Database {
             self.database(binding);
         }
+        self.lifetime(binding);
         self.expression(&["binding", "hosts"], binding.hosts.as_ref());
         self.expression(&["binding", "replica_set"], binding.replica_set.as_ref());
         self.text(&["binding", "database"], binding.database.as_ref());
@@ -289,6 +302,24 @@ impl Checks<'_> {
         if let Some(tls) = &binding.tls {
             self.expression(&["binding", "tls", "mode"], Some(&tls.mode));
             self.expression(&["binding", "tls", "ca"], tls.ca.as_ref());
+        }
+    }
+
+    /// A binding lasts some time, and is renewed before that has passed.
+    fn lifetime(&mut self, binding: &Binding) {
+        if binding.expires_in.is_some_and(|span| span.as_secs() == 0) {
+            self.problem(&["binding", "expires_in"], "a binding must last some time");
+        }
+        match (binding.renew_before, binding.expires_in) {
+            (Some(_), None) => self.problem(
+                &["binding", "renew_before"],
+                "renew_before needs expires_in",
+            ),
+            (Some(before), Some(whole)) if before >= whole => self.problem(
+                &["binding", "renew_before"],
+                "renew_before must be shorter than expires_in",
+            ),
+            _ => {}
         }
     }
 

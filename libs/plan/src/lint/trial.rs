@@ -41,6 +41,9 @@ struct Trial<'a> {
 impl Trial<'_> {
     fn run(&self, parameters: Map<String, Value>) -> Result<(), Problem> {
         let mut variables = self.variables(parameters);
+        self.loaded
+            .shown(&variables)
+            .map_err(|e| Problem::at(&self.subject.key(e.key.split('.')), e.to_string()))?;
         let mut files = Vec::new();
         let mut objects = Vec::new();
         for name in self.loaded.files() {

@@ -8,6 +8,7 @@
 
 mod catalog;
 mod faults;
+mod instance_shown;
 mod lifecycle;
 mod rendering;
 mod support;
