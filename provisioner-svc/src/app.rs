@@ -78,6 +78,7 @@ impl App {
             catalog: Catalog::new(catalog),
             events: Events::new(client, "provisioner-svc", &args.replica),
             members: share.members(),
+            tenure: share.tenure(),
             metrics: Metrics::register(&mut registry),
             args,
         };

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use cluster::{
-    cache::Cache, event::Events, kinds::Kinds, records::Records, revision::Revisions,
-    share::Members,
+    cache::Cache,
+    event::Events,
+    kinds::Kinds,
+    records::Records,
+    revision::Revisions,
+    share::{Members, Tenure},
 };
 use jiff::SignedDuration;
 use kube::Client;
@@ -38,6 +42,8 @@ pub(crate) struct Context {
     pub events: Events,
     /// Which replicas share the work.
     pub members: watch::Receiver<Members>,
+    /// Whether this replica's lease holds.
+    pub tenure: Tenure,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -56,6 +62,12 @@ impl Context {
     /// How long a synchronous request waits.
     pub(crate) fn sync_deadline(&self) -> Duration {
         self.args.sync_deadline
+    }
+
+    /// Who works on an operation that a request begins: where the client
+    /// waits, the replica that it waits at.
+    pub(crate) fn driver(&self, asynchronous: bool) -> Option<String> {
+        (!asynchronous).then(|| self.args.replica.clone())
     }
 
     /// A consistent read of a record; what was read is known from then on.

@@ -228,6 +228,17 @@ pub fn maintenance(asked: Option<&str>, catalog: &str) -> Result<(), Error> {
     }
 }
 
+/// Judges an update of nothing but the context: only where the offering says
+/// that it takes these (CAT-15).
+pub fn context_only(allowed: bool) -> Result<(), Error> {
+    if allowed {
+        return Ok(());
+    }
+    Err(unsupported(
+        "This service takes no updates of the context alone.",
+    ))
+}
+
 /// 404 for what is not there.
 pub fn absent() -> Error {
     Error::new(ErrorCode::NotFound, "There is no such service instance.")
@@ -332,6 +343,7 @@ mod tests {
             plan_id: "p".into(),
             plan_name: "small".into(),
             maintenance_version: String::new(),
+            retain_seconds: 0,
             outputs: serde_json::Map::new(),
         });
         record

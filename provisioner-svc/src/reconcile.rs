@@ -38,9 +38,13 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
         running: JoinSet::new(),
     };
     reconciler.look_at_all();
+    // What time alone brings about: the end of retentions.
+    let mut ticks = tokio::time::interval(reconciler.context.args.sweep_interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
+            _ = ticks.tick() => reconciler.look_at_all(),
             change = changes.recv() => match change {
                 Ok(name) => reconciler.look_at(&name),
                 Err(RecvError::Lagged(_)) => reconciler.look_at_all(),
@@ -75,7 +79,7 @@ impl Reconciler {
     }
 
     fn look_at(&mut self, name: &str) {
-        let ours = self.context.members.borrow().owns(name);
+        let ours = self.is_ours(name);
         match self.tasks.get(name) {
             Some(task) if ours => task.wake.notify_one(),
             Some(task) => {
@@ -85,6 +89,14 @@ impl Reconciler {
             None if ours && self.needs_work(name) => self.start(name),
             None => {}
         }
+    }
+
+    fn is_ours(&self, name: &str) -> bool {
+        let seen = self.context.cache.get(name);
+        let driver = seen
+            .as_ref()
+            .and_then(|record| record.spec.operation.driver.as_deref());
+        self.context.members.borrow().works_on(name, driver)
     }
 
     fn needs_work(&self, name: &str) -> bool {
@@ -135,6 +147,9 @@ impl Reconciler {
 }
 
 fn needs_work(record: &Record) -> bool {
+    if record.is_purgeable(jiff::Timestamp::now()) {
+        return true;
+    }
     let open = !record.is_tombstone() && record.open_operation().is_some();
     open || record.is_deleted_by_hand() || work::is_outdated(record)
 }

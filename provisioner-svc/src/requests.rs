@@ -8,6 +8,7 @@ pub(crate) mod provision;
 pub(crate) mod update;
 pub(crate) mod watch;
 
+mod shown;
 mod wait;
 
 use broker_proto::{Error as Told, ErrorCode, json, v1};

@@ -76,6 +76,9 @@ pub struct Operation {
     pub started_at: Timestamp,
     /// Seconds that it may take.
     pub deadline_seconds: u32,
+    /// The replica that took a synchronous request, and works on it while it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
     /// Who asked.
     #[serde(default)]
     pub requested_by: Requester,

@@ -32,6 +32,10 @@ pub struct State {
     /// When the instance was deleted; its record is a tombstone since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
+    /// Until when volumes, generated values and the namespace outlive that;
+    /// absent once nothing is kept (any more).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retained_until: Option<Timestamp>,
 }
 
 /// The revision that the instance's objects follow.
@@ -49,6 +53,9 @@ pub struct Applied {
     /// maintenance_info.version; empty if the plan has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub maintenance_version: String,
+    /// Seconds that data outlives a deprovision.
+    #[serde(default)]
+    pub retain_seconds: u64,
     /// What became known of it: hosts and the like, no secrets.
     #[serde(default)]
     pub outputs: Map<String, Value>,
@@ -171,14 +178,52 @@ impl Record {
         }
     }
 
+    /// The name that the instance's id hashes to. A record that was put aside
+    /// has the incarnation behind it in its own name.
+    pub fn instance(&self) -> String {
+        let name = self.name();
+        name.split_once('-')
+            .map_or_else(|| name.clone(), |(instance, _)| instance.to_owned())
+    }
+
+    /// Whether this record only keeps what an earlier incarnation of the id still owes.
+    pub fn is_aside(&self) -> bool {
+        self.name().contains('-')
+    }
+
+    /// How long the data of this instance outlives its deletion. One that
+    /// never succeeded keeps nothing, and neither does `kubectl delete`.
+    pub fn retention(&self) -> SignedDuration {
+        match &self.state.applied {
+            Some(applied) if !self.is_deleted_by_hand() => SignedDuration::from_secs(
+                i64::try_from(applied.retain_seconds).unwrap_or(i64::MAX / 1_000_000_000),
+            ),
+            _ => SignedDuration::ZERO,
+        }
+    }
+
+    /// Whether kept data is to be deleted by now.
+    pub fn is_purgeable(&self, now: Timestamp) -> bool {
+        self.state.retained_until.is_some_and(|until| until <= now)
+    }
+
+    /// The phase as the status shows it.
+    pub fn shown_phase(&self) -> &'static str {
+        if self.state.retained_until.is_some() {
+            "Retained"
+        } else {
+            self.phase().as_str()
+        }
+    }
+
     /// The labels of everything that belongs to this incarnation.
     pub fn labels(&self) -> std::collections::BTreeMap<String, String> {
-        names::instance_labels(&self.name(), &self.resource.spec.incarnation)
+        names::instance_labels(&self.instance(), &self.resource.spec.incarnation)
     }
 
     /// The selector for [`Self::labels`].
     pub fn selector(&self) -> String {
-        names::instance_selector(&self.name(), &self.resource.spec.incarnation)
+        names::instance_selector(&self.instance(), &self.resource.spec.incarnation)
     }
 
     /// The resource with `state` as its annotation, to be written conditionally.
@@ -231,6 +276,7 @@ pub(crate) mod tests {
                     bundles: vec!["d".into()],
                     started_at: Timestamp::UNIX_EPOCH,
                     deadline_seconds: 600,
+                    driver: None,
                     requested_by: Requester::default(),
                 },
                 held: false,
@@ -288,6 +334,7 @@ pub(crate) mod tests {
             plan_id: "p".into(),
             plan_name: "small".into(),
             maintenance_version: "1.0.0".into(),
+            retain_seconds: 5,
             outputs: Map::from_iter([("hosts".to_owned(), serde_json::json!(["a:1"]))]),
         });
         let after = Record::new(before.with_state(&before.state)).unwrap();

@@ -37,6 +37,8 @@ pub enum Step {
     FindRemaining,
     /// Delete what the last of the remaining template files made.
     DeleteLast,
+    /// Commit the deletion, and until when the data stays.
+    Retain,
     /// Delete volume claims and Secrets that owners left behind.
     DeleteLeftovers,
     /// Delete the instance's own namespace.
@@ -65,6 +67,7 @@ impl Step {
             Self::AwaitRelease => "AwaitRelease",
             Self::FindRemaining => "FindRemaining",
             Self::DeleteLast => "DeleteLast",
+            Self::Retain => "Retain",
             Self::DeleteLeftovers => "DeleteLeftovers",
             Self::DeleteNamespace => "DeleteNamespace",
             Self::DeleteRevisions => "DeleteRevisions",
@@ -73,7 +76,7 @@ impl Step {
     }
 
     /// One of each, in the order of a create or update and then of a delete.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Load,
         Self::MakeNamespace,
         Self::Grant,
@@ -88,6 +91,7 @@ impl Step {
         Self::AwaitRelease,
         Self::FindRemaining,
         Self::DeleteLast,
+        Self::Retain,
         Self::DeleteLeftovers,
         Self::DeleteNamespace,
         Self::DeleteRevisions,
@@ -152,6 +156,8 @@ pub struct Observed {
     pub held: bool,
     /// How many objects are still to be deleted, once known.
     pub remaining: Option<usize>,
+    /// The data outlives the instance for a while.
+    pub retains: bool,
     /// No volume claim or Secret is left behind.
     pub leftovers_gone: bool,
     /// The own namespace is gone.
@@ -178,6 +184,7 @@ impl Observed {
             pruned: false,
             held,
             remaining: None,
+            retains: false,
             leftovers_gone: false,
             namespace_gone: false,
             revisions_gone: false,
@@ -238,6 +245,9 @@ fn next_of_delete(observed: &Observed) -> Step {
         Some(0) => {}
         Some(_) => return Step::DeleteLast,
     }
+    if observed.retains {
+        return Step::Retain;
+    }
     if !observed.leftovers_gone {
         return Step::DeleteLeftovers;
     }
@@ -279,7 +289,7 @@ mod tests {
                 Step::DeleteLeftovers => observed.leftovers_gone = true,
                 Step::DeleteNamespace => observed.namespace_gone = true,
                 Step::DeleteRevisions => observed.revisions_gone = true,
-                Step::Succeed | Step::Fail | Step::Bury => return steps,
+                Step::Succeed | Step::Fail | Step::Retain | Step::Bury => return steps,
             }
         }
         panic!("no end: {steps:?}");
@@ -343,6 +353,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_retained_keeps_its_volumes_and_namespace() {
+        let mut observed = Observed::new(Aim::Delete, true, false);
+        observed.retains = true;
+        let steps = play(observed, 0);
+        assert_eq!(
+            steps,
+            [
+                Step::FindRemaining,
+                Step::DeleteLast,
+                Step::DeleteLast,
+                Step::Retain
+            ]
+        );
+    }
+
+    #[test]
     fn a_namespace_that_is_not_ours_is_neither_entered_nor_deleted() {
         let mut observed = Observed::new(Aim::Create, true, false);
         observed.loaded = true;
@@ -373,6 +399,9 @@ mod tests {
     fn every_step_occurs_in_some_life() {
         let mut lives = play(Observed::new(Aim::Update, true, false), 1);
         lives.extend(play(Observed::new(Aim::Delete, true, true), 0));
+        let mut retaining = Observed::new(Aim::Delete, true, false);
+        retaining.retains = true;
+        lives.extend(play(retaining, 0));
         lives.push(Step::Fail);
         for step in Step::ALL {
             assert!(lives.contains(&step), "{step:?}");

@@ -99,10 +99,11 @@ async fn sweep(context: &Context) -> Result<(), Error> {
 
     for resource in &records {
         let record = Record::new(resource.clone())?;
-        let expired = record
-            .state
-            .deleted_at
-            .is_some_and(|at| now.duration_since(at) > context.keep());
+        let expired = record.state.retained_until.is_none()
+            && record
+                .state
+                .deleted_at
+                .is_some_and(|at| now.duration_since(at) > context.keep());
         if expired {
             match context.records.delete(resource).await {
                 Ok(()) | Err(cluster::Error::Conflict) => {}
@@ -113,13 +114,17 @@ async fn sweep(context: &Context) -> Result<(), Error> {
     sweep_bundles(context, &records, now).await
 }
 
-/// Whether a record lives in this incarnation.
+/// Whether an instance lives, or its data is kept, in this incarnation.
 fn lives(records: &[ServiceInstance], name: &str, incarnation: &str) -> Result<bool, Error> {
-    let Some(resource) = records.iter().find(|record| record.name_any() == name) else {
-        return Ok(false);
-    };
-    let record = Record::new(resource.clone())?;
-    Ok(!record.is_tombstone() && record.resource.spec.incarnation == incarnation)
+    for resource in records {
+        let record = Record::new(resource.clone())?;
+        let keeps = !record.is_tombstone() || record.state.retained_until.is_some();
+        let same = record.instance() == name && record.resource.spec.incarnation == incarnation;
+        if same && keeps {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn named_revisions(records: &[ServiceInstance]) -> Result<HashSet<String>, Error> {
@@ -142,7 +147,7 @@ async fn sweep_bundles(
     let mut named: HashSet<String> = HashSet::new();
     for resource in records {
         let record = Record::new(resource.clone())?;
-        if record.is_tombstone() {
+        if record.is_tombstone() && record.state.retained_until.is_none() {
             continue;
         }
         named.extend(record.operation().bundles.iter().cloned());

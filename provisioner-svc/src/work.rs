@@ -15,7 +15,7 @@ mod status;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use cluster::{inventory::Entry, kinds::Kinds};
+use cluster::{inventory::Entry, kinds::Kinds, share::Term};
 use jiff::Timestamp;
 use kube::core::{DynamicObject, GroupVersionKind};
 use serde_json::{Map, Value};
@@ -85,6 +85,8 @@ struct AppliedObject {
 struct Job<'a> {
     context: &'a Arc<Context>,
     wake: &'a Notify,
+    /// The record was read in this term of the replica's lease.
+    term: Term,
     record: Record,
     observed: Observed,
     inputs: Option<Inputs>,
@@ -104,8 +106,9 @@ struct Job<'a> {
 /// is aborted then). `wake` is notified when the record changed.
 pub(crate) async fn work(context: Arc<Context>, name: String, wake: Arc<Notify>) {
     let mut pause = FIRST_PAUSE;
-    loop {
-        match once(&context, &name, &wake).await {
+    let mut tenure = context.tenure.clone();
+    while let Some(term) = tenure.begun().await {
+        match once(&context, &name, &wake, term).await {
             Ok(true) => return,
             Ok(false) => pause = FIRST_PAUSE,
             Err(error) => {
@@ -118,7 +121,12 @@ pub(crate) async fn work(context: Arc<Context>, name: String, wake: Arc<Notify>)
 }
 
 /// Reads the record and works on what it asks for. `true`: nothing is left to do.
-async fn once(context: &Arc<Context>, name: &str, wake: &Notify) -> Result<bool, Error> {
+async fn once(
+    context: &Arc<Context>,
+    name: &str,
+    wake: &Notify,
+    term: Term,
+) -> Result<bool, Error> {
     let Some(record) = context.read(name).await? else {
         return Ok(true);
     };
@@ -128,10 +136,13 @@ async fn once(context: &Arc<Context>, name: &str, wake: &Notify) -> Result<bool,
     };
     let own_namespace = record.resource.spec.own_namespace;
     let held = record.resource.spec.held;
+    let mut observed = Observed::new(aim, own_namespace, held);
+    observed.retains = !record.is_tombstone() && record.retention().is_positive();
     let mut job = Job {
         context,
         wake,
-        observed: Observed::new(aim, own_namespace, held),
+        term,
+        observed,
         inventory: record
             .resource
             .status
@@ -160,7 +171,7 @@ fn aim(record: &Record) -> Option<Aim> {
         return Some(Aim::Delete);
     }
     if record.is_tombstone() {
-        return None;
+        return record.is_purgeable(Timestamp::now()).then_some(Aim::Delete);
     }
     record
         .open_operation()
@@ -183,11 +194,12 @@ impl Job<'_> {
             self.observed.overdue = self.is_overdue();
             let step = next(&self.observed);
             tracing::debug!(record = %self.record.name(), op.id = %self.record.operation().id, ?step, "step");
+            service::failpoint::approach(step.name());
             match self.perform(step).await {
                 Ok(()) => {
                     service::failpoint::reach(step.name());
                     pause = FIRST_PAUSE;
-                    if matches!(step, Step::Succeed | Step::Fail | Step::Bury) {
+                    if matches!(step, Step::Succeed | Step::Fail | Step::Retain | Step::Bury) {
                         return Ok(());
                     }
                 }
@@ -227,6 +239,7 @@ impl Job<'_> {
             Step::AwaitRelease => self.await_release().await,
             Step::FindRemaining => self.find_remaining().await,
             Step::DeleteLast => self.delete_last().await,
+            Step::Retain => self.retain().await,
             Step::DeleteLeftovers => self.delete_leftovers().await,
             Step::DeleteNamespace => self.delete_namespace().await,
             Step::DeleteRevisions => self.delete_revisions().await,
@@ -242,20 +255,37 @@ impl Job<'_> {
         &self.record.resource.spec.namespace
     }
 
-    /// Whether the record asks for something else by now.
+    /// Whether the record asks for something else by now, or may do so: after
+    /// a gap in the lease (the process was paused, or cut off) others have worked
+    /// on it, and what this replica knows may be old.
     fn is_stale(&self) -> Result<bool, Error> {
-        let Some(seen) = self.context.seen(&self.record.name())? else {
+        if self.context.tenure.now() != Some(self.term) {
             return Ok(true);
-        };
-        let other = seen.operation().id != self.record.operation().id
+        }
+        let seen = self.context.seen(&self.record.name())?;
+        Ok(seen.is_none_or(|seen| self.is_superseded(&seen)))
+    }
+
+    /// Goes on only if the API server still has the record ask for this: before
+    /// what no precondition guards.
+    async fn confirm(&self) -> Done {
+        match self.context.read(&self.record.name()).await? {
+            Some(current) if !self.is_superseded(&current) && !has_ended(&current) => Ok(()),
+            Some(_) | None => Err(Halt::Stale),
+        }
+    }
+
+    fn is_superseded(&self, seen: &Record) -> bool {
+        seen.operation().id != self.record.operation().id
             || seen.is_deleted_by_hand() != self.record.is_deleted_by_hand()
-            || seen.resource.metadata.uid != self.record.resource.metadata.uid;
-        Ok(other)
+            || seen.resource.metadata.uid != self.record.resource.metadata.uid
     }
 
     fn is_overdue(&self) -> bool {
-        // A deletion by hand has no operation of its own, and nobody to tell of a failure.
-        !self.record.is_deleted_by_hand() && Timestamp::now() >= self.record.operation().deadline()
+        // A deletion by hand and a purge have no operation of their own, and
+        // nobody to tell of a failure.
+        let told = !self.record.is_deleted_by_hand() && !self.record.is_tombstone();
+        told && Timestamp::now() >= self.record.operation().deadline()
     }
 
     /// Pauses, at most until the record changes or the deadline.

@@ -36,7 +36,15 @@ pub(crate) async fn deprovision(
         let Some(record) = record else { continue };
         let record = match decision {
             Deprovision::Running => record,
-            Deprovision::Start => match context.replace(&started(context, &record, &by)).await? {
+            Deprovision::Start => match context
+                .replace(&started(
+                    context,
+                    &record,
+                    context.driver(asynchronous),
+                    &by,
+                ))
+                .await?
+            {
                 Some(started) => {
                     tracing::info!(
                         instance.id = %request.instance_id, op.id = %started.operation().id,
@@ -78,7 +86,12 @@ async fn is_asynchronous(context: &Context, record: &Record) -> bool {
 }
 
 /// The record with the delete as its operation; what it interrupts has failed.
-fn started(context: &Context, record: &Record, by: &Requester) -> ServiceInstance {
+fn started(
+    context: &Context,
+    record: &Record,
+    driver: Option<String>,
+    by: &Requester,
+) -> ServiceInstance {
     let now = Timestamp::now();
     let mut resource = match record.open_operation() {
         None => record.resource.clone(),
@@ -106,6 +119,7 @@ fn started(context: &Context, record: &Record, by: &Requester) -> ServiceInstanc
         bundles: bundles(record, &first),
         started_at: now,
         deadline_seconds: record.operation().deadline_seconds,
+        driver,
         requested_by: by.clone(),
     };
     resource

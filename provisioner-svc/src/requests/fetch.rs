@@ -7,6 +7,7 @@ use broker_proto::{
 use cluster::names;
 use serde_json::{Map, Value};
 
+use super::shown;
 use crate::{
     context::Context,
     decide,
@@ -27,13 +28,14 @@ pub(crate) async fn fetch(
         return Err(decide::absent().into());
     };
     let revision: Revision = context.revisions.read(&applied.revision).await?;
+    let shown = shown::applied(context, record).await?;
     Ok(FetchInstanceResponse {
         service_id: record.resource.spec.service_id.clone(),
         plan_id: applied.plan_id.clone(),
-        dashboard_url: String::new(),
+        dashboard_url: shown.dashboard_url,
         parameters: Some(json::to_struct(&revision.parameters.sent)?),
         maintenance_version: applied.maintenance_version.clone(),
-        metadata: None,
+        metadata: shown.metadata,
     })
 }
 
@@ -59,7 +61,7 @@ pub(super) async fn message(context: &Context, record: &Record) -> Result<Instan
         generated_secret: generated_secret(&spec.incarnation),
         organization_guid: spec.organization_guid.clone(),
         space_guid: spec.space_guid.clone(),
-        name: names::short(&record.name()).to_owned(),
+        name: names::short(&record.instance()).to_owned(),
         ..Instance::default()
     };
     if let Some(applied) = &record.state.applied {

@@ -9,7 +9,11 @@ use kube::api::ObjectMeta;
 use plan::{Loaded, descriptor::Namespace};
 use serde_json::{Map, Value};
 
-use super::{ATTEMPTS, accepted, deadline, invalid, object, requester, wait};
+use super::{
+    ATTEMPTS, accepted, deadline, invalid, object, requester,
+    shown::{self, Fields},
+    wait,
+};
 use crate::{
     context::Context,
     decide::{self, Identity, Mode, Provision},
@@ -71,7 +75,13 @@ pub(crate) async fn provision(
             .map(|record| (record, asynchronous, identity));
         let version = asked.maintenance_version.as_deref();
         match decide::provision(judged, &asked.verdict, version, asked.mode)? {
-            Provision::Unchanged => return Ok(answer(Outcome::Unchanged, String::new())),
+            Provision::Unchanged => {
+                let shown = match &record {
+                    Some(record) => shown::applied(context, record).await?,
+                    None => Fields::default(),
+                };
+                return Ok(answer(Outcome::Unchanged, String::new(), shown));
+            }
             Provision::Running => {
                 if let Some(record) = &record {
                     return conclude(context, record, asynchronous, asked.mode).await;
@@ -99,12 +109,13 @@ async fn conclude(
     mode: Mode,
 ) -> Result<ProvisionResponse, Error> {
     let operation = record.operation();
+    let shown = shown::aimed_at(context, record).await?;
     if asynchronous || (mode == Mode::AcceptsIncomplete && is_old(operation)) {
         let (outcome, id) = accepted(operation);
-        return Ok(answer(outcome, id));
+        return Ok(answer(outcome, id, shown));
     }
     wait::end_of(context, &record.name(), &operation.id, Kind::Create).await?;
-    Ok(answer(Outcome::Done, String::new()))
+    Ok(answer(Outcome::Done, String::new(), shown))
 }
 
 /// A synchronous operation that an earlier request started and gave up on: the
@@ -116,12 +127,12 @@ fn is_old(operation: &Operation) -> bool {
         > 5
 }
 
-fn answer(outcome: Outcome, operation: String) -> ProvisionResponse {
+fn answer(outcome: Outcome, operation: String, shown: Fields) -> ProvisionResponse {
     ProvisionResponse {
         outcome: outcome.into(),
         operation,
-        dashboard_url: String::new(),
-        metadata: None,
+        dashboard_url: shown.dashboard_url,
+        metadata: shown.metadata,
     }
 }
 
@@ -205,10 +216,14 @@ async fn create(
         context: asked.context.clone(),
         broker: context.args.broker.variables(),
     };
+    shown::check(loaded, &revision, &asked.instance_id)?;
     let revision_name = context.revisions.write(name, &revision).await?;
     let resource = resource(context, name, tombstone, asked, loaded, &revision_name)?;
     let written = match tombstone {
-        Some(_) => context.replace(&resource).await?,
+        Some(tombstone) => {
+            put_aside(context, tombstone).await?;
+            context.replace(&resource).await?
+        }
         None => match context.records.create(&resource).await {
             Ok(made) => {
                 context.cache.observe(made.clone());
@@ -229,6 +244,38 @@ async fn create(
         None => context.revisions.delete(&revision_name).await?,
     }
     Ok(written)
+}
+
+/// What an earlier incarnation still owes gets a record of its own, named by
+/// digest and incarnation, before its place is taken.
+async fn put_aside(context: &Context, tombstone: &Record) -> Result<(), Error> {
+    if tombstone.state.retained_until.is_none() {
+        return Ok(());
+    }
+    let spec = tombstone.resource.spec.clone();
+    let aside = ServiceInstance {
+        metadata: ObjectMeta {
+            name: Some(format!("{}-{}", tombstone.name(), spec.incarnation)),
+            labels: tombstone.resource.metadata.labels.clone(),
+            annotations: Some(BTreeMap::from([(
+                ANNOTATION.to_owned(),
+                encode(&tombstone.state),
+            )])),
+            finalizers: Some(vec![FINALIZER.to_owned()]),
+            ..ObjectMeta::default()
+        },
+        spec,
+        status: None,
+    };
+    match context.records.create(&aside).await {
+        Ok(made) => {
+            context.cache.observe(made);
+            Ok(())
+        }
+        // By a rival, or by an earlier try.
+        Err(cluster::Error::AlreadyExists) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn resource(
@@ -273,6 +320,7 @@ fn resource(
             bundles: vec![bundle.digest().to_string()],
             started_at: Timestamp::now(),
             deadline_seconds: deadline(&context.args, loaded),
+            driver: context.driver(bundle.provisions_asynchronously()),
             requested_by: asked.requester.clone(),
         },
         held: false,

@@ -8,7 +8,11 @@ use jiff::Timestamp;
 use plan::Loaded;
 use serde_json::{Map, Value};
 
-use super::{ATTEMPTS, accepted, deadline, invalid, object, requester, wait};
+use super::{
+    ATTEMPTS, accepted, deadline, invalid, object, requester,
+    shown::{self, Fields},
+    wait,
+};
 use crate::{
     context::Context,
     decide::{self, Mode, Update, UpdateAsked},
@@ -84,9 +88,14 @@ pub(crate) async fn update(
             Update::Consider
                 if record.phase() == Phase::Ready && before.same_target(&target.revision) =>
             {
-                return Ok(answer(Outcome::Unchanged, String::new()));
+                let shown = shown::applied(context, &record).await?;
+                return Ok(answer(Outcome::Unchanged, String::new(), shown));
             }
             Update::Consider => {
+                if asked.is_context_only(&applied) {
+                    decide::context_only(target.loaded.bundle().service().allow_context_updates)?;
+                }
+                shown::check(&target.loaded, &target.revision, &request.instance_id)?;
                 if let Some(started) = start(context, &record, &applied, &target, &by).await? {
                     return conclude(context, &started, asynchronous, mode).await;
                 }
@@ -96,9 +105,24 @@ pub(crate) async fn update(
     Err(Error::Contended)
 }
 
+impl Asked {
+    /// Whether nothing but the context is to change.
+    fn is_context_only(&self, applied: &Applied) -> bool {
+        self.context.is_some()
+            && self.patch.as_ref().is_none_or(Map::is_empty)
+            && self.maintenance_version.is_none()
+            && self
+                .plan_id
+                .as_ref()
+                .is_none_or(|plan| *plan == applied.plan_id)
+    }
+}
+
 struct Target {
     revision: Revision,
     loaded: Arc<Loaded>,
+    /// Whether the client polls.
+    asynchronous: bool,
 }
 
 /// Whether the plan that the instance has is asynchronous.
@@ -182,7 +206,11 @@ async fn target(
             context.args.broker.variables()
         },
     };
-    Ok(Target { revision, loaded })
+    Ok(Target {
+        revision,
+        loaded,
+        asynchronous: pinned.bundle().provisions_asynchronously(),
+    })
 }
 
 /// A change of an immutable parameter is a change that is not supported; any
@@ -231,6 +259,7 @@ async fn start(
         bundles: bundles(record, &target.revision.bundle),
         started_at: Timestamp::now(),
         deadline_seconds: deadline(&context.args, &target.loaded),
+        driver: context.driver(target.asynchronous),
         requested_by: by.clone(),
     };
     let written = context.replace(&resource).await?;
@@ -275,31 +304,32 @@ async fn conclude(
     mode: Mode,
 ) -> Result<UpdateResponse, Error> {
     let operation = record.operation();
+    let shown = shown::aimed_at(context, record).await?;
     if asynchronous {
         let (outcome, id) = accepted(operation);
-        return Ok(answer(outcome, id));
+        return Ok(answer(outcome, id, shown));
     }
     match (
         wait::end_of(context, &record.name(), &operation.id, Kind::Update).await,
         mode,
     ) {
-        (Ok(()), _) => Ok(answer(Outcome::Done, String::new())),
+        (Ok(()), _) => Ok(answer(Outcome::Done, String::new(), shown)),
         // The client can poll: no reason to fail for being slow.
         (Err(Error::Told(told)), Mode::AcceptsIncomplete)
             if told.code == broker_proto::ErrorCode::DeadlineExceeded =>
         {
             let (outcome, id) = accepted(operation);
-            Ok(answer(outcome, id))
+            Ok(answer(outcome, id, shown))
         }
         (Err(error), _) => Err(error),
     }
 }
 
-fn answer(outcome: Outcome, operation: String) -> UpdateResponse {
+fn answer(outcome: Outcome, operation: String, shown: Fields) -> UpdateResponse {
     UpdateResponse {
         outcome: outcome.into(),
         operation,
-        dashboard_url: String::new(),
-        metadata: None,
+        dashboard_url: shown.dashboard_url,
+        metadata: shown.metadata,
     }
 }

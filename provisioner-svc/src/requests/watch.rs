@@ -22,6 +22,9 @@ pub(crate) async fn stream(
             let Ok(Some(record)) = context.seen(&name) else {
                 continue;
             };
+            if record.is_aside() {
+                continue;
+            }
             if sender.send(Ok(state(&record))).await.is_err() {
                 return;
             }

@@ -22,6 +22,7 @@ impl Job<'_> {
                 plan_id: revision.plan_id.clone(),
                 plan_name: revision.plan_name.clone(),
                 maintenance_version: revision.maintenance_version.clone(),
+                retain_seconds: self.inputs()?.loaded.bundle().retain().as_secs(),
                 outputs: self.outputs.clone(),
             };
             let before = self
@@ -85,6 +86,27 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// The deletion succeeded; the data stays for a while. The applied
+    /// revision stays named, so that it stays too.
+    pub(super) async fn retain(&mut self) -> Done {
+        let now = Timestamp::now();
+        let until = now
+            .checked_add(self.record.retention())
+            .unwrap_or(Timestamp::MAX);
+        let ended = Ended::succeeded(&self.record.operation().id, now);
+        let keep = self.context.keep();
+        self.commit(|record| {
+            let mut state = record.after(ended.clone(), keep);
+            state.deleted_at = Some(now);
+            state.retained_until = Some(until);
+            record.with_state(&state)
+        })
+        .await?;
+        self.tell_end(true, format!("data is kept until {until:.0}"))
+            .await;
+        Ok(())
+    }
+
     /// The last write of a life: a tombstone, or, after `kubectl delete`, nothing.
     pub(super) async fn bury(&mut self) -> Done {
         let now = Timestamp::now();
@@ -97,7 +119,9 @@ impl Job<'_> {
             } else {
                 let mut state = record.after(ended.clone(), keep);
                 state.applied = None;
-                state.deleted_at = Some(now);
+                // A purge is not the deletion: that was when it was told.
+                state.deleted_at.get_or_insert(now);
+                state.retained_until = None;
                 record.with_state(&state)
             };
             resource
@@ -106,7 +130,7 @@ impl Job<'_> {
             resource
         })
         .await?;
-        if !by_hand {
+        if !by_hand && self.record.state.deleted_at == Some(now) {
             self.tell_end(true, String::new()).await;
         }
         Ok(())
@@ -125,7 +149,9 @@ impl Job<'_> {
             };
             let same = current.operation().id == self.record.operation().id
                 && current.is_deleted_by_hand() == self.record.is_deleted_by_hand()
-                && (current.open_operation().is_some() || current.is_deleted_by_hand());
+                && (current.open_operation().is_some()
+                    || current.is_deleted_by_hand()
+                    || current.state.retained_until.is_some());
             if !same {
                 return Err(Halt::Stale);
             }

@@ -55,6 +55,10 @@ impl Job<'_> {
                 all.push(entry.clone());
             }
         }
+        if self.observed.retains {
+            // Data that a template made itself.
+            all.retain(|entry| entry.kind != "PersistentVolumeClaim");
+        }
         self.remaining = all;
         self.observed.remaining = Some(self.remaining.len());
         Ok(())
@@ -155,6 +159,14 @@ impl Job<'_> {
     }
 
     pub(super) async fn delete_revisions(&mut self) -> Done {
+        if self.record.is_aside() {
+            // The others are of the incarnation that lives.
+            if let Some(applied) = &self.record.state.applied {
+                self.context.revisions.delete(&applied.revision).await?;
+            }
+            self.observed.revisions_gone = true;
+            return Ok(());
+        }
         let revisions = self
             .context
             .revisions

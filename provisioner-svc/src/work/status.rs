@@ -62,12 +62,12 @@ pub(super) fn of(
             |condition| condition.last_transition_time.clone(),
         );
     ServiceInstanceStatus {
-        phase: phase.as_str().to_owned(),
+        phase: record.shown_phase().to_owned(),
         observed_generation: record.resource.metadata.generation.unwrap_or_default(),
         conditions: vec![Condition {
             type_: "Ready".to_owned(),
             status: state.to_owned(),
-            reason: phase.as_str().to_owned(),
+            reason: record.shown_phase().to_owned(),
             message: message.clone().unwrap_or_default(),
             observed_generation: record.resource.metadata.generation,
             last_transition_time: since,
@@ -80,7 +80,7 @@ pub(super) fn of(
 /// Whether a finished record's status needs to be made anew: backups drop it.
 pub(crate) fn is_outdated(record: &Record) -> bool {
     record.resource.status.as_ref().is_none_or(|status| {
-        status.phase != record.phase().as_str()
+        status.phase != record.shown_phase()
             || Some(status.observed_generation) != record.resource.metadata.generation
     })
 }

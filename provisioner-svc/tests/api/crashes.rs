@@ -116,7 +116,8 @@ fn every_step_but_failing_is_tried_in_some_operation() {
         let tried = [&OF_CREATE[..], &OF_UPDATE[..], &OF_DELETE[..]]
             .concat()
             .contains(&step);
-        assert!(tried || step == Step::Fail, "{step:?}");
+        let elsewhere = [Step::Fail, Step::Retain].contains(&step);
+        assert!(tried || elsewhere, "{step:?}");
     }
 }
 
@@ -227,6 +228,28 @@ async fn a_delete_survives_a_crash_after_each_of_its_steps() {
         .await;
         world.assert_nothing_left().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retention_survives_a_crash_right_after_it_was_committed() {
+    let world = World::start().await;
+    let descriptor = format!("deletion: {{retain: 7d}}\n{}", EVERY_STEP[0].1);
+    let files = [("plan.yaml", descriptor.as_str()), EVERY_STEP[1]];
+    let plan = world.plan("retaining", &files);
+    let provisioner = world.provisioner("first").await;
+    provisioned(&provisioner.client, plan.provision("i", json!({}))).await;
+    provisioner.stop().await;
+    with_crash(&world, Step::Retain, 0, "i", async |process| {
+        delete(process, &plan, "i").await
+    })
+    .await;
+    eventually("the status is made good", async || {
+        let status = world.record("i").await.status;
+        (status?.phase == "Retained").then_some(())
+    })
+    .await;
+    assert_eq!(world.instance_namespaces().await.len(), 1);
+    assert_eq!(world.revisions().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use broker_proto::v1::{
     FetchInstanceRequest, GetInstanceRequest, HoldRequest, OperationState, Outcome,
     ReleaseHoldRequest,
 };
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{Api, ResourceExt as _, api::DeleteParams};
 use serde_json::json;
 
@@ -379,4 +379,120 @@ fn the_shipped_custom_resource_definition_is_the_types() {
     }
     let found = std::fs::read_to_string(crd_file()).unwrap();
     assert!(found == wanted, "k8s/crds is stale: run with UPDATE_CRDS=1");
+}
+
+const KEEPING: [(&str, &str); 2] = [
+    (
+        "plan.yaml",
+        "deletion: {retain: 6s}
+generate: {admin: {type: password}}
+kinds: [v1/ConfigMap]
+",
+    ),
+    (
+        "1.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n",
+    ),
+];
+
+async fn claim(world: &World, namespace: &str, labels: &serde_json::Value) {
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(world.client(), namespace);
+    let claim: PersistentVolumeClaim = serde_json::from_value(json!({
+        "metadata": {"name": "data-mdb-0", "labels": labels},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    }))
+    .unwrap();
+    api.create(&kube::api::PostParams::default(), &claim)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_data_outlives_its_instance_is_never_touched_by_the_id_that_comes_back_and_is_purged()
+{
+    let world = World::start().await;
+    let plan = world.plan("keeping", &KEEPING);
+    let mut args = world.args("a");
+    args.sweep_interval = std::time::Duration::from_secs(1);
+    let provisioner = world.provisioner_with(args).await;
+    let client = provisioner.client.clone();
+    provisioned(&client, plan.provision("i", json!({}))).await;
+    let first = world.record("i").await;
+    let old = first.spec.namespace.clone();
+    let labels = json!({
+        "mongodb-osb.io/instance": first.name_any(),
+        "mongodb-osb.io/incarnation": first.spec.incarnation,
+    });
+    claim(&world, &old, &labels).await;
+    deprovisioned(&client, plan.deprovision("i")).await;
+
+    assert!(world.config_map(&old, "settings").await.is_none());
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(world.client(), &old);
+    let secrets: Api<Secret> = Api::namespaced(world.client(), &old);
+    let generated = format!("osb-generated-{}", first.spec.incarnation);
+    assert!(claims.get_opt("data-mdb-0").await.unwrap().is_some());
+    assert!(secrets.get_opt(&generated).await.unwrap().is_some());
+    assert_eq!(world.record("i").await.status.unwrap().phase, "Retained");
+    let fetch = FetchInstanceRequest {
+        instance_id: "i".into(),
+    };
+    assert_eq!(
+        code(client.clone().fetch_instance(fetch).await),
+        ErrorCode::NotFound
+    );
+    assert_eq!(
+        code(client.clone().deprovision(plan.deprovision("i")).await),
+        ErrorCode::Gone
+    );
+
+    // The id comes back while the data of its past is still kept.
+    provisioned(&client, plan.provision("i", json!({}))).await;
+    let second = world.record("i").await;
+    assert_ne!(second.spec.namespace, old);
+    assert!(claims.get_opt("data-mdb-0").await.unwrap().is_some());
+    eventually("the past is purged", async || {
+        let left = world.instance_namespaces().await;
+        (left == [second.spec.namespace.clone()]).then_some(())
+    })
+    .await;
+    // What lives is untouched by that.
+    assert!(
+        world
+            .config_map(&second.spec.namespace, "settings")
+            .await
+            .is_some()
+    );
+    eventually("its revision is gone", async || {
+        (world.revisions().await.len() == 1).then_some(())
+    })
+    .await;
+    let answer = client
+        .clone()
+        .provision(plan.provision("i", json!({})))
+        .await
+        .unwrap();
+    assert_eq!(answer.into_inner().outcome(), Outcome::Unchanged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_never_succeeded_keeps_nothing() {
+    let world = World::start().await;
+    let plan = world.plan(
+        "keeping-nothing",
+        &[
+            (
+                "plan.yaml",
+                "deletion: {retain: 7d}\nready:\n  ConfigMap/settings: {ready: \"false\"}\n",
+            ),
+            KEEPING[1],
+        ],
+    );
+    let provisioner = world.provisioner("a").await;
+    let mut client = provisioner.client.clone();
+    client
+        .provision(plan.provision("i", json!({})))
+        .await
+        .unwrap();
+    deprovisioned(&client, plan.deprovision("i")).await;
+    world.assert_nothing_left().await;
 }

@@ -1,0 +1,98 @@
+//! What the platform shows of an instance: its dashboard and metadata. A
+//! function of the revision, so that every answer about one says the same.
+
+use broker_proto::{ErrorCode, json, v1::InstanceMetadata};
+use cluster::names;
+use plan::{Loaded, Variables, shown::Shown, variables::Instance};
+
+use crate::{context::Context, error::Error, revision::Revision, state::Record};
+
+/// The fields of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    /// Empty if the plan has none.
+    pub(super) dashboard_url: String,
+    pub(super) metadata: Option<InstanceMetadata>,
+}
+
+/// By what the newest operation aims at.
+pub(super) async fn aimed_at(context: &Context, record: &Record) -> Result<Fields, Error> {
+    let operation = record.operation();
+    match (operation.bundles.first(), &operation.revision) {
+        (Some(bundle), Some(revision)) => by(context, record, bundle, revision).await,
+        _ => Ok(Fields::default()),
+    }
+}
+
+/// By what was last applied.
+pub(super) async fn applied(context: &Context, record: &Record) -> Result<Fields, Error> {
+    match &record.state.applied {
+        Some(applied) => by(context, record, &applied.bundle, &applied.revision).await,
+        None => Ok(Fields::default()),
+    }
+}
+
+/// A plan that shows nothing costs no read.
+async fn by(
+    context: &Context,
+    record: &Record,
+    bundle: &str,
+    revision: &str,
+) -> Result<Fields, Error> {
+    let loaded = context.catalog.bundle(bundle).await?;
+    if !loaded.bundle().descriptor().shows_anything() {
+        return Ok(Fields::default());
+    }
+    let revision: Revision = context.revisions.read(revision).await?;
+    let spec = &record.resource.spec;
+    let shown = evaluate(&loaded, &revision, &spec.instance_id, &spec.namespace)?;
+    fields(shown)
+}
+
+/// Refuses what could not be shown, before anything is written.
+pub(super) fn check(loaded: &Loaded, revision: &Revision, instance_id: &str) -> Result<(), Error> {
+    if loaded.bundle().descriptor().shows_anything() {
+        evaluate(loaded, revision, instance_id, "not-known-yet").and_then(fields)?;
+    }
+    Ok(())
+}
+
+fn evaluate(
+    loaded: &Loaded,
+    revision: &Revision,
+    instance_id: &str,
+    namespace: &str,
+) -> Result<Shown, Error> {
+    let variables = Variables {
+        instance: Instance {
+            id: instance_id.to_owned(),
+            name: names::short(&names::instance_record(instance_id)).to_owned(),
+            namespace: namespace.to_owned(),
+        },
+        parameters: revision.parameters.effective.clone(),
+        context: revision.context.clone(),
+        broker: revision.broker.clone(),
+        ..Variables::default()
+    };
+    loaded.shown(&variables).map_err(|error| {
+        Error::told(
+            ErrorCode::InvalidArgument,
+            format!("The plan's {error}; does the request lack something?"),
+        )
+    })
+}
+
+fn fields(shown: Shown) -> Result<Fields, Error> {
+    let attributes = (!shown.attributes.is_empty())
+        .then(|| json::to_struct(&shown.attributes))
+        .transpose()?;
+    let metadata = InstanceMetadata {
+        labels: shown.labels.into_iter().collect(),
+        attributes,
+    };
+    let told = !metadata.labels.is_empty() || metadata.attributes.is_some();
+    Ok(Fields {
+        dashboard_url: shown.dashboard_url.unwrap_or_default(),
+        metadata: told.then_some(metadata),
+    })
+}
