@@ -78,6 +78,15 @@ impl Members {
             .map(String::as_str)
     }
 
+    /// Whether the record is this replica's to work on, if `driver` took the
+    /// request that it came with: the driver's while it lives, else the owner's.
+    pub fn works_on(&self, record: &str, driver: Option<&str>) -> bool {
+        match driver {
+            Some(driver) if self.lives(driver) => driver == self.own && self.lives(&self.own),
+            Some(_) | None => self.owns(record),
+        }
+    }
+
     /// Whether a replica lives.
     pub fn lives(&self, replica: &str) -> bool {
         self.live.contains(replica)
@@ -102,6 +111,56 @@ fn weight(replica: &str, record: &str) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// The time for which this replica holds its lease without a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Term(u64);
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    term: Term,
+    until: Instant,
+}
+
+/// Whether this replica's lease holds at this very moment: unlike [`Members`],
+/// which a task must first publish, true right after the process was paused.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    held: watch::Receiver<Option<Held>>,
+}
+
+impl Tenure {
+    /// The running term; `None` if the lease has expired by now.
+    pub fn now(&self) -> Option<Term> {
+        let held = *self.held.borrow();
+        held.filter(|held| Instant::now() < held.until)
+            .map(|held| held.term)
+    }
+
+    /// Waits until the lease holds; `None` once the replica has left.
+    pub async fn begun(&mut self) -> Option<Term> {
+        loop {
+            if let Some(term) = self.now() {
+                return Some(term);
+            }
+            self.held.changed().await.ok()?;
+        }
+    }
+}
+
+/// What a renewal that began at `begun` and is known of `now` makes of the
+/// lease: the same term goes on unless there was a gap.
+fn renewed(before: Option<Held>, begun: Instant, now: Instant, lifetime: Duration) -> Held {
+    let term = match before {
+        None => Term(0),
+        Some(held) if now < held.until => held.term,
+        Some(held) => Term(held.term.0 + 1),
+    };
+    Held {
+        term,
+        until: begun + lifetime,
+    }
+}
+
 /// A replica's part in the sharing.
 #[derive(Debug, Clone)]
 pub struct Share {
@@ -110,6 +169,7 @@ pub struct Share {
     replica: String,
     timing: Timing,
     members: watch::Sender<Members>,
+    held: watch::Sender<Option<Held>>,
 }
 
 impl Share {
@@ -128,6 +188,7 @@ impl Share {
             replica: replica.to_owned(),
             timing,
             members: watch::Sender::new(Members::new(replica, [])),
+            held: watch::Sender::new(None),
         }
     }
 
@@ -141,10 +202,16 @@ impl Share {
         self.members.subscribe()
     }
 
+    /// Tells whether this replica's own lease holds.
+    pub fn tenure(&self) -> Tenure {
+        Tenure {
+            held: self.held.subscribe(),
+        }
+    }
+
     /// Renews and observes until `stop`, then gives the lease back.
     pub async fn run(self, stop: CancellationToken) {
         let mut seen: HashMap<String, Seen> = HashMap::new();
-        let mut renewed: Option<Instant> = None;
         let mut ticks = tokio::time::interval(self.timing.renew);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -154,7 +221,11 @@ impl Share {
             }
             let begun = Instant::now();
             match self.renew().await {
-                Ok(()) => renewed = Some(begun),
+                Ok(()) => {
+                    let (now, lifetime) = (Instant::now(), self.timing.lifetime);
+                    self.held
+                        .send_modify(|held| *held = Some(renewed(*held, begun, now, lifetime)));
+                }
                 Err(error) => tracing::warn!(%error, "lease not renewed"),
             }
             match self.list().await {
@@ -162,7 +233,7 @@ impl Share {
                 Err(error) => tracing::warn!(%error, "leases not listed"),
             }
             let now = Instant::now();
-            let holding = renewed.is_some_and(|at| now - at < self.timing.lifetime);
+            let holding = self.held.borrow().is_some_and(|held| now < held.until);
             let live = if holding {
                 let others = seen
                     .iter()
@@ -175,6 +246,7 @@ impl Share {
             self.publish(live);
         }
         self.publish(BTreeSet::new());
+        self.held.send_replace(None);
         if let Err(error) = self.give_back().await {
             tracing::warn!(%error, "lease not given back; others take over when it expires");
         }
@@ -313,6 +385,50 @@ mod tests {
     #[test]
     fn a_replica_that_cannot_renew_owns_nothing() {
         assert!(!members("a", &[]).owns("x"));
+    }
+
+    #[test]
+    fn a_driver_works_while_it_lives_and_the_owner_afterwards() {
+        let three = members("a", &["a", "b", "c"]);
+        let foreign = |number: &u32| !three.owns(&number.to_string());
+        let record = (0..100).find(foreign).unwrap().to_string();
+        assert!(three.works_on(&record, Some("a")));
+        assert!(!three.works_on(&record, Some("b")));
+        assert!(!three.works_on(&record, None));
+        assert!(!three.works_on(&record, Some("gone")));
+        assert!(members("a", &["a"]).works_on(&record, Some("b")));
+        assert!(
+            !members("a", &[]).works_on(&record, Some("a")),
+            "a driver that cannot renew works on nothing"
+        );
+    }
+
+    #[test]
+    fn a_term_ends_with_the_lease_and_a_late_renewal_begins_another() {
+        let (start, life) = (Instant::now(), Duration::from_secs(10));
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let first = renewed(None, start, start, life);
+        let second = renewed(Some(first), after(9), after(9), life);
+        assert_eq!((second.term, second.until), (first.term, after(19)));
+        let third = renewed(Some(second), after(18), after(20), life);
+        assert_ne!(third.term, second.term, "it ended before its renewal was known");
+        assert_eq!(third.until, after(28), "counted from before the call");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_is_not_renewed_ends_by_itself() {
+        let share = watch::Sender::new(None);
+        let mut tenure = Tenure {
+            held: share.subscribe(),
+        };
+        assert_eq!(tenure.now(), None);
+        let (now, life) = (Instant::now(), Duration::from_secs(3));
+        share.send_replace(Some(renewed(None, now, now, life)));
+        assert_eq!(tenure.begun().await, Some(Term(0)));
+        tokio::time::advance(life).await;
+        assert_eq!(tenure.now(), None);
+        drop(share);
+        assert_eq!(tenure.begun().await, None);
     }
 
     #[tokio::test(start_paused = true)]
