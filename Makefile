@@ -22,6 +22,8 @@ CA_CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
 # Shipped plans, and the site plan of the demo overlay.
 TEMPLATES := catalog-svc/templates
 SITE_TEMPLATES := k8s/overlays/demo/site-templates
+PLAN_ROLE := k8s/base/access/role-plans.yaml
+PLAN_RBAC = $(CARGO) run --locked --quiet --package catalog-svc -- plan rbac $(TEMPLATES) $(SITE_TEMPLATES)
 
 # demo and down, on a cluster of yours: CONTEXT=<kubeconfig context> [REGISTRY=<host/path>].
 DEMO := $(IMAGE_BIN)/demo --root . --images $(CONTEXT_DIR)
@@ -68,18 +70,15 @@ lint: ## Format, clippy, docs, licences, plans, generated files
 	@echo "== docs"; RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 	@echo "== licences"; .ci/licences
 	@echo "== plans"; $(CARGO) run --locked --quiet --package catalog-svc -- plan lint $(TEMPLATES) $(SITE_TEMPLATES)
-	@echo "== role of the plans"; $(MAKE) rbac-text | diff - k8s/base/access/role-plans.yaml \
-	  || { echo "k8s/base/access/role-plans.yaml is stale: make rbac" >&2; exit 1; }
+	@echo "== role of the plans"; $(PLAN_RBAC) | diff - $(PLAN_ROLE) \
+	  || { echo "$(PLAN_ROLE) is stale: make rbac" >&2; exit 1; }
 
 .PHONY: rbac
 rbac: ## Writes the ClusterRole that the shipped plans need
-	@$(MAKE) rbac-text > k8s/base/access/role-plans.yaml.new
-	@mv k8s/base/access/role-plans.yaml.new k8s/base/access/role-plans.yaml
-
-.PHONY: rbac-text
-rbac-text:
-	@$(CARGO) run --locked --quiet --package catalog-svc -- plan rbac $(TEMPLATES) $(SITE_TEMPLATES)
+	@$(PLAN_RBAC) > $(PLAN_ROLE).new
+	@mv $(PLAN_ROLE).new $(PLAN_ROLE)
 
 .PHONY: crds
 crds: ## Writes the CustomResourceDefinitions from the Rust types
-	@UPDATE_CRDS=1 $(CARGO) test --locked --quiet --package provisioner-svc --package binder-svc --lib crd
+	@UPDATE_CRDS=1 $(CARGO) test --locked --quiet --package provisioner-svc --test api shipped_custom_resource
+	@UPDATE_CRDS=1 $(CARGO) test --locked --quiet --package binder-svc --lib crd
