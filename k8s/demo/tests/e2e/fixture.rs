@@ -1,11 +1,6 @@
 //! The one cluster, and the one instance that several cases look at.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{env, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use demo::{
@@ -49,10 +44,10 @@ impl Fixture {
             .join("../..")
             .canonicalize()?;
         build(&root).await?;
-        let target =
-            env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        // A relative one is relative to the work tree.
+        let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
         let world = World {
-            images: target.join("image/context"),
+            images: root.join(target).join("image/context"),
             root,
             context: None,
             registry: None,
@@ -123,7 +118,7 @@ async fn build(root: &Path) -> anyhow::Result<()> {
     command
         .arg("-C")
         .arg(root)
-        .arg("build")
+        .args(["--no-print-directory", "build"])
         .stdin(Stdio::null())
         .kill_on_drop(true);
     for (name, _) in env::vars_os() {
