@@ -10,6 +10,7 @@ mod commit;
 mod delete;
 mod generate;
 mod grant;
+mod grow;
 mod inputs;
 mod status;
 
@@ -27,6 +28,7 @@ use crate::{
     resource::Kind,
     state::Record,
     step::{Aim, Observed, Step, next},
+    storage::Growth,
 };
 
 use self::inputs::Inputs;
@@ -96,6 +98,7 @@ struct Job<'a> {
     applied: BTreeMap<usize, Vec<AppliedObject>>,
     inventory: Vec<Entry>,
     remaining: Vec<Entry>,
+    growths: Vec<Growth>,
     failure: Option<Failure>,
     touched: bool,
     granted_at: Option<Instant>,
@@ -155,6 +158,7 @@ async fn once(
         outputs: Map::new(),
         applied: BTreeMap::new(),
         remaining: Vec::new(),
+        growths: Vec::new(),
         failure: None,
         touched: false,
         granted_at: None,
@@ -231,6 +235,7 @@ impl Job<'_> {
             Step::Generate => self.generate().await,
             Step::Discover => self.discover().await,
             Step::Compare => self.compare().await,
+            Step::Grow => self.grow().await,
             Step::Apply(file) => self.apply(file).await,
             Step::Await(file) => self.wait_for(file).await,
             Step::Prune => self.prune().await,
@@ -270,13 +275,14 @@ impl Job<'_> {
     /// what no precondition guards.
     async fn confirm(&self) -> Done {
         match self.context.read(&self.record.name()).await? {
-            Some(current) if !self.is_superseded(&current) && !has_ended(&current) => Ok(()),
+            Some(current) if !self.is_superseded(&current) => Ok(()),
             Some(_) | None => Err(Halt::Stale),
         }
     }
 
     fn is_superseded(&self, seen: &Record) -> bool {
-        seen.operation().id != self.record.operation().id
+        aim(seen) != Some(self.observed.aim)
+            || seen.operation().id != self.record.operation().id
             || seen.is_deleted_by_hand() != self.record.is_deleted_by_hand()
             || seen.resource.metadata.uid != self.record.resource.metadata.uid
     }

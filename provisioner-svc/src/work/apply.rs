@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{AppliedObject, Done, Failure, Halt, Job, refuse};
-use crate::{error::Error, step::FileState};
+use crate::{error::Error, step::FileState, storage};
 
 /// Annotation: index of the template file, so that an inventory found by
 /// label knows the order in which to delete.
@@ -108,7 +108,14 @@ impl Job<'_> {
         for index in 0..count {
             let file = self.render(index)?;
             for object in &file.objects {
-                self.dry_run(object).await?;
+                let (mut manifest, growths) = self.fitted(object).await?;
+                for growth in growths {
+                    self.check_growth(&growth).await?;
+                    // The claim template is immutable; all else is compared.
+                    storage::put_back(&mut manifest, &growth);
+                    self.growths.push(growth);
+                }
+                self.dry_run(&manifest).await?;
             }
             rendered.extend(file.objects);
         }
@@ -124,6 +131,7 @@ impl Job<'_> {
                 doomed.join(", ")
             )));
         }
+        self.observed.grows = !self.growths.is_empty();
         self.observed.compared = true;
         Ok(())
     }
@@ -158,6 +166,8 @@ impl Job<'_> {
     }
 
     pub(super) async fn apply(&mut self, index: usize) -> Done {
+        // An apply overwrites: what a later operation made must not become old again.
+        self.confirm().await?;
         let file = self.render(index)?;
         let place = if self.record.resource.spec.own_namespace {
             Place::Own
@@ -178,7 +188,7 @@ impl Job<'_> {
                 .unwrap_or_default()
                 .to_owned();
             let label = format!("{}/{name}", gvk.kind);
-            let mut marked = manifest.clone();
+            let (mut marked, _) = self.fitted(&manifest).await?;
             mark(&mut marked, index);
             let uid = self.uid_of(&gvk, &name);
             let outcome = apply::apply(

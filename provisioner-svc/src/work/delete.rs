@@ -172,6 +172,8 @@ impl Job<'_> {
             .revisions
             .list(Some(&self.record.name()))
             .await?;
+        // Listed before the record was read: none is a successor's.
+        self.confirm().await?;
         for revision in revisions {
             self.context.revisions.delete(&revision.name).await?;
         }

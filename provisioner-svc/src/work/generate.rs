@@ -9,7 +9,7 @@ use cluster::{
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
-    Api,
+    Api, ResourceExt as _,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 use plan::descriptor::Generate;
@@ -41,7 +41,7 @@ impl Job<'_> {
         let api: Api<Secret> = Api::namespaced(self.context.client(), self.namespace());
         let name = generated_secret(&self.record.resource.spec.incarnation);
         let found = match self.permit(optional(call(api.get(&name)).await))? {
-            Some(found) => found.data.unwrap_or_default(),
+            Some(found) => found,
             None if self.record.state.applied.is_some() => return Err(self.missing(&wanted)),
             None => {
                 let data = self.make(&wanted).await?;
@@ -69,12 +69,12 @@ impl Job<'_> {
                         }
                     },
                 ))? {
-                    Some(created) => created.data.unwrap_or_default(),
+                    Some(created) => created,
                     None => return Err(Halt::Wait(String::new())),
                 }
             }
         };
-        let found = self.complete(&api, &name, found, &wanted).await?;
+        let found = self.complete(&api, found, &wanted).await?;
         self.generated = variables(&found);
         self.observed.generated = true;
         Ok(())
@@ -84,14 +84,14 @@ impl Job<'_> {
     async fn complete(
         &self,
         api: &Api<Secret>,
-        name: &str,
-        mut found: Data,
+        stored: Secret,
         wanted: &BTreeMap<String, Generate>,
     ) -> Result<Data, Halt> {
-        let stored: BTreeSet<&str> = found.keys().map(|key| head(key)).collect();
+        let mut found = stored.data.clone().unwrap_or_default();
+        let known: BTreeSet<&str> = found.keys().map(|key| head(key)).collect();
         let absent: BTreeMap<String, Generate> = wanted
             .iter()
-            .filter(|(name, _)| !stored.contains(name.as_str()))
+            .filter(|(name, _)| !known.contains(name.as_str()))
             .map(|(name, generate)| (name.clone(), generate.clone()))
             .collect();
         if absent.is_empty() {
@@ -105,15 +105,24 @@ impl Job<'_> {
             }
         }
         let made = self.make(&absent).await?;
-        // Only keys that are not there: a rival's values stay.
-        let patch = json!({ "data": made });
+        // Conditional: values that a rival stored meanwhile stay.
+        let patch = json!({
+            "metadata": { "resourceVersion": stored.resource_version() },
+            "data": made,
+        });
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let written = call(api.patch(name, &params, &Patch::Merge(&patch))).await?;
-        found.extend(written.data.unwrap_or_default());
-        Ok(found)
+        let name = stored.name_any();
+        match call(api.patch(&name, &params, &Patch::Merge(&patch))).await {
+            Ok(written) => {
+                found.extend(written.data.unwrap_or_default());
+                Ok(found)
+            }
+            Err(cluster::Error::Conflict) => Err(Halt::Wait(String::new())),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn make(&self, wanted: &BTreeMap<String, Generate>) -> Result<Data, Halt> {

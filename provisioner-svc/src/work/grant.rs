@@ -14,6 +14,7 @@ use kube::{
 use tokio::time::Instant;
 
 use super::{Done, Halt, Job};
+use crate::resource::Kind;
 
 /// What plans may apply; generated from their kinds.
 pub(crate) const PLANS_ROLE: &str = "mongodb-osb-plans";
@@ -49,12 +50,32 @@ impl Job<'_> {
         .await?;
         self.observed.namespace = Some(gate.clone());
         match gate {
-            Gate::Created | Gate::Ours => Ok(()),
+            Gate::Created => self.confirm_namespace(&name).await,
+            Gate::Ours => Ok(()),
             Gate::Terminating => Err(Halt::Wait(format!("waiting for namespace {name} to go"))),
             Gate::Foreign => Err(Halt::Wait(format!(
                 "waiting for namespace {name}, which belongs to somebody else, to go"
             ))),
         }
+    }
+
+    /// A replica that was paused before it made the namespace may have made
+    /// it after its instance's end: then it goes again. (Paused once more, it
+    /// leaves that to the sweep.)
+    async fn confirm_namespace(&self, name: &str) -> Done {
+        let current = self.context.read(&self.record.name()).await?;
+        let spec = &self.record.resource.spec;
+        let lives = current.is_some_and(|current| {
+            current.resource.spec.incarnation == spec.incarnation
+                && !current.is_tombstone()
+                && !current.is_deleted_by_hand()
+                && current.operation().kind != Kind::Delete
+        });
+        if lives {
+            return Ok(());
+        }
+        gate::delete_namespace(&self.context.client(), name, &self.record.labels()).await?;
+        Err(Halt::Stale)
     }
 
     pub(super) async fn grant(&mut self) -> Done {
