@@ -23,6 +23,7 @@ use crate::{
     args::Args,
     cascade,
     databases::Databases,
+    expiry,
     grpc::Server,
     metrics::Metrics,
     mongo::driver::Driver,
@@ -86,7 +87,10 @@ impl App {
             &self.args.namespace,
             SERVICE,
             &self.args.replica,
-            Timing::default(),
+            Timing {
+                renew: self.args.lease_renew,
+                lifetime: self.args.lease_lifetime,
+            },
         );
         let driver = Arc::new(Driver::default());
         let shared = Arc::new(Shared {
@@ -97,6 +101,7 @@ impl App {
             databases: Databases::new(self.client.clone()),
             users: Arc::<Driver>::clone(&driver),
             members: share.members(),
+            tenure: share.tenure(),
             metrics: Metrics::register(&mut registry),
             events: Events::new(self.client.clone(), SERVICE, &self.args.replica),
             times: Times::new(&self.args),
@@ -125,6 +130,7 @@ impl App {
             stop.clone(),
         ));
         tasks.spawn(sweep::run(Arc::clone(&shared), stop.clone()));
+        tasks.spawn(expiry::run(Arc::clone(&shared), stop.clone()));
         tasks.spawn(evict(driver, Arc::clone(&shared), stop.clone()));
         tasks.spawn(open_when_ready(
             Arc::clone(&shared),

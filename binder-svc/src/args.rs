@@ -33,6 +33,15 @@ pub struct Args {
     #[arg(long, env = "BROKER_REPLICA", default_value_t = replica())]
     pub replica: String,
 
+    /// Seconds between renewals of this replica's lease.
+    #[arg(long, env = "BROKER_LEASE_RENEW", default_value = "3", value_parser = seconds)]
+    pub lease_renew: Duration,
+
+    /// Seconds after which a replica that does not renew counts as gone and
+    /// its work is taken over.
+    #[arg(long, env = "BROKER_LEASE_LIFETIME", default_value = "12", value_parser = seconds)]
+    pub lease_lifetime: Duration,
+
     /// Seconds that a synchronous request waits for its outcome; the work goes on after it.
     #[arg(long, env = "BROKER_REQUEST_DEADLINE", default_value = "20", value_parser = seconds)]
     pub request_deadline: Duration,

@@ -7,6 +7,7 @@ use broker_proto::{
     v1::{self, BindRequest, BindResponse, Instance, Outcome},
 };
 use cluster::names;
+use jiff::Timestamp;
 use plan::{Loaded, descriptor};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use crate::{
     databases,
     decide::{self, BindDecision, Patience},
     error::Error,
+    expiry::{self, Lifetime},
     failpoint,
     grant::Grant,
     ledger::Record,
@@ -116,6 +118,7 @@ async fn decision(
         service_id: &request.service_id,
         plan_id: &request.plan_id,
         rotation: asked.predecessor.is_some(),
+        names_app: !request.app_guid.is_empty(),
         patience: asked.patience,
         verdict: request.verdict.as_ref(),
     };
@@ -147,6 +150,7 @@ pub(crate) fn plan_facts(plan: &Loaded) -> decide::Plan {
         method,
         asynchronous: bundle.binds_asynchronously(),
         rotatable: bundle.is_binding_rotatable(),
+        requires_app: bundle.binding_requires_app(),
     }
 }
 
@@ -176,6 +180,7 @@ async fn create(
     failpoint::after(Step::WriteRequest);
     let seq = existing.as_ref().map_or(1, Record::next_seq);
     let attempts = existing.as_ref().map_or(0, |record| record.ledger.attempts) + 1;
+    let lifetime = Lifetime::of(plan.bundle(), Timestamp::now());
     let spec = ServiceBindingSpec {
         instance_id: instance.instance_id.clone(),
         binding_id: asked.request.binding_id.clone(),
@@ -187,6 +192,8 @@ async fn create(
         incarnation: names::incarnation(),
         request: name.clone(),
         predecessor_binding_id: asked.predecessor.map(str::to_owned),
+        expires_at: lifetime.expires_at,
+        renew_before: lifetime.renew_before,
         operation: shared.operation(Kind::Bind, seq, requester(asked.request.requester.as_ref())),
     };
     let attempt = login::attempt(
@@ -285,7 +292,9 @@ async fn predecessor(
     }
     let name = names::binding_record(&instance.instance_id, id);
     let record = shared.store.read(&name).await?.ok_or_else(refused)?;
-    if record.phase() != Phase::Ready || record.spec().instance_incarnation != instance.incarnation
+    if record.phase() != Phase::Ready
+        || record.spec().instance_incarnation != instance.incarnation
+        || expiry::is_over(record.spec(), Timestamp::now())
     {
         return Err(refused());
     }
@@ -389,7 +398,7 @@ async fn answer(
     Ok(BindResponse {
         outcome: outcome.into(),
         operation: String::new(),
-        binding: Some(binding(&issued, &parameters)?),
+        binding: Some(binding(&issued, settled.record.spec(), &parameters)?),
     })
 }
 
@@ -408,7 +417,7 @@ async fn unchanged(shared: &Shared, existing: Option<Record>) -> Result<BindResp
 pub(crate) async fn read_binding(shared: &Shared, record: &Record) -> Result<v1::Binding, Error> {
     let issued = issued_of(shared, record).await?;
     let request = shared.store.read_request(&record.spec().request).await?;
-    binding(&issued, &request.parameters)
+    binding(&issued, record.spec(), &request.parameters)
 }
 
 async fn issued_of(shared: &Shared, record: &Record) -> Result<Issued, Error> {
@@ -423,13 +432,17 @@ async fn issued_of(shared: &Shared, record: &Record) -> Result<Issued, Error> {
         .ok_or(Error::Secret(secret))
 }
 
-fn binding(issued: &Issued, parameters: &Map<String, Value>) -> Result<v1::Binding, Error> {
+fn binding(
+    issued: &Issued,
+    spec: &ServiceBindingSpec,
+    parameters: &Map<String, Value>,
+) -> Result<v1::Binding, Error> {
     let message = |object| json::to_struct(object).map_err(|error| Error::Plan(error.to_string()));
     Ok(v1::Binding {
         credentials: Some(message(&issued.credentials)?),
         endpoints: issued.endpoints(),
-        expires_at: String::new(),
-        renew_before: String::new(),
+        expires_at: expiry::shown(spec.expires_at),
+        renew_before: expiry::shown(spec.renew_before),
         parameters: (!parameters.is_empty())
             .then(|| message(parameters))
             .transpose()?,

@@ -8,7 +8,7 @@ use broker_proto::{
 };
 
 use crate::{
-    ledger::{Record, seq},
+    ledger::Record,
     resource::{Kind, Phase},
 };
 
@@ -30,6 +30,8 @@ pub struct Bind<'a> {
     pub plan_id: &'a str,
     /// Whether it names a predecessor.
     pub rotation: bool,
+    /// Whether it names an application; a rotation takes its predecessor's.
+    pub names_app: bool,
     /// Whether the platform can poll.
     pub patience: Patience,
     /// Today's catalog on the ids.
@@ -60,6 +62,8 @@ pub struct Plan {
     pub asynchronous: bool,
     /// Takes a predecessor.
     pub rotatable: bool,
+    /// Only for an application.
+    pub requires_app: bool,
 }
 
 /// Who makes logins.
@@ -259,6 +263,12 @@ fn supported(asked: &Bind<'_>, plan: Option<Plan>) -> Result<(), Error> {
             "Bindings of this plan cannot be rotated; predecessor_binding_id must be absent.",
         ));
     }
+    if plan.requires_app && !asked.names_app && !asked.rotation {
+        return Err(Error::new(
+            ErrorCode::RequiresApp,
+            "This plan binds applications only; send bind_resource.app_guid.",
+        ));
+    }
     Ok(())
 }
 
@@ -363,13 +373,10 @@ pub fn poll(record: &Record, operation: &str) -> Polled {
 }
 
 /// Whether a record that may be behind can answer the poll of an operation:
-/// it must know that very operation. A newer one may have begun meanwhile, but
-/// that changes nothing for the one that was asked about.
+/// it must know how that very operation ended. "In progress" may be old: another
+/// replica may have told more.
 pub fn cache_can_answer(record: &Record, operation: &str) -> bool {
-    let known = seq(operation);
-    known != 0
-        && (record.ledger.history.get(operation).is_some()
-            || (record.operation().id == operation && record.running()))
+    record.ledger.history.get(operation).is_some()
 }
 
 #[cfg(test)]
@@ -394,6 +401,7 @@ mod tests {
         method: Method::Database,
         asynchronous: false,
         rotatable: true,
+        requires_app: false,
     };
 
     fn asked() -> Bind<'static> {
@@ -401,6 +409,7 @@ mod tests {
             service_id: "s1",
             plan_id: "p1",
             rotation: false,
+            names_app: false,
             patience: Patience::Waits,
             verdict: Some(&FOUND),
         }
@@ -615,6 +624,14 @@ mod tests {
                 true,
                 ErrorCode::InvalidArgument,
             ),
+            (
+                Plan {
+                    requires_app: true,
+                    ..PLAN
+                },
+                false,
+                ErrorCode::RequiresApp,
+            ),
         ] {
             let mut target = instance(InstancePhase::Ready);
             target.plan = Some(plan);
@@ -719,11 +736,16 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_answers_only_for_operations_that_it_holds() {
+    fn a_cache_answers_only_for_operations_whose_end_it_holds() {
         let record = testing::unbinding();
         assert!(cache_can_answer(&record, "bind-1-aaaa"));
-        assert!(cache_can_answer(&record, "unbind-2-aaaa"));
-        for unknown in ["", "unbind-3-bbbb", "bind-1-zzzz", "provision"] {
+        for unknown in [
+            "",
+            "unbind-2-aaaa",
+            "unbind-3-bbbb",
+            "bind-1-zzzz",
+            "provision",
+        ] {
             assert!(!cache_can_answer(&record, unknown), "{unknown}");
         }
     }

@@ -9,6 +9,7 @@ mod revoke;
 use std::{sync::Arc, time::Duration};
 
 use broker_proto::v1::Instance;
+use cluster::share::Term;
 use jiff::Timestamp;
 use tokio::{
     sync::{Notify, watch},
@@ -49,6 +50,8 @@ pub(crate) struct Report {
 /// One record being worked.
 pub(crate) struct Job {
     shared: Arc<Shared>,
+    /// The record was read in this term of the replica's lease.
+    term: Option<Term>,
     record: Record,
     seen: Seen,
     instance: Option<Instance>,
@@ -79,6 +82,7 @@ impl Job {
         stop: CancellationToken,
     ) -> Self {
         Self {
+            term: shared.tenure.now(),
             shared,
             record,
             seen: Seen::default(),
@@ -97,12 +101,19 @@ impl Job {
     pub(crate) async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
         while !self.stop.is_cancelled() && !self.forgotten {
+            if !self.is_in_term() {
+                if !self.resume().await {
+                    return;
+                }
+                continue;
+            }
             let step = self.next();
             if let Step::Rest(_) = step {
                 self.publish();
                 return;
             }
             let begun = Instant::now();
+            failpoint::before(step);
             let result = self.perform(step).await;
             self.shared
                 .metrics
@@ -172,17 +183,45 @@ impl Job {
         }
     }
 
+    /// Whether the lease held without a gap since the record was read.
+    fn is_in_term(&self) -> bool {
+        self.term.is_some() && self.shared.tenure.now() == self.term
+    }
+
+    /// After a gap in the lease (the process was paused, or cut off) others may
+    /// have worked on the record: nothing that was known counts. `false` if the
+    /// work is somebody else's now.
+    async fn resume(&mut self) -> bool {
+        let mut tenure = self.shared.tenure.clone();
+        let term = tokio::select! {
+            () = self.stop.cancelled() => return false,
+            term = tenure.begun() => term,
+        };
+        if term.is_none() {
+            return false;
+        }
+        let Ok(record) = self.shared.store.read(self.record.name()).await else {
+            self.wait(FIRST_PAUSE).await;
+            return true;
+        };
+        self.term = term;
+        self.take(record)
+    }
+
     /// Reads the record anew. `false` if the work is somebody else's now.
     async fn reread(&mut self) -> bool {
-        let record = match self.shared.store.read(self.record.name()).await {
-            Ok(Some(record)) => record,
-            Ok(None) => return false,
+        let Ok(record) = self.shared.store.read(self.record.name()).await else {
             // The API server is away: keep what we have, the next write is
             // conditional.
-            Err(_) => {
-                self.look_anew();
-                return !self.stop.is_cancelled();
-            }
+            self.look_anew();
+            return !self.stop.is_cancelled();
+        };
+        self.take(record)
+    }
+
+    fn take(&mut self, record: Option<Record>) -> bool {
+        let Some(record) = record else {
+            return false;
         };
         let version = |record: &Record| record.object().metadata.resource_version.clone();
         if version(&record) != version(&self.record) {

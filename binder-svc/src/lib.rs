@@ -53,6 +53,8 @@ mod cascade;
 
 mod sweep;
 
+mod expiry;
+
 mod bind;
 
 mod unbind;

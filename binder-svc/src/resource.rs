@@ -48,6 +48,14 @@ pub struct ServiceBindingSpec {
     /// In a rotation, the id of the binding that this one takes over from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor_binding_id: Option<String>,
+    /// When the login ends; absent if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub expires_at: Option<Timestamp>,
+    /// When the login should be replaced by another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub renew_before: Option<Timestamp>,
     /// What is to be done, or was done last.
     pub operation: Operation,
 }

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cluster::{cache::Cache, event::Events, share::Members};
+use cluster::{
+    cache::Cache,
+    event::Events,
+    share::{Members, Tenure},
+};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
@@ -34,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) users: Arc<dyn UserAdmin>,
     /// Which replicas live.
     pub(crate) members: watch::Receiver<Members>,
+    /// Whether this replica's lease holds.
+    pub(crate) tenure: Tenure,
     /// Counts.
     pub(crate) metrics: Metrics,
     /// For `kubectl describe`.
@@ -82,12 +88,10 @@ impl Shared {
     /// Whether this replica is to work on the record: the one that took the
     /// request while it lives, else the owner.
     pub(crate) fn is_responsible(&self, record: &Record) -> bool {
-        let members = self.members.borrow();
-        let driver = &record.operation().driver;
-        if record.running() && members.lives(driver) {
-            return *driver == self.replica;
-        }
-        members.owns(record.name())
+        let driver = record
+            .running()
+            .then_some(record.operation().driver.as_str());
+        self.members.borrow().works_on(record.name(), driver)
     }
 
     /// A new operation, driven by this replica.

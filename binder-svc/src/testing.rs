@@ -49,6 +49,8 @@ fn spec(operation: Operation) -> ServiceBindingSpec {
         incarnation: "binc1".to_owned(),
         request: "request-1".to_owned(),
         predecessor_binding_id: None,
+        expires_at: None,
+        renew_before: None,
         operation,
     }
 }

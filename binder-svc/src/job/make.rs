@@ -12,6 +12,7 @@ use crate::{
     login,
     mongo::{Mark, NewUser, Target},
     request::Request,
+    resource::Kind,
     step::Database,
 };
 
@@ -131,8 +132,26 @@ impl Job {
             },
         };
         self.shared.users.create_user(&target, &user).await?;
+        if !self.is_in_term() {
+            self.confirm_user(&target, &login).await?;
+        }
         self.seen.created = true;
         Ok(())
+    }
+
+    /// A replica that was paused may have made its user when its attempt had
+    /// been given up, even revoked: then it goes again.
+    async fn confirm_user(&self, target: &Target, login: &Login) -> Result<(), Error> {
+        let current = self.shared.store.read(self.record.name()).await?;
+        let wanted = current
+            .filter(|record| !record.running() || record.operation().kind == Kind::Bind)
+            .and_then(|record| record.ledger.attempt)
+            .is_some_and(|attempt| attempt.login == *login);
+        if wanted {
+            return Ok(());
+        }
+        self.shared.users.drop_user(target, &login.user).await?;
+        Err(Error::Cluster(cluster::Error::Conflict))
     }
 }
 
