@@ -22,6 +22,7 @@ mod grpc;
 mod metrics;
 mod reconcile;
 mod requests;
+mod storage;
 mod sweep;
 mod values;
 mod work;

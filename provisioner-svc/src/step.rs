@@ -21,6 +21,8 @@ pub enum Step {
     Discover,
     /// Refuse an update that Kubernetes would refuse half way, or that would delete data.
     Compare,
+    /// Let volumes grow, before anything is applied.
+    Grow,
     /// Apply the objects of one template file.
     Apply(usize),
     /// Wait until they are ready, and evaluate the outputs.
@@ -59,6 +61,7 @@ impl Step {
             Self::Generate => "Generate",
             Self::Discover => "Discover",
             Self::Compare => "Compare",
+            Self::Grow => "Grow",
             Self::Apply(_) => "Apply",
             Self::Await(_) => "Await",
             Self::Prune => "Prune",
@@ -76,13 +79,14 @@ impl Step {
     }
 
     /// One of each, in the order of a create or update and then of a delete.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Load,
         Self::MakeNamespace,
         Self::Grant,
         Self::Generate,
         Self::Discover,
         Self::Compare,
+        Self::Grow,
         Self::Apply(0),
         Self::Await(0),
         Self::Prune,
@@ -148,6 +152,8 @@ pub struct Observed {
     pub discovered: bool,
     /// The update was found possible.
     pub compared: bool,
+    /// Volumes shall grow.
+    pub grows: bool,
     /// The template files, once loaded.
     pub files: Vec<FileState>,
     /// Nothing is there that is no longer rendered.
@@ -180,6 +186,7 @@ impl Observed {
             generated: false,
             discovered: false,
             compared: false,
+            grows: false,
             files: Vec::new(),
             pruned: false,
             held,
@@ -222,6 +229,9 @@ fn next_of_apply(observed: &Observed) -> Step {
     }
     if observed.aim == Aim::Update && !observed.compared {
         return Step::Compare;
+    }
+    if observed.grows {
+        return Step::Grow;
     }
     for (index, file) in observed.files.iter().enumerate() {
         match file {
@@ -280,6 +290,7 @@ mod tests {
                 Step::Generate => observed.generated = true,
                 Step::Discover => observed.discovered = true,
                 Step::Compare => observed.compared = true,
+                Step::Grow => observed.grows = false,
                 Step::Apply(index) => observed.files[index] = FileState::Applied,
                 Step::Await(index) => observed.files[index] = FileState::Ready,
                 Step::Prune => observed.pruned = true,
@@ -402,6 +413,9 @@ mod tests {
         let mut retaining = Observed::new(Aim::Delete, true, false);
         retaining.retains = true;
         lives.extend(play(retaining, 0));
+        let mut growing = Observed::new(Aim::Update, true, false);
+        growing.grows = true;
+        lives.extend(play(growing, 1));
         lives.push(Step::Fail);
         for step in Step::ALL {
             assert!(lives.contains(&step), "{step:?}");

@@ -36,8 +36,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 /// Short, so that work is taken over soon.
-const LEASE_RENEW: Duration = Duration::from_millis(500);
-const LEASE_LIFETIME: Duration = Duration::from_secs(3);
+pub(crate) const LEASE_RENEW: Duration = Duration::from_millis(500);
+pub(crate) const LEASE_LIFETIME: Duration = Duration::from_secs(3);
 
 /// Longest time that anything here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -102,6 +102,7 @@ static SHARED: tokio::sync::OnceCell<Arc<ControlPlane>> = tokio::sync::OnceCell:
 /// A provisioner in this process; gone with the test.
 pub(crate) struct Provisioner {
     pub(crate) client: ProvisionerClient<Transport>,
+    pub(crate) admin: SocketAddr,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
@@ -209,11 +210,12 @@ impl World {
 
     pub(crate) async fn provisioner_with(&self, args: Args) -> Provisioner {
         let app = App::bind(args, self.client()).await.unwrap();
-        let address = app.address().unwrap();
+        let (address, admin) = (app.address().unwrap(), app.admin_address().unwrap());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(app.run(shutdown.clone()));
         Provisioner {
             client: connect(address),
+            admin,
             shutdown,
             task,
         }
@@ -222,6 +224,12 @@ impl World {
     /// A provisioner in a process of its own, that ends itself as kill -9 would
     /// after the step of that name, if one is given.
     pub(crate) fn process(&self, replica: &str, crash_at: Option<&str>) -> Process {
+        let point = crash_at.map(|step| ("BROKER_CRASH_AT", step));
+        self.process_with(replica, point.as_slice())
+    }
+
+    /// The same with these variables set.
+    pub(crate) fn process_with(&self, replica: &str, variables: &[(&str, &str)]) -> Process {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
@@ -241,9 +249,7 @@ impl World {
             .env("BROKER_LOG", "warn")
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        if let Some(step) = crash_at {
-            command.env("BROKER_CRASH_AT", step);
-        }
+        command.envs(variables.iter().copied());
         Process {
             child: command.spawn().unwrap(),
             client: connect(address),

@@ -11,5 +11,8 @@ mod crashes;
 mod harness;
 mod life;
 mod operations;
+mod paused;
 mod rendering;
+mod replicas;
+mod storage;
 mod troubles;

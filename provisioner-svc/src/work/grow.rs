@@ -1,0 +1,192 @@
+//! Growth of storage, a step of its own before anything is applied: the
+//! claims are patched and waited for, then the StatefulSet is taken away from
+//! over its pods, and applied anew with the larger template.
+
+use cluster::{
+    error::{call, optional},
+    kinds,
+};
+use k8s_openapi::api::{core::v1::PersistentVolumeClaim, storage::v1::StorageClass};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+};
+use serde_json::{Value, json};
+
+use super::{Done, Halt, Job, refuse};
+use crate::storage::{self, Growth};
+
+impl Job<'_> {
+    /// The manifest, with storage that is never less than there is, and what
+    /// shall grow.
+    pub(super) async fn fitted(&self, object: &Value) -> Result<(Value, Vec<Growth>), Halt> {
+        let mut manifest = object.clone();
+        if object["kind"] != "StatefulSet" {
+            return Ok((manifest, Vec::new()));
+        }
+        let growths = match self.live(object).await? {
+            Some(live) => storage::fit(&mut manifest, &live),
+            None => Vec::new(),
+        };
+        Ok((manifest, growths))
+    }
+
+    /// The object as the API server has it, if the inventory knows of it.
+    async fn live(&self, object: &Value) -> Result<Option<Value>, Halt> {
+        let Some(gvk) = kinds::of_manifest(object) else {
+            return Ok(None);
+        };
+        let name = object
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let known = self
+            .inventory
+            .iter()
+            .any(|entry| entry.kind == gvk.kind && entry.name == name);
+        if !known {
+            return Ok(None);
+        }
+        let kind = self.permit(self.kinds().get(&gvk).await)?;
+        let api = kind.api(self.context.client(), self.namespace());
+        let found = self.permit(optional(call(api.get(name)).await))?;
+        Ok(found.and_then(|live| serde_json::to_value(live).ok()))
+    }
+
+    /// Refuses a growth that the storage class does not allow, before anything
+    /// is changed.
+    pub(super) async fn check_growth(&self, growth: &Growth) -> Done {
+        let classes: Api<StorageClass> = Api::all(self.context.client());
+        for claim in self.claims(growth).await? {
+            let name = claim.name_any();
+            let class = claim
+                .spec
+                .and_then(|spec| spec.storage_class_name)
+                .or_else(|| growth.class.clone());
+            let Some(class) = class.filter(|class| !class.is_empty()) else {
+                return Err(refuse(format!(
+                    "Volume claim {name} has no StorageClass and cannot grow; nothing was changed."
+                )));
+            };
+            let found = self.permit(optional(call(classes.get(&class)).await))?;
+            if found.and_then(|class| class.allow_volume_expansion) != Some(true) {
+                return Err(refuse(format!(
+                    "StorageClass {class} of volume claim {name} does not allow volumes to grow; nothing was changed."
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Grows the claims, then makes way for the StatefulSet with the larger template.
+    pub(super) async fn grow(&mut self) -> Done {
+        let Some(growth) = self.growths.first().cloned() else {
+            self.observed.grows = false;
+            return Ok(());
+        };
+        self.touched = true;
+        let asked = storage::bytes(&growth.storage).unwrap_or_default();
+        let api: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.context.client(), self.namespace());
+        let mut waiting = Vec::new();
+        for claim in self.claims(&growth).await? {
+            let name = claim.name_any();
+            let requests = claim
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
+            let requested =
+                requests.and_then(|requests| storage::bytes(&requests.get("storage")?.0));
+            if requested.is_none_or(|requested| requested < asked) {
+                let patch =
+                    json!({"spec": {"resources": {"requests": {"storage": growth.storage}}}});
+                let params = PatchParams {
+                    field_manager: Some(cluster::FIELD_MANAGER.to_owned()),
+                    ..PatchParams::default()
+                };
+                match call(api.patch(&name, &params, &Patch::Merge(&patch))).await {
+                    Ok(_) => {}
+                    Err(cluster::Error::Invalid(fields)) => {
+                        return Err(refuse(format!("Volume claim {name} cannot grow: {fields}")));
+                    }
+                    Err(error) => return self.permit(Err(error)),
+                }
+            }
+            if !has_grown(&claim, asked) {
+                waiting.push(name);
+            }
+        }
+        if !waiting.is_empty() {
+            return Err(Halt::Wait(format!(
+                "waiting for volume claims to grow to {}: {}",
+                growth.storage,
+                waiting.join(", ")
+            )));
+        }
+        self.make_way(&growth).await?;
+        self.growths.remove(0);
+        self.observed.grows = !self.growths.is_empty();
+        Ok(())
+    }
+
+    /// Deletes the StatefulSet and leaves its pods, which its successor adopts.
+    async fn make_way(&mut self, growth: &Growth) -> Done {
+        let is_set = |entry: &cluster::inventory::Entry| {
+            entry.kind == "StatefulSet" && entry.name == growth.set
+        };
+        let Some(entry) = self.inventory.iter().find(|entry| is_set(entry)).cloned() else {
+            return Ok(());
+        };
+        let kind = self.permit(self.kinds().get(&entry.gvk()).await)?;
+        let api = kind.api(self.context.client(), self.namespace());
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Orphan),
+            ..DeleteParams::default()
+        }
+        .preconditions(Preconditions {
+            uid: Some(entry.uid.clone()),
+            resource_version: None,
+        });
+        match optional(call(api.delete(&entry.name, &params)).await) {
+            Ok(_) | Err(cluster::Error::Conflict) => {}
+            Err(error) => return self.permit(Err(error)),
+        }
+        let left = self.permit(optional(call(api.get(&entry.name)).await))?;
+        if left.and_then(|left| left.uid()).as_deref() == Some(entry.uid.as_str()) {
+            return Err(Halt::Wait(format!(
+                "making way for a larger {}",
+                entry.label()
+            )));
+        }
+        self.inventory.retain(|entry| !is_set(entry));
+        Ok(())
+    }
+
+    async fn claims(&self, growth: &Growth) -> Result<Vec<PersistentVolumeClaim>, Halt> {
+        let api: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.context.client(), self.namespace());
+        let params = ListParams::default().labels(&self.record.selector());
+        let list = self.permit(call(api.list(&params)).await)?;
+        Ok(list
+            .items
+            .into_iter()
+            .filter(|claim| storage::is_of(&claim.name_any(), growth))
+            .collect())
+    }
+}
+
+/// Whether the volume has the size; the file system on it may follow when the
+/// pod next starts.
+fn has_grown(claim: &PersistentVolumeClaim, asked: u128) -> bool {
+    let Some(status) = &claim.status else {
+        return false;
+    };
+    let capacity = status
+        .capacity
+        .as_ref()
+        .and_then(|capacity| storage::bytes(&capacity.get("storage")?.0));
+    let pending = status.conditions.iter().flatten().any(|condition| {
+        condition.type_ == "FileSystemResizePending" && condition.status == "True"
+    });
+    pending || capacity.is_some_and(|capacity| capacity >= asked)
+}
