@@ -82,7 +82,7 @@ async fn doomed_unbind(world: &World, binding: &str, step: Step) {
 }
 
 /// The steps of a bind that nobody disturbs, and of an unbind.
-const BIND: [Step; 7] = [
+pub(crate) const BIND: [Step; 7] = [
     Step::WriteRequest,
     Step::WriteRecord,
     Step::Hold,
@@ -91,7 +91,7 @@ const BIND: [Step; 7] = [
     Step::CommitReady,
     Step::WriteStatus,
 ];
-const UNBIND: [Step; 6] = [
+pub(crate) const UNBIND: [Step; 6] = [
     Step::WriteRecord,
     Step::LookUpInstance,
     Step::DropUsers,

@@ -13,6 +13,8 @@ mod instances;
 mod lifecycle;
 mod logs;
 mod outage;
+mod paused;
+mod replicas;
 mod rights;
 mod sleepers;
 mod speed;
