@@ -138,8 +138,8 @@ pub struct Requester {
 pub struct ServiceInstanceStatus {
     /// Where the instance is in its life.
     pub phase: String,
-    /// What is being waited for, or why the last operation failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What is being waited for, or why the last operation failed. Written even
+    /// if absent: a status is merged, and must not keep an old message.
     pub message: Option<String>,
     /// The generation of the spec that this status speaks of.
     pub observed_generation: i64,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cluster::inventory::{self, Entry};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::core::GroupVersionKind;
 
 use super::{Job, apply::entries};
 use crate::{
@@ -114,15 +115,18 @@ pub(super) async fn rebuild(context: &Arc<Context>, record: &Record) -> Result<(
 }
 
 async fn find(context: &Context, record: &Record, known: Vec<Entry>) -> Result<Vec<Entry>, Error> {
-    let mut wanted: Vec<_> = known.iter().map(Entry::gvk).collect();
+    let mut wanted: Vec<GroupVersionKind> = Vec::new();
+    let mut want = |gvk: GroupVersionKind| {
+        if !wanted.contains(&gvk) {
+            wanted.push(gvk);
+        }
+    };
+    known.iter().map(Entry::gvk).for_each(&mut want);
     let applied = record.state.applied.iter().map(|applied| &applied.bundle);
     for digest in record.operation().bundles.iter().chain(applied) {
         let bundle = context.catalog.bundle(digest).await?;
         for kind in bundle.bundle().kinds() {
-            let gvk = cluster::kinds::parse(&kind.api_version(), &kind.kind);
-            if !wanted.contains(&gvk) {
-                wanted.push(gvk);
-            }
+            want(cluster::kinds::parse(&kind.api_version(), &kind.kind));
         }
     }
     let spec = &record.resource.spec;
