@@ -90,11 +90,11 @@ impl Error {
                 ErrorCode::DeadlineExceeded,
                 "The broker did not finish in time; the request may still take effect.",
             ),
-            Code::Unavailable | Code::ResourceExhausted => {
+            // Unknown is how the transport tells of a connection that broke.
+            Code::Unavailable | Code::ResourceExhausted | Code::Unknown => {
                 Self::unavailable("A service of the broker")
             }
             Code::Ok
-            | Code::Unknown
             | Code::InvalidArgument
             | Code::NotFound
             | Code::AlreadyExists
@@ -178,6 +178,7 @@ mod tests {
     fn a_foreign_status_never_shows_its_text() {
         for (code, expected) in [
             (Code::Unavailable, ErrorCode::Unavailable),
+            (Code::Unknown, ErrorCode::Unavailable),
             (Code::DeadlineExceeded, ErrorCode::DeadlineExceeded),
             (Code::Cancelled, ErrorCode::DeadlineExceeded),
             (Code::PermissionDenied, ErrorCode::Internal),

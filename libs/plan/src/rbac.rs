@@ -49,6 +49,10 @@ pub fn rules<'a>(
     grant("", "pods", &["get", "list"]);
     grant("", "events", &["get", "list"]);
     for bundle in bundles {
+        // Generated values are kept in a Secret, whatever the templates render.
+        if !bundle.descriptor().generate.is_empty() {
+            grant("", "secrets", &VERBS);
+        }
         for kind in bundle.kinds() {
             let plural = kinds::plural(kind).ok_or_else(|| UnknownPlural(kind.clone()))?;
             grant(&kind.group, plural, &VERBS);

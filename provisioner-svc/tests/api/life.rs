@@ -30,6 +30,7 @@ async fn an_instance_is_made_changed_and_deleted_and_leaves_nothing_but_its_reco
     );
     assert_eq!(Some(status.observed_generation), record.metadata.generation);
     assert_eq!(status.conditions[0].status, "True");
+    assert_eq!(status.message, None, "nothing is waited for any more");
     let settings = world.config_map(&namespace, "settings").await.unwrap();
     assert_eq!(settings.data.as_ref().unwrap()["size"], "M");
     assert_eq!(
