@@ -17,7 +17,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams},
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, Preconditions},
 };
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::watch, time::Instant};
@@ -30,6 +30,10 @@ use crate::{
 
 /// Label: the service whose replicas share work.
 const SHARE: &str = "mongodb-osb.io/share";
+
+/// So many lifetimes after its last renewal a dead replica's lease is cleared
+/// away: pods get new names, and nobody else would.
+const CLEAR_AFTER: u32 = 5;
 
 /// How often and how long.
 #[derive(Debug, Clone, Copy)]
@@ -212,6 +216,7 @@ impl Share {
     /// Renews and observes until `stop`, then gives the lease back.
     pub async fn run(self, stop: CancellationToken) {
         let mut seen: HashMap<String, Seen> = HashMap::new();
+        let mut held: Option<Held> = None;
         let mut ticks = tokio::time::interval(self.timing.renew);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -222,18 +227,19 @@ impl Share {
             let begun = Instant::now();
             match self.renew().await {
                 Ok(()) => {
-                    let (now, lifetime) = (Instant::now(), self.timing.lifetime);
-                    self.held
-                        .send_modify(|held| *held = Some(renewed(*held, begun, now, lifetime)));
+                    held = Some(renewed(held, begun, Instant::now(), self.timing.lifetime));
                 }
                 Err(error) => tracing::warn!(%error, "lease not renewed"),
             }
             match self.list().await {
-                Ok(leases) => observe(&mut seen, leases, Instant::now()),
+                Ok(leases) => {
+                    observe(&mut seen, leases, Instant::now());
+                    self.clear_away(&seen).await;
+                }
                 Err(error) => tracing::warn!(%error, "leases not listed"),
             }
             let now = Instant::now();
-            let holding = self.held.borrow().is_some_and(|held| now < held.until);
+            let holding = held.is_some_and(|held| now < held.until);
             let live = if holding {
                 let others = seen
                     .iter()
@@ -244,6 +250,8 @@ impl Share {
                 BTreeSet::new()
             };
             self.publish(live);
+            // Who knows that the lease holds knows who else lives, too.
+            self.held.send_replace(held);
         }
         self.publish(BTreeSet::new());
         self.held.send_replace(None);
@@ -299,6 +307,23 @@ impl Share {
         Ok(call_within(self.timing.renew, self.api.list(&params))
             .await?
             .items)
+    }
+
+    async fn clear_away(&self, seen: &HashMap<String, Seen>) {
+        let limit = self.timing.lifetime * CLEAR_AFTER;
+        let dead = seen.iter().filter(|(_, seen)| seen.at.elapsed() > limit);
+        for (replica, seen) in dead.filter(|(replica, _)| **replica != self.replica) {
+            let name = format!("{}-{replica}", self.service);
+            // Not if it was renewed after all.
+            let params = DeleteParams::default().preconditions(Preconditions {
+                uid: None,
+                resource_version: seen.version.clone(),
+            });
+            match call_within(self.timing.renew, self.api.delete(&name, &params)).await {
+                Ok(_) | Err(Error::NotFound | Error::Conflict) => {}
+                Err(error) => tracing::debug!(%error, name, "dead lease not cleared away"),
+            }
+        }
     }
 
     async fn give_back(&self) -> Result<(), Error> {
@@ -411,7 +436,10 @@ mod tests {
         let second = renewed(Some(first), after(9), after(9), life);
         assert_eq!((second.term, second.until), (first.term, after(19)));
         let third = renewed(Some(second), after(18), after(20), life);
-        assert_ne!(third.term, second.term, "it ended before its renewal was known");
+        assert_ne!(
+            third.term, second.term,
+            "it ended before its renewal was known"
+        );
         assert_eq!(third.until, after(28), "counted from before the call");
     }
 
