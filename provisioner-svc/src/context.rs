@@ -64,6 +64,12 @@ impl Context {
         self.args.sync_deadline
     }
 
+    /// Whether no other replica can have told a client more: none lives, as far
+    /// as one that was not paused just now knows.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.tenure.now().is_some() && self.members.borrow().is_alone()
+    }
+
     /// Who works on an operation that a request begins: where the client
     /// waits, the replica that it waits at.
     pub(crate) fn driver(&self, asynchronous: bool) -> Option<String> {

@@ -23,7 +23,7 @@ pub(crate) async fn poll(
     let name = names::instance_record(&request.instance_id);
     let asked: Option<OperationId> = request.operation.parse().ok();
     if let (Some(asked), Some(seen)) = (asked, context.seen(&name)?)
-        && is_sure(&seen, &asked, context.members.borrow().is_alone())
+        && is_sure(&seen, &asked, context.is_alone())
     {
         return status(&seen, &request.operation).map_err(Error::Told);
     }
