@@ -55,14 +55,15 @@ pub(crate) async fn deprovision(
                 None => continue,
             },
         };
-        if asynchronous {
+        let id = &record.operation().id;
+        let done = !asynchronous && wait::has_ended(context, &name, id, Kind::Delete, mode).await?;
+        if !done {
             let (outcome, operation) = accepted(record.operation());
             return Ok(DeprovisionResponse {
                 outcome: outcome.into(),
                 operation,
             });
         }
-        wait::end_of(context, &name, &record.operation().id, Kind::Delete).await?;
         return Ok(DeprovisionResponse {
             outcome: Outcome::Done.into(),
             operation: String::new(),

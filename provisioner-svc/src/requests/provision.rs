@@ -114,8 +114,13 @@ async fn conclude(
         let (outcome, id) = accepted(operation);
         return Ok(answer(outcome, id, shown));
     }
-    wait::end_of(context, &record.name(), &operation.id, Kind::Create).await?;
-    Ok(answer(Outcome::Done, String::new(), shown))
+    let name = record.name();
+    if wait::has_ended(context, &name, &operation.id, Kind::Create, mode).await? {
+        Ok(answer(Outcome::Done, String::new(), shown))
+    } else {
+        let (outcome, id) = accepted(operation);
+        Ok(answer(outcome, id, shown))
+    }
 }
 
 /// A synchronous operation that an earlier request started and gave up on: the

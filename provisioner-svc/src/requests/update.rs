@@ -213,13 +213,13 @@ async fn target(
     })
 }
 
-/// A change of an immutable parameter is a change that is not supported; any
-/// other violation is invalid data.
+/// Legal values that the instance cannot come to (immutable, or out of order)
+/// are a change that is not supported; any other violation is invalid data.
 fn refuse(violations: &[plan::schema::Violation]) -> Error {
-    let immutable = violations
+    let unsupported = violations
         .iter()
-        .all(|violation| violation.rule == "cannot be changed");
-    if immutable {
+        .all(plan::schema::Violation::is_unsupported_change);
+    if unsupported {
         let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
         decide::unsupported(format!("{}.", all.join("; "))).into()
     } else {
@@ -309,19 +309,12 @@ async fn conclude(
         let (outcome, id) = accepted(operation);
         return Ok(answer(outcome, id, shown));
     }
-    match (
-        wait::end_of(context, &record.name(), &operation.id, Kind::Update).await,
-        mode,
-    ) {
-        (Ok(()), _) => Ok(answer(Outcome::Done, String::new(), shown)),
-        // The client can poll: no reason to fail for being slow.
-        (Err(Error::Told(told)), Mode::AcceptsIncomplete)
-            if told.code == broker_proto::ErrorCode::DeadlineExceeded =>
-        {
-            let (outcome, id) = accepted(operation);
-            Ok(answer(outcome, id, shown))
-        }
-        (Err(error), _) => Err(error),
+    let name = record.name();
+    if wait::has_ended(context, &name, &operation.id, Kind::Update, mode).await? {
+        Ok(answer(Outcome::Done, String::new(), shown))
+    } else {
+        let (outcome, id) = accepted(operation);
+        Ok(answer(outcome, id, shown))
     }
 }
 

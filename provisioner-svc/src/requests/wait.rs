@@ -5,16 +5,31 @@ use broker_proto::{Error as Told, ErrorCode};
 use cluster::operation::Ended;
 use tokio::{sync::broadcast::error::RecvError, time::Instant};
 
-use crate::{context::Context, error::Error, resource::Kind};
+use crate::{context::Context, decide::Mode, error::Error, resource::Kind};
 
-/// How the operation ended; an error if it failed, or did not end within the
-/// time that a synchronous request has.
-pub(super) async fn end_of(
+/// Whether the operation ended, with success. A client that can poll is not
+/// failed for what is slow: it polls on.
+pub(super) async fn has_ended(
     context: &Context,
     record: &str,
     operation: &str,
     kind: Kind,
-) -> Result<(), Error> {
+    mode: Mode,
+) -> Result<bool, Error> {
+    match (end_of(context, record, operation, kind).await, mode) {
+        (Ok(()), _) => Ok(true),
+        (Err(Error::Told(told)), Mode::AcceptsIncomplete)
+            if told.code == ErrorCode::DeadlineExceeded =>
+        {
+            Ok(false)
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// How the operation ended; an error if it failed, or did not end within the
+/// time that a synchronous request has.
+async fn end_of(context: &Context, record: &str, operation: &str, kind: Kind) -> Result<(), Error> {
     let until = Instant::now() + context.sync_deadline();
     let mut changes = context.cache.changes();
     loop {
