@@ -57,7 +57,12 @@ impl Databases {
         if let Some(target) = self.fresh(&instance.instance_id, &fingerprint) {
             return Ok(target);
         }
-        let secret = self.generated(instance).await?;
+        // A plan that generates nothing has no such Secret.
+        let secret = if plan.bundle().descriptor().generate.is_empty() {
+            Secret::default()
+        } else {
+            self.generated(instance).await?
+        };
         let variables = variables(instance, generated(&secret));
         let database = plan
             .database(&variables)
