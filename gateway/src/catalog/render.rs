@@ -158,7 +158,13 @@ impl<'a> ServiceBody<'a> {
             instances_retrievable: offering.instances_retrievable,
             bindings_retrievable: offering.bindings_retrievable,
             allow_context_updates: offering.allow_context_updates,
-            plan_updateable: offering.plan_updateable,
+            // Platforms before 2.15 know it of offerings only: some plan can change.
+            plan_updateable: offering.plan_updateable
+                || (version < ApiVersion::V2_15
+                    && offering
+                        .plans
+                        .iter()
+                        .any(|plan| plan.plan_updateable == Some(true))),
             metadata: object(offering.metadata.as_ref()),
             dashboard_client: object(offering.dashboard_client.as_ref()),
             plans: offering
