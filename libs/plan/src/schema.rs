@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use update::{Resolved, merge_patch};
-pub use validate::Violation;
+pub use validate::{Concern, Violation};
 
 pub(crate) use build::build;
 pub(crate) use infer::infer;

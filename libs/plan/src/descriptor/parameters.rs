@@ -20,7 +20,8 @@ pub struct Parameters {
 }
 
 /// A JSON Schema (draft-04) of an object, closed unless it says `additionalProperties`. A
-/// property may say `x-immutable: true`.
+/// property may say `x-immutable: true`: an update cannot change it. One with an enum may say
+/// `x-ordered: true`: an update may move it to the enum's next value, neither back nor over one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ParameterSchema {

@@ -1,4 +1,5 @@
-//! What parameters come to: defaults at create, merge patches and immutable properties at update.
+//! What parameters come to: defaults at create, merge patches at update, and what an update may
+//! not change: immutable properties, and ordered ones other than to their next value.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -68,20 +69,9 @@ pub(crate) fn update(
         Some(patch),
     );
     let mut violations = validate(&merged_schema(schemas), &effective);
-    immutable(
-        &schemas.create,
-        &before.effective,
-        &effective,
-        "",
-        &mut violations,
-    );
-    immutable(
-        &schemas.update,
-        &before.effective,
-        &effective,
-        "",
-        &mut violations,
-    );
+    for schema in [&schemas.create, &schemas.update] {
+        changes(schema, &before.effective, &effective, "", &mut violations);
+    }
     violations.dedup();
     if violations.is_empty() {
         Ok(Resolved { sent, effective })
@@ -178,7 +168,8 @@ fn merged_schema(schemas: &Schemas) -> Value {
     merged
 }
 
-fn immutable(
+/// Judges what changes between two sets of parameters.
+fn changes(
     schema: &Value,
     before: &Map<String, Value>,
     after: &Map<String, Value>,
@@ -190,20 +181,46 @@ fn immutable(
     };
     for (name, property) in properties {
         let pointer = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
-        let (old, new) = (before.get(name), after.get(name));
-        let fixed = property.get("x-immutable") == Some(&Value::Bool(true));
         // A property that did not exist when the instance was made is set for the first time.
-        if fixed && old.is_some() && old != new {
-            let violation = Violation {
-                pointer,
-                rule: "cannot be changed".to_owned(),
-            };
+        let Some(old) = before.get(name) else {
+            continue;
+        };
+        let new = after.get(name);
+        if let Some(rule) = forbidden(property, old, new) {
+            let violation = Violation::change(pointer, rule);
             if !violations.contains(&violation) {
                 violations.push(violation);
             }
-        } else if let (Some(Value::Object(old)), Some(Value::Object(new))) = (old, new) {
-            immutable(property, old, new, &pointer, violations);
+        } else if let (Value::Object(old), Some(Value::Object(new))) = (old, new) {
+            changes(property, old, new, &pointer, violations);
         }
+    }
+}
+
+/// The rule that a change breaks, if it breaks one. The rule names values of the schema only.
+fn forbidden(property: &Value, old: &Value, new: Option<&Value>) -> Option<String> {
+    let says = |keyword| property.get(keyword) == Some(&Value::Bool(true));
+    if new == Some(old) {
+        None
+    } else if says("x-immutable") {
+        Some("cannot be changed".to_owned())
+    } else if says("x-ordered") {
+        out_of_order(property.get("enum")?.as_array()?, old, new)
+    } else {
+        None
+    }
+}
+
+/// Only the next of the values can be moved to: not back, and over none.
+fn out_of_order(order: &[Value], old: &Value, new: Option<&Value>) -> Option<String> {
+    let Some(place) = order.iter().position(|value| value == old) else {
+        // How far it is from a value that the plan has dropped, nobody knows.
+        return Some("cannot be changed: the plan no longer has the value that it has".to_owned());
+    };
+    match order.get(place + 1) {
+        Some(next) if new == Some(next) => None,
+        Some(next) => Some(format!("can only move to {next}")),
+        None => Some("cannot be changed: it is at the last of its values".to_owned()),
     }
 }
 
@@ -298,7 +315,83 @@ mod tests {
         assert!(update(&schemas, &made, &object(json!({"tls": "a"}))).is_ok());
         let violations = update(&schemas, &made, &object(json!({"tls": "b"}))).unwrap_err();
         assert_eq!(violations[0].to_string(), "/tls cannot be changed");
+        assert!(violations[0].is_unsupported_change());
         assert_eq!(violations.len(), 1);
+    }
+
+    /// Four versions, and the instance that has one of them.
+    fn versioned(version: &str) -> (Schemas, Resolved) {
+        let schemas = schemas(&json!({"properties": {"version": {
+            "enum": ["5.0", "6.0", "7.0", "8.0"], "default": "8.0", "x-ordered": true,
+        }}}));
+        let made = create(&schemas.create, &object(json!({"version": version}))).unwrap();
+        (schemas, made)
+    }
+
+    #[test]
+    fn an_ordered_property_moves_to_the_next_value_only() {
+        let (schemas, made) = versioned("6.0");
+        for legal in ["6.0", "7.0"] {
+            let updated = update(&schemas, &made, &object(json!({"version": legal}))).unwrap();
+            assert_eq!(updated.effective["version"], legal);
+        }
+        // Null asks for the default, which is no shorter way.
+        for illegal in [json!("5.0"), json!("8.0"), Value::Null] {
+            let violations =
+                update(&schemas, &made, &object(json!({"version": illegal}))).unwrap_err();
+            assert_eq!(
+                violations[0].to_string(),
+                r#"/version can only move to "7.0""#
+            );
+            assert!(violations[0].is_unsupported_change());
+            assert_eq!(violations.len(), 1);
+        }
+        let unknown = update(&schemas, &made, &object(json!({"version": "9.0"}))).unwrap_err();
+        assert!(unknown.iter().all(|v| !v.is_unsupported_change()));
+    }
+
+    #[test]
+    fn an_ordered_property_at_its_end_or_off_the_list_stays() {
+        let (schemas, made) = versioned("8.0");
+        let end = update(&schemas, &made, &object(json!({"version": "7.0"}))).unwrap_err();
+        assert_eq!(
+            end[0].to_string(),
+            "/version cannot be changed: it is at the last of its values"
+        );
+        // A later bundle has dropped the version that the instance has.
+        let old = Resolved {
+            sent: object(json!({"version": "4.4"})),
+            effective: object(json!({"version": "4.4"})),
+        };
+        let off = update(&schemas, &old, &object(json!({"version": "5.0"}))).unwrap_err();
+        assert!(off[0].to_string().contains("no longer has"), "{off:?}");
+        assert!(off[0].is_unsupported_change());
+    }
+
+    /// All walks of four requests, from every version.
+    #[test]
+    fn no_sequence_of_updates_moves_a_version_down_or_skips_one() {
+        let order = ["5.0", "6.0", "7.0", "8.0"];
+        let place = |resolved: &Resolved| {
+            let version = &resolved.effective["version"];
+            order.iter().position(|one| version == one).unwrap()
+        };
+        for start in order {
+            let (schemas, made) = versioned(start);
+            for walk in 0..order.len().pow(4) {
+                let mut at = made.clone();
+                for step in 0..4_u32 {
+                    let asked = order[walk / order.len().pow(step) % order.len()];
+                    let patch = object(json!({"version": asked}));
+                    let Ok(next) = update(&schemas, &at, &patch) else {
+                        continue;
+                    };
+                    assert!((place(&at)..=place(&at) + 1).contains(&place(&next)));
+                    assert_eq!(next.effective["version"], asked);
+                    at = next;
+                }
+            }
+        }
     }
 
     #[test]

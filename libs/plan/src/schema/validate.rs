@@ -19,6 +19,44 @@ pub struct Violation {
     pub pointer: String,
     /// The rule, with what the schema (never the user) says: `must be one of "7.0", "8.0"`.
     pub rule: String,
+    /// What breaks it.
+    #[serde(default)]
+    pub concern: Concern,
+}
+
+/// What breaks a rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Concern {
+    /// The value: no instance can have it.
+    #[default]
+    Value,
+    /// The change: another instance could have the value, this one cannot come to it.
+    Change,
+}
+
+impl Violation {
+    /// A value that no instance can have.
+    pub(super) fn value(pointer: String, rule: impl Into<String>) -> Self {
+        Self {
+            pointer,
+            rule: rule.into(),
+            concern: Concern::Value,
+        }
+    }
+
+    /// A value that this instance cannot come to.
+    pub(super) fn change(pointer: String, rule: impl Into<String>) -> Self {
+        Self {
+            concern: Concern::Change,
+            ..Self::value(pointer, rule)
+        }
+    }
+
+    /// Whether the value is legal, but the plan does not support the change to it.
+    pub fn is_unsupported_change(&self) -> bool {
+        self.concern == Concern::Change
+    }
 }
 
 impl fmt::Display for Violation {
@@ -37,10 +75,10 @@ pub(crate) fn validate(schema: &Value, parameters: &Map<String, Value>) -> Vec<V
     let validator = match compile(schema) {
         Ok(validator) => validator,
         Err(message) => {
-            return vec![Violation {
-                pointer: String::new(),
-                rule: format!("cannot be judged: {message}"),
-            }];
+            return vec![Violation::value(
+                String::new(),
+                format!("cannot be judged: {message}"),
+            )];
         }
     };
     let instance = Value::Object(parameters.clone());
@@ -49,19 +87,18 @@ pub(crate) fn validate(schema: &Value, parameters: &Map<String, Value>) -> Vec<V
         let at = error.instance_path().to_string();
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
-                violations.extend(unexpected.iter().map(|name| Violation {
-                    pointer: format!("{at}/{}", escape(name)),
-                    rule: "is not a parameter of this plan".to_owned(),
+                violations.extend(unexpected.iter().map(|name| {
+                    Violation::value(
+                        format!("{at}/{}", escape(name)),
+                        "is not a parameter of this plan",
+                    )
                 }));
             }
-            ValidationErrorKind::Required { property } => violations.push(Violation {
-                pointer: format!("{at}/{}", escape(property.as_str().unwrap_or_default())),
-                rule: "is required".to_owned(),
-            }),
-            kind => violations.push(Violation {
-                pointer: at,
-                rule: rule(kind),
-            }),
+            ValidationErrorKind::Required { property } => violations.push(Violation::value(
+                format!("{at}/{}", escape(property.as_str().unwrap_or_default())),
+                "is required",
+            )),
+            kind => violations.push(Violation::value(at, rule(kind))),
         }
     }
     violations.truncate(MAX_VIOLATIONS);
@@ -116,7 +153,26 @@ pub(crate) fn check_schema(schema: &Value) -> Result<(), String> {
         return Err(format!("is larger than {MAX_BYTES} bytes"));
     }
     refuse_references(schema)?;
+    check_order(schema)?;
     compile(schema).map(drop)
+}
+
+/// `x-ordered` is the order of an enum, and means nothing without one.
+fn check_order(schema: &Value) -> Result<(), String> {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    for (name, property) in properties.into_iter().flatten() {
+        let is_enum = property.get("enum").is_some_and(Value::is_array);
+        match property.get("x-ordered") {
+            None | Some(Value::Bool(false)) => {}
+            Some(Value::Bool(true)) if is_enum => {}
+            Some(Value::Bool(true)) => {
+                return Err(format!("has x-ordered on {name}, which is no enum"));
+            }
+            Some(_) => return Err(format!("has an x-ordered on {name} that is no boolean")),
+        }
+        check_order(property)?;
+    }
+    Ok(())
 }
 
 fn compile(schema: &Value) -> Result<Validator, String> {
@@ -187,6 +243,21 @@ mod tests {
         assert!(found.contains(&"/pass~1word is not a parameter of this plan".to_owned()));
         assert!(found.contains(&"/size is required".to_owned()));
         assert!(!found.join(" ").to_lowercase().contains("hunter2"));
+    }
+
+    #[test]
+    fn an_order_needs_an_enum() {
+        let schema =
+            |property: Value| json!({"properties": {"o": {"properties": {"a": property}}}});
+        let ordered = json!({"enum": ["7.0", "8.0"], "x-ordered": true});
+        assert_eq!(check_schema(&schema(ordered)), Ok(()));
+        for (property, why) in [
+            (json!({"type": "string", "x-ordered": true}), "no enum"),
+            (json!({"enum": ["a"], "x-ordered": "yes"}), "no boolean"),
+        ] {
+            let refused = check_schema(&schema(property)).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
+        }
     }
 
     #[test]
