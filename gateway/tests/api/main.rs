@@ -18,5 +18,6 @@ mod errors;
 mod headers;
 mod instances;
 mod malformed;
+mod openapi;
 mod polls;
 mod process;
