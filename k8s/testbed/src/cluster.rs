@@ -323,6 +323,13 @@ impl Cluster {
         runtime::import(&self.layout, archive).await
     }
 
+    /// Kills a container, as a crash of its program would end it. The id is what the pod's status
+    /// says, with or without `containerd://` before it.
+    pub async fn kill_container(&self, id: &str) -> Result<()> {
+        let id = id.strip_prefix("containerd://").unwrap_or(id);
+        runtime::kill(&self.layout, id).await
+    }
+
     fn is_what_is_asked(&self, options: &Options) -> bool {
         let has_registry = self.record.registry.is_some();
         self.record.extent == options.extent

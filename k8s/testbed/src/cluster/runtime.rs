@@ -47,6 +47,12 @@ pub(super) async fn import(layout: &Layout, archive: &Path) -> Result<()> {
     ctr(layout, &["images", "import", &archive], IMPORT_LIMIT).await
 }
 
+/// Kills the main process of a container, which the kubelet then starts again.
+pub(super) async fn kill(layout: &Layout, container: &str) -> Result<()> {
+    let args = ["tasks", "kill", "--signal", "SIGKILL", container];
+    ctr(layout, &args, READY_LIMIT).await
+}
+
 async fn ctr(layout: &Layout, args: &[&str], limit: Duration) -> Result<()> {
     let mut ctr = Command::new(tool("ctr")?);
     ctr.arg("--address")
