@@ -179,6 +179,55 @@ fn sizes_differ_in_values_only() {
     }
 }
 
+/// An instance grows and shrinks among the sizes: what there is stays what it is called, and no
+/// template of claims or label of a pod moves.
+#[test]
+fn any_size_may_become_any_other_and_names_stay() {
+    let plans = ["small", "medium", "large"];
+    let names = |plan: &Loaded| {
+        let objects = render(plan, &variables(plan, json!({}), json!({})));
+        let names: Vec<_> = objects
+            .iter()
+            .map(|object| format!("{}/{}", object["kind"], object["metadata"]["name"]))
+            .collect();
+        let set = of_kind(&objects, "StatefulSet")["spec"].clone();
+        let fixed = json!([
+            set["selector"],
+            set["serviceName"],
+            set["podManagementPolicy"],
+            set["template"]["metadata"],
+            set["volumeClaimTemplates"][0]["metadata"],
+        ]);
+        (names, fixed)
+    };
+    let small = names(&load(&shipped(), "small"));
+    for from in plans {
+        let plan = load(&shipped(), from);
+        assert!(plan.bundle().is_updateable(), "{from}");
+        assert_eq!(names(&plan), small, "{from}");
+        for to in plans {
+            assert_eq!(plan.bundle().may_update_to(to), from != to, "{from} {to}");
+        }
+    }
+}
+
+/// The demo's plans grow from one member to three, on the same storage and the same server.
+#[test]
+fn the_demos_small_and_medium_differ_in_members_only() {
+    let set = |name| {
+        let plan = load(&demo(), name);
+        let mut set = of_kind(
+            &render(&plan, &variables(&plan, json!({}), json!({}))),
+            "StatefulSet",
+        )["spec"]
+            .clone();
+        (set["replicas"].take(), set)
+    };
+    let (small, medium) = (set("small"), set("medium"));
+    assert_eq!((small.0, medium.0), (json!(1), json!(3)));
+    assert_eq!(small.1, medium.1);
+}
+
 fn with_outputs(plan: &Loaded, variables: Variables, objects: &[Value]) -> Variables {
     let outputs = plan.outputs(&variables, objects).unwrap();
     Variables {
