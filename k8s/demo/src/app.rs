@@ -6,7 +6,7 @@ use std::{fs, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use mongodb::{
-    Client,
+    Client, Database,
     bson::{Document, doc},
     error::{Error, ErrorKind},
     options::{ClientOptions, ReadConcern, WriteConcern},
@@ -69,19 +69,7 @@ pub async fn run(uri_file: &Path, document: &str) -> Outcome {
 }
 
 async fn write_and_read(uri_file: &Path, document: &str) -> anyhow::Result<String> {
-    let uri =
-        fs::read_to_string(uri_file).with_context(|| format!("read {}", uri_file.display()))?;
-    let mut options = ClientOptions::parse(uri.trim())
-        .await
-        .context("parse the URI")?;
-    options.server_selection_timeout = Some(SERVER_LIMIT);
-    options.connect_timeout = Some(Duration::from_secs(5));
-    options.write_concern = Some(WriteConcern::majority());
-    options.read_concern = Some(ReadConcern::majority());
-    let client = Client::with_options(options).context("make a client")?;
-    let database = client
-        .default_database()
-        .context("the URI names no database")?;
+    let database = open(uri_file).await?;
     let documents = database.collection::<Document>(COLLECTION);
 
     let wanted = doc! {"_id": document, "text": format!("written as {document}")};
@@ -109,6 +97,23 @@ async fn write_and_read(uri_file: &Path, document: &str) -> anyhow::Result<Strin
         "wrote and read {wanted} in the database {}, which now holds {count} document(s)",
         database.name()
     ))
+}
+
+/// The database that the URI names: writes are durable, and reads see what is.
+pub(crate) async fn open(uri_file: &Path) -> anyhow::Result<Database> {
+    let uri =
+        fs::read_to_string(uri_file).with_context(|| format!("read {}", uri_file.display()))?;
+    let mut options = ClientOptions::parse(uri.trim())
+        .await
+        .context("parse the URI")?;
+    options.server_selection_timeout = Some(SERVER_LIMIT);
+    options.connect_timeout = Some(Duration::from_secs(5));
+    options.write_concern = Some(WriteConcern::majority());
+    options.read_concern = Some(ReadConcern::majority());
+    let client = Client::with_options(options).context("make a client")?;
+    client
+        .default_database()
+        .context("the URI names no database")
 }
 
 fn refused(error: &anyhow::Error) -> bool {

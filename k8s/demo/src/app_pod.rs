@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     app::Outcome,
     deploy::{DEMO, LABEL},
+    writer::{Count, Progress},
 };
 
 /// Where apps live.
@@ -87,7 +88,8 @@ impl Apps {
     pub async fn run(&self, app: &str, document: &str) -> anyhow::Result<Run> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let pod: Pod =
-            serde_json::from_value(pod(app, &self.image, document)).context("describe a pod")?;
+            serde_json::from_value(pod(app, &self.image, &["app", "--document", document]))
+                .context("describe a pod")?;
         let name = pods
             .create(&PostParams::default(), &pod)
             .await
@@ -106,6 +108,21 @@ impl Apps {
             outcome: Outcome::from_exit_code(code),
             log: log.trim().to_owned(),
         })
+    }
+
+    /// Starts the app that writes all the while, and waits for its first count.
+    pub async fn start_writer(&self, app: &str) -> anyhow::Result<Writer> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let pod: Pod = serde_json::from_value(pod(app, &self.image, &["write", "--series", app]))
+            .context("describe a pod")?;
+        let name = pods
+            .create(&PostParams::default(), &pod)
+            .await
+            .with_context(|| format!("start the writer of {app}"))?
+            .name_any();
+        let writer = Writer { pods, name };
+        writer.progress(0, 1).await?;
+        Ok(writer)
     }
 
     async fn ended(&self, pods: &Api<Pod>, name: &str) -> anyhow::Result<i32> {
@@ -132,7 +149,67 @@ impl Apps {
     }
 }
 
-fn pod(app: &str, image: &str, document: &str) -> Value {
+/// An app that writes.
+pub struct Writer {
+    pods: Api<Pod>,
+    name: String,
+}
+
+impl Writer {
+    /// All counts so far, the oldest first.
+    pub async fn counts(&self) -> anyhow::Result<Vec<Count>> {
+        let log = self.log().await?;
+        Ok(log.lines().filter_map(Count::parse).collect())
+    }
+
+    /// Waits until so many more writes were acknowledged after the first `seen` counts, and tells
+    /// what happened since. It is an error if one that was acknowledged is not found.
+    pub async fn progress(&self, seen: usize, more: u64) -> anyhow::Result<Progress> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            // A pod that has not started has no log.
+            let counts = self.counts().await.unwrap_or_default();
+            if let Some(progress) = Progress::of(&counts, seen)
+                && progress.written >= more
+            {
+                ensure!(
+                    progress.lost == 0,
+                    "{}: {} of {} acknowledged writes are lost",
+                    self.name,
+                    progress.lost,
+                    progress.acknowledged
+                );
+                return Ok(progress);
+            }
+            if Instant::now() > deadline {
+                let log = self.log().await.unwrap_or_default();
+                let last = log.lines().next_back().unwrap_or_default();
+                bail!(
+                    "{} made no progress within {} s; its last word: {last}",
+                    self.name,
+                    LIMIT.as_secs()
+                );
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Ends it.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.pods
+            .delete(&self.name, &DeleteParams::default())
+            .await
+            .context("delete the writer's pod")?;
+        Ok(())
+    }
+
+    async fn log(&self) -> kube::Result<String> {
+        self.pods.logs(&self.name, &LogParams::default()).await
+    }
+}
+
+fn pod(app: &str, image: &str, args: &[&str]) -> Value {
+    let args = [args, &["--uri-file", "/binding/uri"]].concat();
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -152,7 +229,7 @@ fn pod(app: &str, image: &str, document: &str) -> Value {
                 "name": "app",
                 "image": image,
                 "imagePullPolicy": "IfNotPresent",
-                "args": ["app", "--uri-file", "/binding/uri", "--document", document],
+                "args": args,
                 "volumeMounts": [{"name": "binding", "mountPath": "/binding", "readOnly": true}],
                 "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
                 "securityContext": {

@@ -81,4 +81,14 @@ pub enum Command {
         #[arg(long)]
         document: String,
     },
+    /// An app that writes, one document after the other, until it is told to end, and says every
+    /// second how many were acknowledged and how many of those are found.
+    Write {
+        /// File with the binding's URI.
+        #[arg(long)]
+        uri_file: PathBuf,
+        /// What its documents' ids begin with.
+        #[arg(long)]
+        series: String,
+    },
 }

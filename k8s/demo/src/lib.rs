@@ -30,7 +30,11 @@ pub mod redact;
 
 pub mod app;
 
+pub mod writer;
+
 pub mod app_pod;
+
+pub mod members;
 
 pub mod leftovers;
 

@@ -210,6 +210,13 @@ impl Client {
         self.call(Method::PATCH, &path, Some(&body)).await
     }
 
+    /// `PATCH /v2/service_instances/:id` to another plan
+    pub async fn change_plan(&self, instance: &str, to: &Offer) -> Result<Answer, Error> {
+        let body = json!({"service_id": to.service_id, "plan_id": to.plan_id});
+        let path = format!("/v2/service_instances/{instance}?accepts_incomplete=true");
+        self.call(Method::PATCH, &path, Some(&body)).await
+    }
+
     /// `DELETE /v2/service_instances/:id`
     pub async fn deprovision(&self, instance: &str, offer: &Offer) -> Result<Answer, Error> {
         let path = format!(

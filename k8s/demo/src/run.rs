@@ -13,6 +13,7 @@ use crate::{
     removal,
     stage::Stage,
     transcript::{Transcript, duration},
+    writer,
 };
 
 /// Runs a command to its end.
@@ -22,6 +23,9 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     let ended = match arguments.command {
         Command::App { uri_file, document } => {
             return app::run(&uri_file, &document).await.exit_code();
+        }
+        Command::Write { uri_file, series } => {
+            return writer::run(&uri_file, &series).await.exit_code();
         }
         Command::Demo { keep } => demo(&world, keep, transcript).await,
         Command::Up => up(&world, transcript).await,
@@ -74,12 +78,20 @@ async fn join(world: &World, transcript: Transcript) -> anyhow::Result<()> {
 }
 
 async fn scenario(stage: &Stage) -> anyhow::Result<()> {
-    let (mut scenario, _forward) = stage.scenario().await?;
-    let ended = scenario.run().await;
+    let ended = acts(stage).await;
     if ended.is_err() {
         diagnose::print(&stage.place).await;
     }
     ended
+}
+
+async fn acts(stage: &Stage) -> anyhow::Result<()> {
+    let (mut scenario, forward) = stage.scenario().await?;
+    scenario.run().await?;
+    // A forward ends with the pod behind it: the second act has one of its own.
+    drop(forward);
+    let (growth, _forward) = stage.growth().await?;
+    growth.run().await
 }
 
 async fn down(world: &World) -> anyhow::Result<()> {

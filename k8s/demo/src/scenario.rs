@@ -2,8 +2,10 @@
 //! life of one instance. Every step checks what it should have brought about.
 
 mod check;
+mod growth;
 
 pub use check::{finish, gone, succeed};
+pub use growth::Growth;
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,8 @@ use crate::{
 pub const SERVICE: &str = "mongodb";
 /// The plan that is ordered.
 pub const PLAN: &str = "small";
+/// The plan that the instance of the second act grows to.
+pub const LARGER_PLAN: &str = "medium";
 /// How long an operation may take, the plan's own deadline aside.
 pub const OPERATION_LIMIT: Duration = Duration::from_secs(600);
 

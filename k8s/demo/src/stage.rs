@@ -12,7 +12,7 @@ use crate::{
     images::{self, Image, Tag},
     osb,
     place::Place,
-    scenario::Scenario,
+    scenario::{Growth, Scenario},
     transcript::Transcript,
 };
 
@@ -122,5 +122,18 @@ impl Stage {
             instance,
         );
         Ok((scenario, forward))
+    }
+
+    /// The second act, likewise.
+    pub async fn growth(&self) -> anyhow::Result<(Growth, Forward)> {
+        let (osb, forward) = self.osb().await?;
+        let growth = Growth {
+            osb,
+            apps: self.apps().await?,
+            cluster: self.place.client.clone(),
+            transcript: self.transcript.clone(),
+            instance: format!("demo-{}", cluster::names::random(5)),
+        };
+        Ok((growth, forward))
     }
 }

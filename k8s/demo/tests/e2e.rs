@@ -9,6 +9,8 @@
 mod cases;
 #[path = "e2e/fixture.rs"]
 mod fixture;
+#[path = "e2e/replica_set.rs"]
+mod replica_set;
 #[path = "e2e/watcher.rs"]
 mod watcher;
 

@@ -30,17 +30,19 @@ pub(crate) enum Case {
     SameIdAgain,
     BadImage,
     UnboundClaim,
+    ReplicaSet,
     NoSecretInLogs,
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::WholeJob,
         Self::IdenticalPuts,
         Self::Kubectl,
         Self::SameIdAgain,
         Self::BadImage,
         Self::UnboundClaim,
+        Self::ReplicaSet,
         // Last: it searches what all others caused.
         Self::NoSecretInLogs,
     ];
@@ -57,6 +59,7 @@ impl Case {
             Self::UnboundClaim => {
                 "a_claim_that_cannot_bind_fails_with_its_reason_and_is_cleaned_up"
             }
+            Self::ReplicaSet => "a_replica_set_grows_survives_and_shrinks_without_losing_a_write",
             Self::NoSecretInLogs => "no_log_contains_a_secret",
         }
     }
@@ -84,6 +87,7 @@ impl Case {
                 )
                 .await
             }
+            Self::ReplicaSet => crate::replica_set::survives(fixture).await,
             Self::NoSecretInLogs => no_secret_in_logs(fixture).await,
         }
     }
@@ -107,8 +111,8 @@ async fn twins(fixture: &Fixture) -> anyhow::Result<&str> {
                 "name",
             ])
             .await?;
-        let [one, two] = pods.lines().collect::<Vec<_>>()[..] else {
-            anyhow::bail!("expected two gateways: {pods}");
+        let [one, two, ..] = pods.lines().collect::<Vec<_>>()[..] else {
+            anyhow::bail!("expected several gateways: {pods}");
         };
         let (one, _first) = fixture.stage.osb_through(one, 8080).await?;
         let (two, _second) = fixture.stage.osb_through(two, 8080).await?;

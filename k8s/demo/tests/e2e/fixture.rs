@@ -17,7 +17,7 @@ use tokio::{process::Command, sync::OnceCell};
 use crate::watcher::Watcher;
 
 /// Name of the cluster.
-const NAME: &str = "e2e";
+pub(crate) const NAME: &str = "e2e";
 /// Set to leave the cluster running, to look at it.
 const KEEP: &str = "E2E_KEEP";
 
@@ -54,23 +54,6 @@ impl Fixture {
             testbed: NAME.to_owned(),
         };
         let stage = Stage::up(&world, Transcript::default()).await?;
-        // Two of each: what one replica alone gets right is not enough.
-        for service in demo::deploy::SERVICES {
-            let deployment = format!("deployment/{service}");
-            kubectl(
-                &stage.place.kubectl,
-                &["scale", "--replicas=2", &deployment],
-            )
-            .await?;
-        }
-        for service in demo::deploy::SERVICES {
-            let deployment = format!("deployment/{service}");
-            kubectl(
-                &stage.place.kubectl,
-                &["rollout", "status", &deployment, "--timeout=120s"],
-            )
-            .await?;
-        }
         let watcher = Watcher::start(stage.place.client.clone());
         let (osb, forward) = stage.osb().await?;
         Ok(Self {

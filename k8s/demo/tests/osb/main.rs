@@ -22,6 +22,7 @@ mod deprovision;
 mod errors;
 mod fetch;
 mod headers;
+mod open;
 mod orphans;
 mod poll;
 mod provision;

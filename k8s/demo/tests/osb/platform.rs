@@ -169,11 +169,13 @@ impl Platform {
 
     /// A provision's body.
     pub(crate) fn order(&self, plan: &str, parameters: Value) -> Value {
-        json!({
+        let mut order = json!({
             "service_id": self.service(), "plan_id": self.plan(plan),
-            "organization_guid": "org", "space_guid": "space", "parameters": parameters,
+            "organization_guid": "org", "space_guid": "space",
             "context": {"platform": "cloudfoundry", "instance_name": "first"},
-        })
+        });
+        order["parameters"] = parameters;
+        order
     }
 
     /// A bind's body, for no application.
@@ -263,7 +265,9 @@ impl Platform {
 
     /// A PATCH of parameters.
     pub(crate) fn change(&self, parameters: Value) -> Value {
-        json!({"service_id": self.service(), "parameters": parameters})
+        let mut body = json!({"service_id": self.service()});
+        body["parameters"] = parameters;
+        body
     }
 
     /// A new binding that is there: its path and credentials.

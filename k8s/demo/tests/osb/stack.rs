@@ -57,7 +57,7 @@ impl Stack {
             thread::spawn(move || {
                 let runtime = tokio::runtime::Runtime::new().unwrap();
                 runtime.block_on(async {
-                    let (stack, _kept) = start().await;
+                    let (stack, _kept) = Box::pin(start()).await;
                     sender.send(stack).unwrap();
                     std::future::pending::<()>().await;
                 });
