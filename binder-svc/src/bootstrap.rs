@@ -2,8 +2,8 @@
 //! member of it.
 //!
 //! It initiates the set once in its life, creates the admin user through the localhost exception,
-//! takes members in and out as the ConfigMap `mdb-topology` asks, reports there what is, and
-//! answers the pod's probes. What to do is decided by [`next::next`], a pure function of what was
+//! takes members in and out as the ConfigMap `mdb-topology` asks, raises the feature compatibility
+//! version to what `mdb-compatibility` asks, reports there what is, and answers the pod's probes. What to do is decided by [`next::next`], a pure function of what was
 //! observed; everything around it only looks and acts. The order of the steps is such that the
 //! process may be killed between any two instructions, and a later one finishes the work.
 //!
@@ -11,6 +11,7 @@
 
 pub mod args;
 mod cluster;
+pub mod compatibility;
 mod init;
 pub mod member;
 pub mod mongod;
@@ -19,6 +20,7 @@ mod observe;
 mod probes;
 pub mod replica_set;
 pub mod topology;
+pub mod version;
 mod worker;
 
 use anyhow::Context as _;
@@ -55,8 +57,15 @@ async fn supervise(
         .context("find the API server's address and the pod's token")?;
     tracing::info!(%address, member = args.member()?.1, "watching over mongod");
 
-    let topology = cluster::TopologyObject::new(client, &args.namespace, &args.topology);
-    let worker = worker::Worker::new(&args, mongod, topology, probes.clone())?;
+    let objects = worker::Objects {
+        topology: cluster::TopologyObject::new(client.clone(), &args.namespace, &args.topology),
+        compatibility: cluster::CompatibilityObject::new(
+            client,
+            &args.namespace,
+            &args.compatibility,
+        ),
+    };
+    let worker = worker::Worker::new(&args, mongod, objects, probes.clone())?;
     tokio::try_join!(
         async {
             probes

@@ -81,6 +81,15 @@ pub struct RunArgs {
     #[arg(long, env = "BROKER_TOPOLOGY", default_value = "mdb-topology")]
     pub topology: String,
 
+    /// The ConfigMap with the wanted feature compatibility version. Without it nothing is done
+    /// about that.
+    #[arg(
+        long,
+        env = "BROKER_COMPATIBILITY",
+        default_value = "mdb-compatibility"
+    )]
+    pub compatibility: String,
+
     /// Name of the replica set.
     #[arg(long, env = "BROKER_REPLICA_SET", default_value = "mdb")]
     pub replica_set: String,

@@ -1,9 +1,9 @@
-//! The ConfigMap `mdb-topology` in the API server: read, watched, and written by conditional
-//! patches of our own annotations, under a field manager of our own.
+//! The ConfigMaps `mdb-topology` and `mdb-compatibility` in the API server: read, watched, and
+//! written by conditional patches of our own annotations, under a field manager of our own.
 //!
-//! Needs the verbs get, watch and patch on that one object.
+//! Needs the verbs get, watch and patch on those two objects.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, marker::PhantomData, sync::Arc, time::Duration};
 
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -14,7 +14,10 @@ use kube::{
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::topology::{BOOTSTRAPPED, REPORT, Report, Topology, TopologyError};
+use super::{
+    compatibility::{self, Compatibility, CompatibilityError, CompatibilityReport},
+    topology::{self, BOOTSTRAPPED, Report, Topology, TopologyError},
+};
 
 /// Owner of the annotations, apart from the broker's own.
 const FIELD_MANAGER: &str = "mongo-bootstrap";
@@ -37,56 +40,125 @@ pub(super) enum ClusterError {
     #[error("there is no ConfigMap {0}")]
     Absent(String),
     /// Somebody wrote in between: look again.
-    #[error("the topology has changed meanwhile")]
+    #[error("the object has changed meanwhile")]
     Conflict,
     /// The object says nothing of use.
     #[error(transparent)]
     Topology(#[from] TopologyError),
+    /// The object says nothing of use.
+    #[error(transparent)]
+    Compatibility(#[from] CompatibilityError),
     /// Anything else.
     #[error("call the API server")]
     Call(#[source] kube::Error),
 }
 
+/// What the data and the annotations of a ConfigMap mean.
+pub(super) trait Content: Clone + PartialEq {
+    /// Reads them.
+    fn read(
+        data: &BTreeMap<String, String>,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self, ClusterError>;
+}
+
+impl Content for Topology {
+    fn read(
+        data: &BTreeMap<String, String>,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self, ClusterError> {
+        Ok(Self::read(data, annotations)?)
+    }
+}
+
+impl Content for Compatibility {
+    fn read(
+        data: &BTreeMap<String, String>,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self, ClusterError> {
+        Ok(Self::read(data, annotations)?)
+    }
+}
+
 /// What was read, and of which state of the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) topology: Topology,
+pub(super) struct Seen<C> {
+    pub(super) content: C,
     version: String,
 }
 
-/// The ConfigMap.
+/// A ConfigMap.
 #[derive(Clone)]
-pub(super) struct TopologyObject {
+pub(super) struct ConfigObject<C> {
     api: Api<ConfigMap>,
     name: Arc<str>,
+    content: PhantomData<fn() -> C>,
 }
 
-impl TopologyObject {
-    pub(super) fn new(client: kube::Client, namespace: &str, name: &str) -> Self {
-        Self {
-            api: Api::namespaced(client, namespace),
-            name: name.into(),
-        }
-    }
+/// The ConfigMap with the topology.
+pub(super) type TopologyObject = ConfigObject<Topology>;
+/// The ConfigMap with the wanted compatibility.
+pub(super) type CompatibilityObject = ConfigObject<Compatibility>;
 
-    /// Reads it, as fresh as it is.
-    pub(super) async fn get(&self) -> Result<Seen, ClusterError> {
-        let object = within(self.api.get_opt(&self.name)).await?;
-        read(&object.ok_or_else(|| ClusterError::Absent(self.name.to_string()))?)
-    }
-
+impl ConfigObject<Topology> {
     /// Writes that the set was initiated; only if the object is still as it was seen.
-    pub(super) async fn mark(&self, seen: &Seen, set: &str) -> Result<Seen, ClusterError> {
+    pub(super) async fn mark(
+        &self,
+        seen: &Seen<Topology>,
+        set: &str,
+    ) -> Result<Seen<Topology>, ClusterError> {
         self.annotate(seen, BOOTSTRAPPED, set).await
     }
 
     /// Writes how things are; only if the object is still as it was seen.
-    pub(super) async fn report(&self, seen: &Seen, report: &Report) -> Result<Seen, ClusterError> {
+    pub(super) async fn report(
+        &self,
+        seen: &Seen<Topology>,
+        report: &Report,
+    ) -> Result<Seen<Topology>, ClusterError> {
         let text = json!(report).to_string();
-        self.annotate(seen, REPORT, &text).await
+        self.annotate(seen, topology::REPORT, &text).await
+    }
+}
+
+impl ConfigObject<Compatibility> {
+    /// Writes how things are; only if the object is still as it was seen.
+    pub(super) async fn report(
+        &self,
+        seen: &Seen<Compatibility>,
+        report: &CompatibilityReport,
+    ) -> Result<Seen<Compatibility>, ClusterError> {
+        let text = json!(report).to_string();
+        self.annotate(seen, compatibility::REPORT, &text).await
+    }
+}
+
+impl<C: Content> ConfigObject<C> {
+    pub(super) fn new(client: kube::Client, namespace: &str, name: &str) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: name.into(),
+            content: PhantomData,
+        }
     }
 
-    async fn annotate(&self, seen: &Seen, key: &str, value: &str) -> Result<Seen, ClusterError> {
+    /// Reads it, as fresh as it is.
+    pub(super) async fn get(&self) -> Result<Seen<C>, ClusterError> {
+        let found = self.find().await?;
+        found.ok_or_else(|| ClusterError::Absent(self.name.to_string()))
+    }
+
+    async fn find(&self) -> Result<Option<Seen<C>>, ClusterError> {
+        let object = within(self.api.get_opt(&self.name)).await?;
+        object.as_ref().map(read).transpose()
+    }
+
+    async fn annotate(
+        &self,
+        seen: &Seen<C>,
+        key: &str,
+        value: &str,
+    ) -> Result<Seen<C>, ClusterError> {
         let patch = json!({
             "metadata": { "resourceVersion": seen.version, "annotations": { key: value } },
         });
@@ -100,14 +172,15 @@ impl TopologyObject {
 
     /// Keeps `latest` at what the object says, for ever. While the API server is away it keeps
     /// what it said last.
-    pub(super) async fn follow(self, latest: watch::Sender<Option<Seen>>) {
+    pub(super) async fn follow(self, latest: watch::Sender<Option<Seen<C>>>) {
         let mut failures = 0_u32;
         loop {
             match self.follow_once(&latest).await {
                 Ok(()) => failures = 0,
                 Err(error) => {
                     if failures == 0 {
-                        tracing::warn!(error = texts(&error), "the topology cannot be followed");
+                        let name = &*self.name;
+                        tracing::warn!(name, error = texts(&error), "cannot follow a ConfigMap");
                     }
                     failures = failures.saturating_add(1);
                 }
@@ -117,10 +190,17 @@ impl TopologyObject {
     }
 
     /// Reads the object and follows one watch of it to its end.
-    async fn follow_once(&self, latest: &watch::Sender<Option<Seen>>) -> Result<(), ClusterError> {
-        let seen = self.get().await?;
-        let version = seen.version.clone();
-        publish(latest, seen);
+    async fn follow_once(
+        &self,
+        latest: &watch::Sender<Option<Seen<C>>>,
+    ) -> Result<(), ClusterError> {
+        // One that is not there yet is followed too: without a version a watch starts with what
+        // there is.
+        let mut version = String::new();
+        if let Some(seen) = self.find().await? {
+            version.clone_from(&seen.version);
+            publish(latest, seen);
+        }
         let params = WatchParams::default()
             .fields(&format!("metadata.name={}", self.name))
             .timeout(WATCH_SECONDS)
@@ -142,7 +222,7 @@ impl TopologyObject {
 }
 
 /// Makes what was read known, if it is news.
-pub(super) fn publish(latest: &watch::Sender<Option<Seen>>, seen: Seen) {
+pub(super) fn publish<C: Content>(latest: &watch::Sender<Option<Seen<C>>>, seen: Seen<C>) {
     latest.send_if_modified(|last| {
         let news = last.as_ref() != Some(&seen);
         *last = Some(seen);
@@ -150,12 +230,12 @@ pub(super) fn publish(latest: &watch::Sender<Option<Seen>>, seen: Seen) {
     });
 }
 
-fn read(object: &ConfigMap) -> Result<Seen, ClusterError> {
-    let empty = std::collections::BTreeMap::new();
+fn read<C: Content>(object: &ConfigMap) -> Result<Seen<C>, ClusterError> {
+    let empty = BTreeMap::new();
     let data = object.data.as_ref().unwrap_or(&empty);
     let annotations = object.metadata.annotations.as_ref().unwrap_or(&empty);
     Ok(Seen {
-        topology: Topology::read(data, annotations)?,
+        content: C::read(data, annotations)?,
         version: object.metadata.resource_version.clone().unwrap_or_default(),
     })
 }

@@ -13,10 +13,13 @@ use mongodb::{
 use super::{
     args::RunArgs,
     replica_set::{SetConfig, ShapeError},
+    version::{self, Level, ServerVersion},
 };
 
 /// How long a call may take, waiting for a connection included.
 const CALL: Duration = Duration::from_secs(10);
+/// How long the one long call may take: the primary converts what must be before it answers.
+const RAISE: Duration = Duration::from_secs(120);
 /// How long to wait for a mongod that does not answer.
 const SELECTION: Duration = Duration::from_secs(2);
 /// How long a primary that steps down waits for another to catch up, in seconds.
@@ -193,19 +196,29 @@ impl Mongod {
         )
     }
 
+    /// The version of a peer's server. Absent if it does not answer.
+    pub async fn server_of(&self, host: &str) -> Option<ServerVersion> {
+        // With a login: later servers tell their version to nobody without one.
+        let address = ServerAddress::parse(host).ok()?;
+        let session = self.log_in_at(address).await.ok()?;
+        let answer = call(&session.0, doc! { "buildInfo": 1 }).await;
+        session.0.shutdown().immediate(true).await;
+        version::of_build(&answer.ok()?).ok()
+    }
+
     /// Logs in with the password that the Secret holds now.
     pub async fn log_in(&self) -> Result<AdminSession, MongodError> {
+        self.log_in_at(self.address.clone()).await
+    }
+
+    async fn log_in_at(&self, address: ServerAddress) -> Result<AdminSession, MongodError> {
         let credential = Credential::builder()
             .username(self.admin_user.clone())
             .password(self.password()?)
             .source("admin".to_owned())
             .mechanism(AuthMechanism::ScramSha256)
             .build();
-        let session = AdminSession(connect(
-            self.address.clone(),
-            self.ca.clone(),
-            Some(credential),
-        )?);
+        let session = AdminSession(connect(address, self.ca.clone(), Some(credential))?);
         // The login happens with the first command; this one needs no rights.
         call(&session.0, doc! { "ping": 1 }).await?;
         Ok(session)
@@ -240,6 +253,24 @@ impl AdminSession {
         call(&self.0, doc! { "replSetReconfig": config.into_document() })
             .await
             .map(drop)
+    }
+
+    /// The feature compatibility version.
+    pub async fn level(&self) -> Result<Level, MongodError> {
+        Ok(Level::read(&call(&self.0, Level::question()).await?)?)
+    }
+
+    /// Raises the feature compatibility version. Harmless where it is that already.
+    pub async fn raise_level(
+        &self,
+        to: ServerVersion,
+        server: ServerVersion,
+    ) -> Result<(), MongodError> {
+        let command = version::raise(to, server);
+        run_within(RAISE, &self.0, command)
+            .await
+            .map(drop)
+            .map_err(|failure| failure.sorted("setFeatureCompatibilityVersion"))
     }
 
     /// Lets another member be primary. Fails if none has caught up in time.
@@ -342,8 +373,16 @@ impl Failure {
 }
 
 async fn run(client: &Client, command: Document) -> Result<Document, Failure> {
+    run_within(CALL, client, command).await
+}
+
+async fn run_within(
+    limit: Duration,
+    client: &Client,
+    command: Document,
+) -> Result<Document, Failure> {
     let database = client.database("admin");
-    match tokio::time::timeout(CALL, database.run_command(command)).await {
+    match tokio::time::timeout(limit, database.run_command(command)).await {
         Ok(answer) => answer.map_err(Failure::Error),
         Err(_) => Err(Failure::Deadline),
     }
@@ -371,13 +410,15 @@ fn code_of(error: &mongodb::error::Error) -> Option<i32> {
 
 /// The command's name, of those that are sent with [`call`].
 fn name_of(command: &Document) -> &'static str {
-    const NAMES: [&str; 6] = [
+    const NAMES: [&str; 8] = [
         "hello",
         "ping",
         "replSetGetStatus",
         "replSetGetConfig",
         "replSetReconfig",
         "replSetStepDown",
+        "getParameter",
+        "buildInfo",
     ];
     NAMES
         .into_iter()

@@ -5,12 +5,18 @@
 //! but not marked holds no data, and an empty disk under a mark is a lost disk: that member waits
 //! to be filled by the others, and never starts a second set of the same name.
 
+mod compatibility;
+
 use std::{collections::BTreeMap, fmt};
 
 use super::{
+    compatibility::{Compatibility, CompatibilityReport},
     member::Ordinal,
     topology::{Report, Topology},
+    version::{Level, ServerVersion},
 };
+
+pub(super) use compatibility::asks_servers;
 
 /// What was seen, by the sidecar of one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,13 +26,27 @@ pub struct Observed {
     /// What the ConfigMap says. Absent while it could not be read. One without a mark must be as
     /// fresh as the API server can give it.
     pub topology: Option<Topology>,
+    /// What the ConfigMap with the wanted compatibility says. Absent while there is none.
+    pub compatibility: Option<Compatibility>,
     /// What this pod's mongod says.
     pub mongod: Mongod,
+    /// The versions of the set. Only asked for on the primary, as the admin user.
+    pub features: Option<Features>,
     /// A peer that is in a replica set. Only asked for where it matters: on ordinal 0, where
     /// mongod has no configuration and the topology has no mark.
     pub peer_in_set: Option<Ordinal>,
     /// Why the last step failed, if it did.
     pub trouble: Option<String>,
+}
+
+/// The versions of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Features {
+    /// The feature compatibility version.
+    pub level: Level,
+    /// The members' servers. Only asked for where the level is below the wanted one; a member
+    /// that does not answer is not among them.
+    pub servers: BTreeMap<Ordinal, ServerVersion>,
 }
 
 /// What this pod's mongod says.
@@ -124,6 +144,15 @@ pub enum Step {
     Add(Ordinal),
     /// Write on the ConfigMap how things are.
     Report(Report),
+    /// Raise the feature compatibility version.
+    RaiseCompatibility {
+        /// The version that is wanted.
+        to: ServerVersion,
+        /// That of the primary's server.
+        server: ServerVersion,
+    },
+    /// Write on the ConfigMap with the wanted compatibility which one there is.
+    ReportCompatibility(CompatibilityReport),
 }
 
 impl Step {
@@ -139,6 +168,8 @@ impl Step {
             Self::Promote(_) => "promote",
             Self::Add(_) => "add",
             Self::Report(_) => "report",
+            Self::RaiseCompatibility { .. } => "raise-compatibility",
+            Self::ReportCompatibility(_) => "report-compatibility",
         }
     }
 }
@@ -172,6 +203,12 @@ pub enum Wait {
     Joiner(Ordinal),
     /// No other member can be primary yet.
     Successor,
+    /// A member is neither primary nor secondary.
+    Ailing(Ordinal),
+    /// A member's server does not know the wanted version.
+    OldServer(Ordinal),
+    /// The data is of a newer version than the wanted one.
+    NewerData,
 }
 
 impl fmt::Display for Wait {
@@ -199,6 +236,12 @@ impl fmt::Display for Wait {
             ),
             Self::Joiner(peer) => write!(f, "member {peer} copies the data"),
             Self::Successor => f.write_str("no member that stays can be primary yet"),
+            Self::Ailing(peer) => write!(f, "member {peer} is neither primary nor secondary"),
+            Self::OldServer(peer) => write!(f, "member {peer} does not run the new server yet"),
+            Self::NewerData => f.write_str(
+                "the data is of a newer version of the server than is asked for, and versions \
+                 never go down",
+            ),
         }
     }
 }
@@ -212,14 +255,23 @@ pub fn next(observed: &Observed) -> Step {
     let Some(topology) = &observed.topology else {
         return Step::Wait(Wait::Topology);
     };
-    let intent = intend(observed, topology);
-    match report(observed, topology, &intent) {
-        Some(report) if topology.report.as_ref() != Some(&report) => Step::Report(report),
+    let membership = intend(observed, topology);
+    let intent = match membership {
+        Step::Wait(Wait::Settled) => compatibility::intend(observed, topology),
+        _ => membership.clone(),
+    };
+    match report(observed, topology, &membership, &intent) {
+        Some(report) if topology.report.as_ref() != Some(&report) => return Step::Report(report),
+        _ => {}
+    }
+    let last = observed.compatibility.as_ref().map(|c| c.report.as_ref());
+    match compatibility::report(observed, &intent) {
+        Some(report) if last != Some(Some(&report)) => Step::ReportCompatibility(report),
         _ => intent,
     }
 }
 
-/// What to do, apart from reporting.
+/// What to do about the membership, apart from reporting.
 fn intend(observed: &Observed, topology: &Topology) -> Step {
     match &observed.mongod {
         Mongod::Unreachable => Step::Wait(Wait::Mongod),
@@ -308,7 +360,12 @@ fn reshape(me: Ordinal, desired: u32, peers: &BTreeMap<Ordinal, Peer>) -> Step {
 /// What to report; none where somebody else does. The primary's sidecar reports, and that of
 /// ordinal 0 where there is no primary. Nothing is reported of a set that is not marked: nobody
 /// waits for it yet.
-fn report(observed: &Observed, topology: &Topology, intent: &Step) -> Option<Report> {
+fn report(
+    observed: &Observed,
+    topology: &Topology,
+    membership: &Step,
+    intent: &Step,
+) -> Option<Report> {
     let (members, primary) = match &observed.mongod {
         // It knows nothing of the others: what was said last stands.
         Mongod::Unreachable => return None,
@@ -319,13 +376,19 @@ fn report(observed: &Observed, topology: &Topology, intent: &Step) -> Option<Rep
     if !topology.bootstrapped || observed.ordinal != primary.unwrap_or(0) {
         return None;
     }
-    let message = match intent {
+    let data_version = compatibility::data_version(observed, topology, intent);
+    let message = match membership {
+        Step::Wait(Wait::Settled) if topology.version.is_some_and(|v| Some(v) < data_version) => {
+            Some(Wait::NewerData.to_string())
+        }
         Step::Wait(Wait::Settled) => None,
         Step::Wait(wait) => Some(wait.to_string()),
         _ => observed.trouble.clone(),
     };
     Some(Report {
         desired: topology.desired,
+        version: topology.version,
+        data_version,
         excess: members
             .iter()
             .copied()

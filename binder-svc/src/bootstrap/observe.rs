@@ -1,10 +1,13 @@
 //! Looking: what mongod and its peers say, as the data that [`next`](super::next) decides on.
 
+use std::collections::BTreeMap;
+
 use super::{
     member::{MemberNames, Ordinal},
     mongod::{AdminSession, Hello, Mongod, MongodError, Role},
     next::{Admin, Member, Mongod as Seen, Outside, Peer},
     topology::Topology,
+    version::{Level, ServerVersion},
 };
 
 /// Looks at the mongod of one member.
@@ -106,6 +109,30 @@ impl Observer {
             .next()
     }
 
+    /// The feature compatibility version; only of a primary whose admin user works.
+    pub(super) async fn level(&self, seen: &Seen) -> Result<Option<Level>, MongodError> {
+        match (seen, &self.session) {
+            (Seen::Member(member), Some(session)) if member.admin.is_some() => {
+                session.level().await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The versions of the members' servers, of those that answer.
+    pub(super) async fn servers(&self, seen: &Seen) -> BTreeMap<Ordinal, ServerVersion> {
+        let members = match seen {
+            Seen::Member(member) => member.members.as_slice(),
+            Seen::Unreachable | Seen::Empty | Seen::Outside(_) => &[],
+        };
+        let asked = members.iter().map(|ordinal| async move {
+            let server = self.mongod.server_of(&self.names.host(*ordinal)).await?;
+            Some((*ordinal, server))
+        });
+        let answers = futures::future::join_all(asked).await;
+        answers.into_iter().flatten().collect()
+    }
+
     /// Whether the admin user works, and what it sees. The login is tried only once mongod says
     /// that it has users, so that a missing user is told from a wrong password.
     async fn admin(&mut self) -> Result<Admin, MongodError> {
@@ -127,7 +154,7 @@ impl Observer {
         Ok(Admin::Works(peers?))
     }
 
-    async fn peers(&self) -> Result<std::collections::BTreeMap<Ordinal, Peer>, MongodError> {
+    async fn peers(&self) -> Result<BTreeMap<Ordinal, Peer>, MongodError> {
         let Some(session) = &self.session else {
             return Err(MongodError::LoginNeeded);
         };

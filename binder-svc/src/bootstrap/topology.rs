@@ -1,14 +1,19 @@
-//! What the ConfigMap `mdb-topology` says: how many members are wanted, whether the set was ever
-//! initiated, and what was last reported of it.
+//! What the ConfigMap `mdb-topology` says: how many members are wanted, of which version of the
+//! server, whether the set was ever initiated, and what was last reported of it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::member::Ordinal;
+use super::{
+    member::Ordinal,
+    version::{ServerVersion, VersionError},
+};
 
 /// The key of the ConfigMap's data with the wanted number of members.
 pub const MEMBERS: &str = "members";
+/// The key of the ConfigMap's data with the version of the server that the members shall run.
+pub const VERSION: &str = "version";
 /// The annotation that says that the set was initiated. It is never on the data disk: a lost disk
 /// must not look like a set that never was.
 pub const BOOTSTRAPPED: &str = "mongodb-osb.io/bootstrapped";
@@ -22,6 +27,8 @@ pub const MAX_MEMBERS: u32 = 7;
 pub struct Topology {
     /// How many members are wanted: those with the ordinals below it.
     pub desired: u32,
+    /// The version that they shall run, if it says so.
+    pub version: Option<ServerVersion>,
     /// Whether the set was initiated before.
     pub bootstrapped: bool,
     /// What was last reported. One that cannot be read counts as none.
@@ -35,6 +42,13 @@ pub struct Topology {
 pub struct Report {
     /// The wanted number that this speaks of (a ConfigMap has no generation).
     pub desired: u32,
+    /// The wanted version that this speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<ServerVersion>,
+    /// The feature compatibility version that the data has, or is about to have: no older server
+    /// opens it. It is said before it is raised, and never taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_version: Option<ServerVersion>,
     /// The members in the replica-set configuration.
     pub members: Vec<Ordinal>,
     /// Those of them that must go.
@@ -55,6 +69,9 @@ pub enum TopologyError {
     /// It says something else.
     #[error("the topology asks for {0:?} members, not for a number from 1 to {MAX_MEMBERS}")]
     Number(String),
+    /// It asks for a version that is none.
+    #[error("read the topology's version")]
+    Version(#[from] VersionError),
 }
 
 impl Topology {
@@ -69,8 +86,10 @@ impl Topology {
             .ok()
             .filter(|number| (1..=MAX_MEMBERS).contains(number))
             .ok_or_else(|| TopologyError::Number(text.clone()))?;
+        let version = data.get(VERSION).map(|text| text.parse()).transpose()?;
         Ok(Self {
             desired,
+            version,
             bootstrapped: annotations.contains_key(BOOTSTRAPPED),
             report: annotations
                 .get(REPORT)
@@ -97,6 +116,7 @@ mod tests {
             topology,
             Topology {
                 desired: 3,
+                version: None,
                 bootstrapped: false,
                 report: None
             }
@@ -119,6 +139,8 @@ mod tests {
     fn a_report_is_read_as_it_was_written() {
         let report = Report {
             desired: 1,
+            version: Some("8.0".parse().unwrap()),
+            data_version: Some("7.0".parse().unwrap()),
             members: vec![0, 2],
             excess: vec![2],
             primary_ordinal: None,
@@ -127,12 +149,22 @@ mod tests {
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(
             text,
-            r#"{"desired":1,"members":[0,2],"excess":[2],"primaryOrdinal":null,"message":"no primary"}"#
+            concat!(
+                r#"{"desired":1,"version":"8.0","dataVersion":"7.0","members":[0,2],"excess":[2],"#,
+                r#""primaryOrdinal":null,"message":"no primary"}"#
+            )
         );
         let annotations = map(&[(REPORT, &text), (BOOTSTRAPPED, "mdb")]);
         let topology = Topology::read(&map(&[("members", "1")]), &annotations).unwrap();
         assert_eq!(topology.report, Some(report));
         assert!(topology.bootstrapped);
+    }
+
+    #[test]
+    fn a_version_is_optional_but_must_be_one() {
+        let read = |text| Topology::read(&map(&[("members", "1"), ("version", text)]), &map(&[]));
+        assert_eq!(read("8.0").unwrap().version, Some("8.0".parse().unwrap()));
+        assert!(matches!(read("latest"), Err(TopologyError::Version(_))));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The loop: look, decide, act, look again. It has no decisions of its own.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use service::failpoint;
 use tokio::{sync::watch, time::Instant};
@@ -8,14 +8,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     args::RunArgs,
-    cluster::{ClusterError, Seen, TopologyObject, publish, texts},
+    cluster::{ClusterError, CompatibilityObject, Seen, TopologyObject, publish, texts},
+    compatibility::{Compatibility, CompatibilityReport},
     member::Ordinal,
     mongod::{AdminSession, Mongod, MongodError},
-    next::{self, Observed, Step, Wait},
+    next::{self, Features, Observed, Step, Wait},
     observe::Observer,
     probes::Probes,
     replica_set::SetConfig,
-    topology::Report,
+    topology::{Report, Topology},
 };
 
 /// How often to look while nothing is expected to happen.
@@ -30,14 +31,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// off does not quarrel with the primary about the report.
 const REPORT_PACE: Duration = Duration::from_secs(5);
 
+/// What it works on.
+#[derive(Clone)]
+pub(super) struct Objects {
+    pub(super) topology: TopologyObject,
+    pub(super) compatibility: CompatibilityObject,
+}
+
 /// Works on the membership of one member's set.
 pub(super) struct Worker {
     observer: Observer,
     mongod: Mongod,
-    topology: TopologyObject,
+    objects: Objects,
     probes: Probes,
     /// What the topology said last, by its watch or by our own writes.
-    latest: watch::Sender<Option<Seen>>,
+    latest: watch::Sender<Option<Seen<Topology>>>,
+    /// The same of the wanted compatibility.
+    wanted: watch::Sender<Option<Seen<Compatibility>>>,
     set: String,
     trouble: Option<String>,
     failures: u32,
@@ -61,16 +71,17 @@ impl Worker {
     pub(super) fn new(
         args: &RunArgs,
         mongod: Mongod,
-        topology: TopologyObject,
+        objects: Objects,
         probes: Probes,
     ) -> anyhow::Result<Self> {
         let (ordinal, _) = args.member()?;
         Ok(Self {
             observer: Observer::new(ordinal, args.members.clone(), mongod.clone()),
             mongod,
-            topology,
+            objects,
             probes,
             latest: watch::Sender::new(None),
+            wanted: watch::Sender::new(None),
             set: args.replica_set.clone(),
             trouble: None,
             failures: 0,
@@ -82,25 +93,33 @@ impl Worker {
     /// Works until `shutdown` is cancelled. It stops between two instructions, as a kill would.
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
         let mut latest = self.latest.subscribe();
-        let follow = self.topology.clone().follow(self.latest.clone());
+        let mut wanted = self.wanted.subscribe();
+        let Objects {
+            topology,
+            compatibility,
+        } = self.objects.clone();
+        let follow = Box::pin(topology.follow(self.latest.clone()));
+        let follow_wanted = Box::pin(compatibility.follow(self.wanted.clone()));
         let work = async {
             loop {
                 let pause = self.turn(&mut latest).await;
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     Ok(()) = latest.changed() => {}
+                    Ok(()) = wanted.changed() => {}
                 }
             }
         };
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = follow => {}
+            () = follow_wanted => {}
             () = work => {}
         }
     }
 
     /// One turn; gives the time until the next.
-    async fn turn(&mut self, latest: &mut watch::Receiver<Option<Seen>>) -> Duration {
+    async fn turn(&mut self, latest: &mut watch::Receiver<Option<Seen<Topology>>>) -> Duration {
         let seen = latest.borrow_and_update().clone();
         let outcome = match self.look(seen).await {
             Ok((observed, seen)) => {
@@ -120,14 +139,17 @@ impl Worker {
         }
     }
 
-    async fn look(&mut self, seen: Option<Seen>) -> Result<(Observed, Option<Seen>), WorkError> {
+    async fn look(
+        &mut self,
+        seen: Option<Seen<Topology>>,
+    ) -> Result<(Observed, Option<Seen<Topology>>), WorkError> {
         let mongod = self.observer.look().await?;
         // The absence of a mark allows to start a set: never take it from a cache.
         let seen = match seen {
-            Some(seen) if !seen.topology.bootstrapped => Some(self.topology.get().await?),
+            Some(seen) if !seen.content.bootstrapped => Some(self.objects.topology.get().await?),
             other => other,
         };
-        let topology = seen.as_ref().map(|seen| seen.topology.clone());
+        let topology = seen.as_ref().map(|seen| seen.content.clone());
         let peer_in_set = match &topology {
             Some(topology)
                 if may_initiate(self.observer.ordinal, topology.bootstrapped, &mongod) =>
@@ -136,17 +158,33 @@ impl Worker {
             }
             _ => None,
         };
-        let observed = Observed {
+        let level = self.observer.level(&mongod).await?;
+        let compatibility = self.wanted.borrow().as_ref().map(|w| w.content.clone());
+        let mut observed = Observed {
             ordinal: self.observer.ordinal,
             topology,
+            compatibility,
             mongod,
+            features: level.map(|level| Features {
+                level,
+                servers: BTreeMap::new(),
+            }),
             peer_in_set,
             trouble: self.trouble.clone(),
         };
+        if next::asks_servers(&observed)
+            && let Some(features) = &mut observed.features
+        {
+            features.servers = self.observer.servers(&observed.mongod).await;
+        }
         Ok((observed, seen))
     }
 
-    async fn act(&mut self, step: Step, seen: Option<&Seen>) -> Result<Duration, WorkError> {
+    async fn act(
+        &mut self,
+        step: Step,
+        seen: Option<&Seen<Topology>>,
+    ) -> Result<Duration, WorkError> {
         let Step::Wait(wait) = step else {
             return self.perform(&step, seen).await;
         };
@@ -158,14 +196,21 @@ impl Worker {
         Ok(pace(wait))
     }
 
-    async fn perform(&mut self, step: &Step, seen: Option<&Seen>) -> Result<Duration, WorkError> {
+    async fn perform(
+        &mut self,
+        step: &Step,
+        seen: Option<&Seen<Topology>>,
+    ) -> Result<Duration, WorkError> {
         let name = step.name();
         match step {
             Step::Wait(_) => {}
             Step::Initiate => self.initiate().await?,
             Step::Mark => {
                 let seen = seen.ok_or(WorkError::Changed)?;
-                publish(&self.latest, self.topology.mark(seen, &self.set).await?);
+                publish(
+                    &self.latest,
+                    self.objects.topology.mark(seen, &self.set).await?,
+                );
             }
             Step::CreateAdmin => self.mongod.create_admin().await?,
             Step::StepDown => self.session()?.step_down().await?,
@@ -182,7 +227,11 @@ impl Worker {
                 self.reconfigure(|config| config.with(*member, &host))
                     .await?;
             }
+            Step::RaiseCompatibility { to, server } => {
+                self.session()?.raise_level(*to, *server).await?;
+            }
             Step::Report(report) => return self.report(report, seen).await,
+            Step::ReportCompatibility(report) => self.report_compatibility(report).await?,
         }
         tracing::info!(step = name, detail = ?step, "done");
         failpoint::reach(name);
@@ -205,7 +254,7 @@ impl Worker {
     async fn report(
         &mut self,
         report: &Report,
-        seen: Option<&Seen>,
+        seen: Option<&Seen<Topology>>,
     ) -> Result<Duration, WorkError> {
         if let (None, Some(last)) = (report.primary_ordinal, self.reported)
             && last.elapsed() < REPORT_PACE
@@ -213,11 +262,22 @@ impl Worker {
             return Ok(EXPECTING);
         }
         let seen = seen.ok_or(WorkError::Changed)?;
-        publish(&self.latest, self.topology.report(seen, report).await?);
+        publish(
+            &self.latest,
+            self.objects.topology.report(seen, report).await?,
+        );
         self.reported = Some(Instant::now());
         tracing::info!(?report, "reported");
         failpoint::reach("report");
         Ok(Duration::ZERO)
+    }
+
+    async fn report_compatibility(&self, report: &CompatibilityReport) -> Result<(), WorkError> {
+        let seen = self.wanted.borrow().clone();
+        let seen = seen.ok_or(WorkError::Changed)?;
+        let object = &self.objects.compatibility;
+        publish(&self.wanted, object.report(&seen, report).await?);
+        Ok(())
     }
 
     /// Changes the configuration that the set has now.
@@ -263,9 +323,14 @@ fn pace(wait: Wait) -> Duration {
         | Wait::AdminRefused
         | Wait::OwnName
         | Wait::Restart
-        | Wait::Admission => IDLE,
-        Wait::Topology | Wait::Mongod | Wait::Primary | Wait::Joiner(_) | Wait::Successor => {
-            EXPECTING
-        }
+        | Wait::Admission
+        | Wait::OldServer(_)
+        | Wait::NewerData => IDLE,
+        Wait::Topology
+        | Wait::Mongod
+        | Wait::Primary
+        | Wait::Joiner(_)
+        | Wait::Successor
+        | Wait::Ailing(_) => EXPECTING,
     }
 }

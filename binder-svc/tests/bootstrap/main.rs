@@ -6,6 +6,7 @@
 )]
 
 mod pod;
+mod versions;
 mod world;
 
 use std::time::Duration;

@@ -47,13 +47,17 @@ impl World {
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
         create(&accounts, json!({ "metadata": { "name": "mdb" } })).await;
         let roles: Api<Role> = Api::namespaced(client.clone(), namespace);
-        create(&roles, json!({
-            "metadata": { "name": "mdb" },
-            "rules": [{
-                "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["mdb-topology"],
-                "verbs": ["get", "watch", "patch"],
-            }],
-        }))
+        create(
+            &roles,
+            json!({
+                "metadata": { "name": "mdb" },
+                "rules": [{
+                    "apiGroups": [""], "resources": ["configmaps"],
+                    "resourceNames": ["mdb-topology", "mdb-compatibility"],
+                    "verbs": ["get", "watch", "patch"],
+                }],
+            }),
+        )
         .await;
         let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
         create(&bindings, json!({
@@ -87,19 +91,53 @@ impl World {
 
     /// Applies the ConfigMap as the broker does.
     pub(crate) async fn want(&self, set: &Set, members: u32) {
+        let data = json!({ "members": members.to_string() });
+        self.apply(set, "mdb-topology", data).await;
+    }
+
+    /// Applies the ConfigMap of a plan that names the server's version.
+    pub(crate) async fn want_version(&self, set: &Set, members: u32, version: &str) {
+        let data = json!({ "members": members.to_string(), "version": version });
+        self.apply(set, "mdb-topology", data).await;
+    }
+
+    /// Applies the last file of an upgrade.
+    pub(crate) async fn want_compatibility(&self, set: &Set, version: &str) {
+        let data = json!({ "version": version });
+        self.apply(set, "mdb-compatibility", data).await;
+    }
+
+    async fn apply(&self, set: &Set, name: &str, data: serde_json::Value) {
         let object = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "mdb-topology" },
-            "data": { "members": members.to_string() },
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data,
         });
         let params = PatchParams::apply("mongodb-osb").force();
         self.topologies(set)
-            .patch("mdb-topology", &params, &Patch::Apply(object))
+            .patch(name, &params, &Patch::Apply(object))
             .await
             .unwrap();
     }
 
+    /// Takes the reports off a ConfigMap, if it is there.
+    pub(crate) async fn forget(&self, set: &Set, name: &str) {
+        if self.topologies(set).get_opt(name).await.unwrap().is_some() {
+            let nothing = json!({ "metadata": { "annotations": {
+                REPORT: null, binder_svc::bootstrap::compatibility::REPORT: null,
+            }}});
+            let params = PatchParams::default();
+            self.topologies(set)
+                .patch(name, &params, &Patch::Merge(nothing))
+                .await
+                .unwrap();
+        }
+    }
+
     pub(crate) async fn annotations(&self, set: &Set) -> BTreeMap<String, String> {
-        let object = self.topologies(set).get("mdb-topology").await.unwrap();
+        self.annotations_of(set, "mdb-topology").await
+    }
+
+    pub(crate) async fn annotations_of(&self, set: &Set, name: &str) -> BTreeMap<String, String> {
+        let object = self.topologies(set).get(name).await.unwrap();
         object.metadata.annotations.unwrap_or_default()
     }
 

@@ -3,14 +3,17 @@
 use super::*;
 
 /// The sidecar of ordinal 0 beside a fresh mongod, with one member wanted.
-fn fresh() -> Observed {
+pub(super) fn fresh() -> Observed {
     Observed {
         ordinal: 0,
         topology: Some(Topology {
             desired: 1,
+            version: None,
             bootstrapped: false,
             report: None,
         }),
+        compatibility: None,
+        features: None,
         mongod: Mongod::Empty,
         peer_in_set: None,
         trouble: None,
@@ -18,7 +21,12 @@ fn fresh() -> Observed {
 }
 
 /// A set that was initiated, seen by one of its members.
-fn set(me: Ordinal, desired: u32, primary: Option<Ordinal>, members: &[Ordinal]) -> Observed {
+pub(super) fn set(
+    me: Ordinal,
+    desired: u32,
+    primary: Option<Ordinal>,
+    members: &[Ordinal],
+) -> Observed {
     let peers = members
         .iter()
         .map(|ordinal| (*ordinal, voter(*ordinal, primary)))
@@ -27,9 +35,12 @@ fn set(me: Ordinal, desired: u32, primary: Option<Ordinal>, members: &[Ordinal])
         ordinal: me,
         topology: Some(Topology {
             desired,
+            version: None,
             bootstrapped: true,
             report: None,
         }),
+        compatibility: None,
+        features: None,
         mongod: Mongod::Member(Member {
             members: members.to_vec(),
             primary,
@@ -52,18 +63,18 @@ fn voter(ordinal: Ordinal, primary: Option<Ordinal>) -> Peer {
     }
 }
 
-fn topology(observed: &mut Observed) -> &mut Topology {
+pub(super) fn topology(observed: &mut Observed) -> &mut Topology {
     observed.topology.as_mut().unwrap()
 }
 
-fn member(observed: &mut Observed) -> &mut Member {
+pub(super) fn member(observed: &mut Observed) -> &mut Member {
     match &mut observed.mongod {
         Mongod::Member(member) => member,
         other => panic!("{other:?} is no member"),
     }
 }
 
-fn peer(observed: &mut Observed, ordinal: Ordinal) -> &mut Peer {
+pub(super) fn peer(observed: &mut Observed, ordinal: Ordinal) -> &mut Peer {
     match &mut member(observed).admin {
         Some(Admin::Works(peers)) => peers.get_mut(&ordinal).unwrap(),
         other => panic!("{other:?} does not work"),
@@ -71,7 +82,7 @@ fn peer(observed: &mut Observed, ordinal: Ordinal) -> &mut Peer {
 }
 
 /// The step after all reports have been written.
-fn next_but_reports(observed: &Observed) -> Step {
+pub(super) fn next_but_reports(observed: &Observed) -> Step {
     let mut observed = observed.clone();
     if let Step::Report(report) = next(&observed) {
         topology(&mut observed).report = Some(report);
@@ -84,7 +95,7 @@ fn next_but_reports(observed: &Observed) -> Step {
     step
 }
 
-fn reported(observed: &Observed) -> Report {
+pub(super) fn reported(observed: &Observed) -> Report {
     match next(observed) {
         Step::Report(report) => report,
         other => panic!("no report but {other:?}"),
@@ -153,6 +164,7 @@ fn a_lost_disk_of_ordinal_0_does_not_contradict_the_primary() {
     let mut observed = fresh();
     *topology(&mut observed) = Topology {
         desired: 3,
+        version: None,
         bootstrapped: true,
         report: Some(reported(&set(1, 3, Some(1), &[0, 1, 2]))),
     };
@@ -258,6 +270,8 @@ fn a_settled_set_is_reported_once() {
     let observed = set(0, 1, Some(0), &[0]);
     let expected = Report {
         desired: 1,
+        version: None,
+        data_version: None,
         members: vec![0],
         excess: vec![],
         primary_ordinal: Some(0),
