@@ -149,8 +149,9 @@ impl<'a> Case<'a> {
         let client = self.world.control_plane.client();
         let leases: Api<Lease> = Api::namespaced(client, &self.name);
         let version = async || {
-            let lease = leases.get("binder-svc-sleeper").await.unwrap();
-            lease.metadata.resource_version
+            // By now it may have been cleared away.
+            let lease = leases.get_opt("binder-svc-sleeper").await.unwrap();
+            lease.and_then(|lease| lease.metadata.resource_version)
         };
         let before = version().await;
         sleeper.go_on();

@@ -112,6 +112,16 @@ async fn hammer(binders: &[Binder; 3], binding: &str, operation: &str) {
             match status.state() {
                 OperationState::Succeeded => {
                     told.store(true, Ordering::SeqCst);
+                    // At once, while watches may still lag behind.
+                    for again in
+                        join_all(binders.iter().map(|b| b.poll("i", binding, operation))).await
+                    {
+                        assert_eq!(
+                            again.unwrap().state(),
+                            OperationState::Succeeded,
+                            "{binding}"
+                        );
+                    }
                     return;
                 }
                 state => {

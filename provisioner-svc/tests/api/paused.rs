@@ -143,8 +143,9 @@ impl Case {
     async fn wake(&self) {
         let leases: Api<Lease> = Api::namespaced(self.world.client(), &self.world.namespace);
         let version = async || {
-            let lease = leases.get("provisioner-sleeper").await.unwrap();
-            lease.metadata.resource_version
+            // By now it may have been cleared away.
+            let lease = leases.get_opt("provisioner-sleeper").await.unwrap();
+            lease.and_then(|lease| lease.metadata.resource_version)
         };
         let before = version().await;
         self.sleeper.signal(Signal::CONT);

@@ -205,6 +205,10 @@ async fn hammer(clients: &[Client; 3], id: &str, operation: &str) {
             match status.state() {
                 OperationState::Succeeded => {
                     told.store(true, Ordering::SeqCst);
+                    // At once, while watches may still lag behind.
+                    for again in join_all(clients.iter().map(|c| poll(c, id, operation))).await {
+                        assert_eq!(again.state(), OperationState::Succeeded, "{id}");
+                    }
                     return;
                 }
                 OperationState::InProgress => assert!(!before, "{id}: an older truth was told"),
