@@ -17,11 +17,10 @@ pub fn reach(point: &str) {
     }
     if is_named("BROKER_STOP_AT") && !STOPPED.swap(true, Ordering::SeqCst) {
         eprintln!("stop point {point} reached");
-        // All threads stop, this one too, before the call returns.
-        let _ = rustix::process::kill_process(
-            rustix::process::getpid(),
-            rustix::process::Signal::STOP,
-        );
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+        // Another thread may get the signal first: this one must not go on by a hair.
+        std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }
 
