@@ -33,6 +33,8 @@ pub(crate) enum Fault {
 impl ApiVersion {
     /// Before catalog plans may say `plan_updateable`, and the like.
     pub(crate) const V2_13: Self = Self { minor: 13 };
+    /// Brought `dashboard_url` in answers to updates.
+    pub(crate) const V2_14: Self = Self { minor: 14 };
     /// Brought `endpoints`, `maintenance_info` and plan-level settings.
     pub(crate) const V2_15: Self = Self { minor: 15 };
     /// Brought `instance_usable`, `update_repeatable`, labels and `expires_at`.

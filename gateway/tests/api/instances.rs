@@ -223,6 +223,24 @@ async fn an_update_is_200_or_202() {
     }
 }
 
+/// UPD-17: platforms before 2.14 know no dashboard in answers to updates.
+#[tokio::test]
+async fn the_dashboard_of_an_update_is_shown_by_the_platforms_version() {
+    let app = TestApp::start().await;
+    for (version, body) in [("2.13", json!({})), ("2.14", json!({"dashboard_url": "u"}))] {
+        app.fakes.provisioner.update.answer(UpdateResponse {
+            outcome: Outcome::Done.into(),
+            dashboard_url: "u".into(),
+            ..Default::default()
+        });
+        let ask = app
+            .ask("PATCH", INSTANCE)
+            .version(version)
+            .json(&json!({"service_id": "s-1"}));
+        assert_eq!(*ask.send().await.granted(200), body);
+    }
+}
+
 /// DEP-01.
 #[tokio::test]
 async fn a_deprovision_without_its_ids_is_400() {

@@ -8,6 +8,7 @@ use crate::{
     extract::{Body, Call, InstancePath},
     gateway::Shared,
     reply::{Object, Success, metadata},
+    version::ApiVersion,
 };
 
 /// Changes an instance. What is absent from the body must not change;
@@ -41,9 +42,12 @@ pub(crate) async fn patch(
         .await
         .map_err(|error| Error::call(error, Verb::Update, call.version))?;
     let success = Success::of(answer.outcome())?;
+    let dashboard = Some(answer.dashboard_url)
+        .filter(|_| call.version >= ApiVersion::V2_14)
+        .unwrap_or_default();
     Ok(Object::default()
         .operation(success, answer.operation)
-        .text("dashboard_url", answer.dashboard_url)
+        .text("dashboard_url", dashboard)
         .value("metadata", metadata(answer.metadata, call.version))
         .reply(success.of_change()))
 }
