@@ -249,6 +249,9 @@ fn the_topology_is_a_file_before_the_members() {
     };
     assert!(place("ConfigMap") < place("StatefulSet"));
     assert!(place("Service") < place("StatefulSet"));
+    // What cannot be taken back comes last.
+    let last = &files.last().unwrap().objects[0];
+    assert_eq!(last["metadata"]["name"], "mdb-compatibility");
 }
 
 #[test]
@@ -365,6 +368,102 @@ fn the_topology_is_ready_when_no_member_is_in_the_set_that_shall_go() {
             "{key}"
         );
     }
+}
+
+/// Every plan, from every version, to every version of every plan that it may become.
+#[test]
+fn a_version_goes_to_the_next_one_or_stays_whatever_the_plan() {
+    let order = ["7.0", "8.0"];
+    let parameters = |version: &str| object(json!({ "version": version }));
+    let plans = ["small", "medium", "large"].map(|name| load(&shipped(), name));
+    for (from, before) in order.iter().enumerate() {
+        for (to, after) in order.iter().enumerate() {
+            for (old, new) in plans
+                .iter()
+                .flat_map(|old| plans.iter().map(move |n| (old, n)))
+            {
+                let made = old.bundle().create_parameters(&parameters(before)).unwrap();
+                let asked = new.bundle().update_parameters(&made, &parameters(after));
+                assert_eq!(
+                    asked.is_ok(),
+                    to == from || to == from + 1,
+                    "{before} {after}"
+                );
+                if let Err(violations) = asked {
+                    let unsupported = plan::schema::Violation::is_unsupported_change;
+                    assert!(violations.iter().all(unsupported));
+                }
+                // What does not speak of it, and what asks for the default, moves it no further.
+                let silent = new.bundle().update_parameters(&made, &Map::new()).unwrap();
+                assert_eq!(silent.effective["version"], **before);
+            }
+        }
+    }
+    for plan in &plans {
+        let images = &plan.bundle().descriptor().values["versions"];
+        let known: Vec<_> = images.as_object().unwrap().keys().collect();
+        assert_eq!(known, order);
+    }
+}
+
+#[test]
+fn an_older_server_than_the_data_is_of_is_not_started() {
+    let plan = load(&shipped(), "medium");
+    let variables = variables(&plan, json!({ "version": "7.0" }), json!({}));
+    let applied = of_kind(&render(&plan, &variables), "ConfigMap").clone();
+    let judged = |version: Value, data: Value| {
+        let report = json!({
+            "desired": 3, "members": [0, 1, 2], "excess": [], "primaryOrdinal": 0,
+            "version": version, "dataVersion": data, "message": "never go down",
+        });
+        let mut live = applied.clone();
+        live["metadata"]["annotations"] = json!({
+            "mongodb-osb.io/bootstrapped": "mdb",
+            "mongodb-osb.io/topology-report": report.to_string(),
+        });
+        plan.readiness(&live, &applied, &variables, jiff::Timestamp::UNIX_EPOCH)
+    };
+    for data in ["6.0", "7.0"] {
+        assert_eq!(judged(json!("7.0"), json!(data)), Readiness::Ready);
+    }
+    let refused = Readiness::Waiting("ConfigMap/mdb-topology: never go down".to_owned());
+    for data in ["8.0", "10.0"] {
+        assert_eq!(judged(json!("7.0"), json!(data)), refused, "{data}");
+    }
+    // A report that speaks of another version was written before this one was asked for.
+    assert_eq!(judged(json!("8.0"), json!("7.0")), refused);
+}
+
+#[test]
+fn an_upgrade_is_done_when_the_set_has_the_compatibility_that_was_asked_for() {
+    let plan = load(&shipped(), "medium");
+    let variables = variables(&plan, json!({ "version": "8.0" }), json!({}));
+    let objects = render(&plan, &variables);
+    let applied = objects.last().unwrap();
+    assert_eq!(applied["data"], json!({ "version": "8.0" }));
+    let judged = |annotations: Value| {
+        let mut live = applied.clone();
+        live["metadata"]["annotations"] = annotations;
+        plan.readiness(&live, applied, &variables, jiff::Timestamp::UNIX_EPOCH)
+    };
+    let report = |report: Value| {
+        judged(json!({ "mongodb-osb.io/compatibility-report": report.to_string() }))
+    };
+    let waiting =
+        |message: &str| Readiness::Waiting(format!("ConfigMap/mdb-compatibility: {message}"));
+    let nothing = waiting("waiting for the feature compatibility version 8.0");
+    assert_eq!(judged(json!({})), nothing);
+    assert_eq!(
+        report(json!({ "desired": "7.0", "version": "7.0" })),
+        nothing
+    );
+    let old = "member 2 does not run the new server yet";
+    let report_of = |version: &str| json!({ "desired": "8.0", "version": version, "message": old });
+    assert_eq!(report(report_of("7.0")), waiting(old));
+    assert_eq!(
+        report(json!({ "desired": "8.0", "version": "8.0" })),
+        Readiness::Ready
+    );
 }
 
 #[test]
