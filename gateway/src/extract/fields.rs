@@ -80,11 +80,13 @@ impl Fields {
     }
 
     /// `maintenance_info.version`: all that counts of that object (PRO-14).
-    /// Compared as text later, so it need not be SemVer.
+    /// Compared as text later, so it need not be SemVer. An object without one
+    /// says nothing: a public suite sends `{}` wherever it has none.
     pub(crate) fn maintenance_version(&mut self) -> Result<Option<String>, Error> {
-        self.nested("maintenance_info")?
-            .map(|info| info.required_text("version"))
-            .transpose()
+        match self.nested("maintenance_info")? {
+            Some(info) => info.optional_text("version"),
+            None => Ok(None),
+        }
     }
 
     fn object(&mut self, name: &str) -> Result<Option<Map<String, Value>>, Error> {

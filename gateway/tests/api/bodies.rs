@@ -108,7 +108,11 @@ async fn a_provision_without_a_mandatory_field_is_400_that_names_it() {
             json!({"version": 1}),
             "/maintenance_info/version ",
         ),
-        ("maintenance_info", json!({}), "/maintenance_info/version "),
+        (
+            "maintenance_info",
+            json!({"version": ""}),
+            "/maintenance_info/version ",
+        ),
     ] {
         let body = with(provision(), field, value);
         let answer = app.put(INSTANCE, &body).send().await;

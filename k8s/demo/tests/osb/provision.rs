@@ -179,4 +179,6 @@ async fn a_maintenance_version_is_the_catalogs_or_none() {
     platform.get(&path).await.expect(404);
     order["maintenance_info"] = json!({"version": "1.0.0", "description": "another"});
     platform.put(&path, &order).await.expect(201);
+    order["maintenance_info"] = json!({});
+    platform.put(&path, &order).await.expect(200);
 }
