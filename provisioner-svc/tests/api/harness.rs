@@ -507,6 +507,7 @@ parameters:
       size: {type: string, enum: [S, M], default: S}
       note: {type: string, default: none}
       fixed: {type: string, default: a, x-immutable: true}
+      grade: {type: string, enum: [a, b, c], x-ordered: true}
   update: {inherit: create}
 outputs:
   where: \"{{ namespace }}\"

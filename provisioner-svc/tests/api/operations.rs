@@ -184,12 +184,12 @@ async fn a_deprovision_during_a_provision_halts_it_and_takes_everything_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_update_that_changes_nothing_starts_nothing_and_an_immutable_one_is_refused() {
+async fn an_update_that_changes_nothing_starts_nothing_and_an_unsupported_one_is_refused() {
     let world = World::start().await;
     let plan = world.plan("simple", &SIMPLE);
     let provisioner = world.provisioner("a").await;
     let mut client = provisioner.client.clone();
-    provisioned(&client, plan.provision("i", json!({}))).await;
+    provisioned(&client, plan.provision("i", json!({"grade": "b"}))).await;
     let before = world.record("i").await;
     let answer = client
         .update(plan.update("i", json!({})))
@@ -197,10 +197,17 @@ async fn an_update_that_changes_nothing_starts_nothing_and_an_immutable_one_is_r
         .unwrap()
         .into_inner();
     assert_eq!(answer.outcome(), Outcome::Unchanged);
-    assert_eq!(
-        code(client.update(plan.update("i", json!({"fixed": "b"}))).await),
-        ErrorCode::UpdateNotSupported
-    );
+    // What is immutable, and what is ordered: not back, and to nothing.
+    for unsupported in [
+        json!({"fixed": "b"}),
+        json!({"grade": "a"}),
+        json!({"grade": null}),
+    ] {
+        assert_eq!(
+            code(client.update(plan.update("i", unsupported)).await),
+            ErrorCode::UpdateNotSupported
+        );
+    }
     assert_eq!(
         code(client.update(plan.update("i", json!({"size": "XL"}))).await),
         ErrorCode::InvalidArgument
