@@ -20,7 +20,7 @@ parameters:
     ),
     (
         "1.yaml",
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: first}\ndata: {pw: \"{{ generated.admin }}\"}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: first}\ndata: {pw: \"{{ generated.admin }}\", extra: \"{{ extra }}\"}\n",
     ),
     (
         "2.yaml",

@@ -183,6 +183,9 @@ impl Case {
             }
         }
         assert_eq!(found, names, "before {step:?}");
+        let first = self.world.config_map(&namespace, "first").await.unwrap();
+        let extra = names.contains(&"third").to_string();
+        assert_eq!(first.data.unwrap()["extra"], extra, "before {step:?}");
         let until = tokio::time::Instant::now() + Duration::from_secs(20);
         loop {
             let status = self.world.record(ID).await.status.unwrap_or_default();
