@@ -296,12 +296,8 @@ async fn a_replica_paused_at_any_step_brings_no_login_back_and_takes_none_away()
         .into_iter()
         .zip(ways.into_iter().cycle())
         .collect();
-    // The step that makes logins, in every way.
-    binds.extend(
-        ways.map(|way| ("create-user".to_owned(), way))
-            .into_iter()
-            .take(1),
-    );
+    // Between the login's making and its commit.
+    binds.push(("create-user".to_owned(), Meanwhile::Rebound));
     let unbinds = points(&crate::crash::UNBIND);
     let half = binds.len().div_ceil(2);
     for binds in binds.chunks(half) {
