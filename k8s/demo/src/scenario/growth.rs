@@ -79,7 +79,8 @@ impl Growth {
         title: &str,
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
-        self.transcript.step(number, 6, title);
+        self.transcript
+            .step(number, 6, &format!("second act: {title}"));
         let began = Instant::now();
         let done = work
             .await
