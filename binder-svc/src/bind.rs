@@ -18,7 +18,6 @@ use crate::{
     decide::{self, BindDecision, Patience},
     error::Error,
     expiry::{self, Lifetime},
-    failpoint,
     grant::Grant,
     ledger::Record,
     login,
@@ -177,7 +176,7 @@ async fn create(
     };
     let request = Arc::new(resolve(shared, asked, instance, plan).await?);
     let name = shared.store.write_request(&asked.record, &request).await?;
-    failpoint::after(Step::WriteRequest);
+    service::failpoint::reach(Step::WriteRequest.name());
     let seq = existing.as_ref().map_or(1, Record::next_seq);
     let attempts = existing.as_ref().map_or(0, |record| record.ledger.attempts) + 1;
     let lifetime = Lifetime::of(plan.bundle(), Timestamp::now());
@@ -219,7 +218,7 @@ async fn create(
     };
     match written {
         Ok(record) => {
-            failpoint::after(Step::WriteRecord);
+            service::failpoint::reach(Step::WriteRecord.name());
             shared.cache.observe(record.object().clone());
             Ok(Seed {
                 record,

@@ -21,7 +21,6 @@ use crate::{
     credentials::Issued,
     error,
     error::Error,
-    failpoint,
     ledger::Record,
     mongo,
     request::Request,
@@ -113,7 +112,7 @@ impl Job {
                 return;
             }
             let begun = Instant::now();
-            failpoint::before(step);
+            service::failpoint::approach(step.name());
             let result = self.perform(step).await;
             self.shared
                 .metrics
@@ -126,7 +125,7 @@ impl Job {
                         duration_us = took.as_micros(),
                         "step done"
                     );
-                    failpoint::after(step);
+                    service::failpoint::reach(step.name());
                     pause = FIRST_PAUSE;
                     continue;
                 }

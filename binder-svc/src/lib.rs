@@ -39,8 +39,6 @@ mod args;
 
 mod metrics;
 
-mod failpoint;
-
 mod shared;
 
 mod job;

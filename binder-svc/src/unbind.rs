@@ -8,7 +8,6 @@ use crate::{
     bind::{patience, plan_facts, requester},
     decide::{self, Patience, UnbindDecision},
     error::Error,
-    failpoint,
     ledger::Record,
     resource::Kind,
     shared::Shared,
@@ -82,7 +81,7 @@ async fn begin(
     let operation = shared.operation(Kind::Unbind, record.next_seq(), requester);
     record.begin_unbind(operation, shared.times.keep);
     let record = shared.store.replace(record).await?;
-    failpoint::after(Step::WriteRecord);
+    service::failpoint::reach(Step::WriteRecord.name());
     shared.cache.observe(record.object().clone());
     Ok(Seed {
         record,

@@ -31,7 +31,7 @@ impl Doomed {
         let child = Command::new(env!("CARGO_BIN_EXE_binder-svc"))
             .env_clear()
             .env("KUBECONFIG", world.control_plane.kubeconfig())
-            .env("BROKER_CRASH_AFTER", step.name())
+            .env("BROKER_CRASH_AT", step.name())
             .arg(format!("--listen=127.0.0.1:{port}"))
             .arg(format!("--admin-listen=127.0.0.1:{admin}"))
             .arg(format!("--catalog={}", world.fakes))
