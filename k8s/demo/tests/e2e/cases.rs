@@ -5,7 +5,9 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context as _, ensure};
 use demo::{
     app::Outcome,
-    deploy, leftovers,
+    deploy,
+    forward::Forward,
+    leftovers,
     osb::{Client, Offer},
     scenario::{self, finish, gone, parameters, succeed},
 };
@@ -26,6 +28,7 @@ const TWINS: &str = "e2e-twins/with:odd characters";
 pub(crate) enum Case {
     WholeJob,
     IdenticalPuts,
+    Rivals,
     Kubectl,
     SameIdAgain,
     BadImage,
@@ -35,9 +38,10 @@ pub(crate) enum Case {
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::WholeJob,
         Self::IdenticalPuts,
+        Self::Rivals,
         Self::Kubectl,
         Self::SameIdAgain,
         Self::BadImage,
@@ -51,6 +55,7 @@ impl Case {
         match self {
             Self::WholeJob => "the_broker_does_its_whole_job",
             Self::IdenticalPuts => "two_identical_puts_at_once_on_two_gateways_make_one_instance",
+            Self::Rivals => "fifty_competing_puts_at_once_leave_one_winner",
             Self::Kubectl => "kubectl_shows_records_that_read_well",
             Self::SameIdAgain => "the_same_id_after_a_deprovision_is_a_new_instance",
             Self::BadImage => {
@@ -68,6 +73,7 @@ impl Case {
         match self {
             Self::WholeJob => whole_job(fixture).await,
             Self::IdenticalPuts => identical_puts(fixture).await,
+            Self::Rivals => rivals(fixture).await,
             Self::Kubectl => kubectl(fixture).await,
             Self::SameIdAgain => same_id_again(fixture).await,
             Self::BadImage => {
@@ -98,24 +104,60 @@ async fn whole_job(fixture: &Fixture) -> anyhow::Result<()> {
     scenario.run().await
 }
 
+/// Each replica of the gateway, reached past the Service.
+async fn gateways(fixture: &Fixture) -> anyhow::Result<Vec<(Client, Forward)>> {
+    let wanted = [
+        "get",
+        "pods",
+        "-l",
+        "app.kubernetes.io/name=gateway",
+        "-o",
+        "name",
+    ];
+    let mut gateways = Vec::new();
+    for pod in fixture.kubectl(&wanted).await?.lines() {
+        gateways.push(fixture.stage.osb_through(pod, 8080).await?);
+    }
+    Ok(gateways)
+}
+
+/// Fifty PUTs that want five different things of one id, at once, through
+/// every gateway: one wins, and all answers agree on that.
+async fn rivals(fixture: &Fixture) -> anyhow::Result<()> {
+    const ID: &str = "e2e-rivals";
+    let offer = fixture.offer(scenario::PLAN).await?;
+    let gateways = gateways(fixture).await?;
+    ensure!(gateways.len() > 1, "expected several gateways");
+    let calls = (0..50)
+        .zip(gateways.iter().cycle())
+        .map(async |(number, (osb, _))| {
+            let mut wanted = parameters();
+            wanted["slow_ms"] = json!(100 + number % 5);
+            osb.provision(ID, &offer, &wanted).await
+        });
+    let mut operations = Vec::new();
+    for answer in futures::future::join_all(calls).await {
+        let answer = answer?.expect(&[202, 409])?;
+        operations.extend(answer.operation().map(str::to_owned));
+    }
+    operations.sort();
+    let accepted = operations.len();
+    operations.dedup();
+    ensure!(
+        operations.len() == 1 && accepted == 10,
+        "one winner, and the nine that asked for the same: {accepted} accepted, {operations:?}"
+    );
+    deprovision(&fixture.osb, ID, &offer).await?;
+    gone(&fixture.stage.place.client, ID).await
+}
+
 /// Made by two PUTs at the same moment; ready. Made once for all cases.
 async fn twins(fixture: &Fixture) -> anyhow::Result<&str> {
     let operation = fixture.twins.get_or_try_init(async || {
-        let pods = fixture
-            .kubectl(&[
-                "get",
-                "pods",
-                "-l",
-                "app.kubernetes.io/name=gateway",
-                "-o",
-                "name",
-            ])
-            .await?;
-        let [one, two, ..] = pods.lines().collect::<Vec<_>>()[..] else {
-            anyhow::bail!("expected several gateways: {pods}");
+        let gateways = gateways(fixture).await?;
+        let [(one, _), (two, _), ..] = &gateways[..] else {
+            anyhow::bail!("expected several gateways, found {}", gateways.len());
         };
-        let (one, _first) = fixture.stage.osb_through(one, 8080).await?;
-        let (two, _second) = fixture.stage.osb_through(two, 8080).await?;
         let offer = fixture.offer(scenario::PLAN).await?;
         let instance = instance();
         let parameters = parameters();
