@@ -37,6 +37,14 @@ pub(crate) enum Error {
         /// In bytes.
         limit: usize,
     },
+    /// The headers are beyond the limits.
+    #[error("The request has more than {count} headers, or more than {bytes} bytes of them.")]
+    HeadTooLarge {
+        /// How many.
+        count: usize,
+        /// Of names and values together.
+        bytes: usize,
+    },
     /// Not a path of OSB.
     #[error("The Open Service Broker API has no such path.")]
     UnknownRoute,
@@ -113,6 +121,10 @@ impl Error {
             Self::ApiVersion(_) => Row(StatusCode::PRECONDITION_FAILED, "UnsupportedApiVersion"),
             Self::Invalid(_) => Row(StatusCode::BAD_REQUEST, "BadRequest"),
             Self::TooLarge { .. } => Row(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge"),
+            Self::HeadTooLarge { .. } => Row(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "RequestTooLarge",
+            ),
             Self::UnknownRoute => Row(StatusCode::NOT_FOUND, "UnknownPath"),
             Self::UnknownMethod => Row(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
             Self::Overloaded | Self::NoCatalog => {
@@ -190,6 +202,7 @@ impl IntoResponse for Error {
             | Self::ApiVersion(_)
             | Self::Invalid(_)
             | Self::TooLarge { .. }
+            | Self::HeadTooLarge { .. }
             | Self::UnknownRoute
             | Self::UnknownMethod
             | Self::Overloaded

@@ -1,12 +1,20 @@
-//! The door: login, version, and room for one more request.
+//! The door: headers of a bearable size, login, version, and room for one
+//! more request.
 
 use axum::{
     extract::{Request, State},
+    http::HeaderMap,
     middleware::Next,
     response::Response,
 };
 
 use crate::{error::Error, extract::Admitted, gateway::Shared, version::ApiVersion};
+
+/// Headers that a request may have. The parser underneath gives up far later,
+/// and without a JSON body.
+const MAX_HEADERS: usize = 100;
+/// Bytes of their names and values.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// Lets a request in, or answers it.
 pub(super) async fn admit(
@@ -15,6 +23,7 @@ pub(super) async fn admit(
     next: Next,
 ) -> Result<Response, Error> {
     let headers = request.headers();
+    bearable(headers)?;
     let user = gateway
         .credentials
         .authenticate(headers)
@@ -26,4 +35,18 @@ pub(super) async fn admit(
         .map_err(|_| Error::Overloaded)?;
     request.extensions_mut().insert(Admitted { user, version });
     Ok(next.run(request).await)
+}
+
+fn bearable(headers: &HeaderMap) -> Result<(), Error> {
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if headers.len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
+        return Err(Error::HeadTooLarge {
+            count: MAX_HEADERS,
+            bytes: MAX_HEADER_BYTES,
+        });
+    }
+    Ok(())
 }

@@ -111,6 +111,11 @@ async fn a_head_beyond_the_limits_is_refused_and_a_long_operation_is_not() {
     let many = "x-filler: x\r\n".repeat(150);
     let answer = get(&app.address, "/v2/catalog", &format!("{}{many}", login())).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(answer.contains("\"error\":\"RequestTooLarge\""), "{answer}");
+    let long = format!("x-filler: {}\r\n", "x".repeat(70_000));
+    let answer = get(&app.address, "/v2/catalog", &format!("{}{long}", login())).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(answer.contains("\"description\""), "{answer}");
     let path = format!(
         "{INSTANCE}/last_operation?operation={}",
         "%C3%BC".repeat(10_000)

@@ -31,7 +31,9 @@ use crate::{admin::Admin, args::ServiceArgs, grpc::Listeners};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// More than the longest URI that the `http` crate takes, and room for headers.
 const MAX_HEAD: usize = 256 * 1024;
-const MAX_HEADERS: usize = 100;
+/// Beyond it the parser refuses a request without a body; services set limits
+/// of their own well below, with an error of theirs.
+const MAX_HEADERS: usize = 1000;
 /// After a failed accept (no file descriptors left, say) before the next one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
