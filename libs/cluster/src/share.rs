@@ -2,8 +2,11 @@
 //! divide the records among them by rendezvous hashing.
 //!
 //! Whether another replica lives is judged by the renewals that this replica
-//! observes on its own monotonic clock; clocks are never compared. Two
-//! replicas may for a moment think that a record is theirs: that is harmless,
+//! observes on its own monotonic clock; clocks are never compared. A replica
+//! takes part only when those that live have seen it: each lease names the
+//! others that its holder knows of, so that nobody takes a newcomer, or one
+//! that was paused, for absent. Two replicas may still for a moment think that
+//! a record is theirs, while it moves from one to the other: that is harmless,
 //! since every step can be repeated and every decision is a conditional write.
 
 use std::{
@@ -31,9 +34,15 @@ use crate::{
 /// Label: the service whose replicas share work.
 const SHARE: &str = "mongodb-osb.io/share";
 
+/// Annotation: the other replicas that the holder of the lease knows of.
+const SEES: &str = "mongodb-osb.io/sees";
+
 /// So many lifetimes after its last renewal a dead replica's lease is cleared
 /// away: pods get new names, and nobody else would.
 const CLEAR_AFTER: u32 = 5;
+
+/// So many looks in the time of one renewal while waiting to be seen.
+const LOOKS: u32 = 6;
 
 /// How often and how long.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +62,8 @@ impl Default for Timing {
     }
 }
 
-/// Who lives, as this replica sees it; empty while it cannot renew its own lease.
+/// Who lives, as this replica sees it; empty while it cannot renew its own
+/// lease, and until those that live have seen it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Members {
     own: String,
@@ -165,6 +175,45 @@ fn renewed(before: Option<Held>, begun: Instant, now: Instant, lifetime: Duratio
     }
 }
 
+/// A replica that has begun a term and is not known to have been seen.
+#[derive(Debug)]
+struct Candidate {
+    since: Instant,
+    /// Those that lived, with the versions of their leases, right after this
+    /// replica's own renewal. Who comes later sees it before taking part.
+    others: BTreeMap<String, Option<String>>,
+}
+
+impl Candidate {
+    fn new(others: &BTreeSet<String>, seen: &HashMap<String, Seen>, since: Instant) -> Self {
+        let version = |replica: &String| seen.get(replica).and_then(|seen| seen.version.clone());
+        Self {
+            since,
+            others: others
+                .iter()
+                .map(|replica| (replica.clone(), version(replica)))
+                .collect(),
+        }
+    }
+
+    /// Whether everybody who lives has named `own` in a renewal later than its
+    /// own. One that renews and never names it is waited for one lifetime.
+    fn is_seen(
+        &self,
+        own: &str,
+        seen: &HashMap<String, Seen>,
+        now: Instant,
+        lifetime: Duration,
+    ) -> bool {
+        now - self.since >= lifetime
+            || self.others.iter().all(|(replica, before)| {
+                seen.get(replica).is_none_or(|seen| {
+                    seen.version != *before && seen.sees.contains(own) || now - seen.at >= lifetime
+                })
+            })
+    }
+}
+
 /// A replica's part in the sharing.
 #[derive(Debug, Clone)]
 pub struct Share {
@@ -215,43 +264,53 @@ impl Share {
 
     /// Renews and observes until `stop`, then gives the lease back.
     pub async fn run(self, stop: CancellationToken) {
+        let lifetime = self.timing.lifetime;
         let mut seen: HashMap<String, Seen> = HashMap::new();
         let mut held: Option<Held> = None;
-        let mut ticks = tokio::time::interval(self.timing.renew);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut candidate: Option<Candidate> = None;
+        let mut pause = Duration::ZERO;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = ticks.tick() => {}
+                () = tokio::time::sleep(pause) => {}
             }
             let begun = Instant::now();
-            match self.renew().await {
-                Ok(()) => {
-                    held = Some(renewed(held, begun, Instant::now(), self.timing.lifetime));
+            // Who is not named any more is dropped after that, never before.
+            let named = living(&seen, begun, lifetime);
+            let mut others = named.clone();
+            match self.renew_and_list(&named).await {
+                Ok(leases) => {
+                    let now = Instant::now();
+                    observe(&mut seen, leases, now);
+                    seen.remove(&self.replica);
+                    others = living(&seen, begun, lifetime);
+                    let next = renewed(held, begun, now, lifetime);
+                    if held.is_none_or(|held| held.term != next.term) {
+                        candidate = Some(Candidate::new(&others, &seen, begun));
+                    }
+                    held = Some(next);
+                    self.clear_away(&seen).await;
                 }
                 Err(error) => tracing::warn!(%error, "lease not renewed"),
             }
-            match self.list().await {
-                Ok(leases) => {
-                    observe(&mut seen, leases, Instant::now());
-                    self.clear_away(&seen).await;
-                }
-                Err(error) => tracing::warn!(%error, "leases not listed"),
-            }
             let now = Instant::now();
-            let holding = held.is_some_and(|held| now < held.until);
-            let live = if holding {
-                let others = seen
-                    .iter()
-                    .filter(|(_, seen)| now - seen.at < self.timing.lifetime)
-                    .map(|(replica, _)| replica.clone());
-                others.chain([self.replica.clone()]).collect()
-            } else {
-                BTreeSet::new()
-            };
-            self.publish(live);
+            candidate = candidate.filter(|one| !one.is_seen(&self.replica, &seen, now, lifetime));
+            let part = held.filter(|held| now < held.until && candidate.is_none());
+            self.publish(match part {
+                Some(_) => others.iter().chain([&self.replica]).cloned().collect(),
+                None => BTreeSet::new(),
+            });
             // Who knows that the lease holds knows who else lives, too.
-            self.held.send_replace(held);
+            self.held.send_replace(part);
+            if !others.is_subset(&named)
+                && let Err(error) = self.renew(&others).await
+            {
+                tracing::debug!(%error, "newcomers not named yet");
+            }
+            pause = match candidate {
+                Some(_) => self.timing.renew / LOOKS,
+                None => self.timing.renew,
+            };
         }
         self.publish(BTreeSet::new());
         self.held.send_replace(None);
@@ -275,10 +334,21 @@ impl Share {
         format!("{}-{}", self.service, self.replica)
     }
 
-    async fn renew(&self) -> Result<(), Error> {
+    async fn renew_and_list(&self, named: &BTreeSet<String>) -> Result<Vec<Lease>, Error> {
+        self.renew(named).await?;
+        let params = ListParams::default().labels(&format!("{SHARE}={}", self.service));
+        Ok(call_within(self.timing.renew, self.api.list(&params))
+            .await?
+            .items)
+    }
+
+    /// `named`: the other replicas that this one knows of.
+    async fn renew(&self, named: &BTreeSet<String>) -> Result<(), Error> {
+        let named: Vec<&str> = named.iter().map(String::as_str).collect();
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(self.lease_name()),
+                annotations: Some([(SEES.to_owned(), named.join(","))].into()),
                 labels: Some(BTreeMap::from([
                     (SHARE.to_owned(), self.service.clone()),
                     (names::MANAGED_BY.to_owned(), names::MANAGER.to_owned()),
@@ -302,17 +372,10 @@ impl Share {
         .map(drop)
     }
 
-    async fn list(&self) -> Result<Vec<Lease>, Error> {
-        let params = ListParams::default().labels(&format!("{SHARE}={}", self.service));
-        Ok(call_within(self.timing.renew, self.api.list(&params))
-            .await?
-            .items)
-    }
-
     async fn clear_away(&self, seen: &HashMap<String, Seen>) {
         let limit = self.timing.lifetime * CLEAR_AFTER;
         let dead = seen.iter().filter(|(_, seen)| seen.at.elapsed() > limit);
-        for (replica, seen) in dead.filter(|(replica, _)| **replica != self.replica) {
+        for (replica, seen) in dead {
             let name = format!("{}-{replica}", self.service);
             // Not if it was renewed after all.
             let params = DeleteParams::default().preconditions(Preconditions {
@@ -339,11 +402,14 @@ impl Share {
     }
 }
 
-/// A lease's version, and when this replica first saw it.
+/// What is known of a replica's lease.
 #[derive(Debug)]
 struct Seen {
     version: Option<String>,
+    /// When this replica first saw that version.
     at: Instant,
+    /// Whom the holder knows of.
+    sees: BTreeSet<String>,
 }
 
 /// Takes in a list: a lease whose version changed was renewed, and a lease
@@ -353,19 +419,38 @@ fn observe(seen: &mut HashMap<String, Seen>, leases: Vec<Lease>, now: Instant) {
     let mut listed = BTreeSet::new();
     for lease in leases {
         let version = lease.resource_version();
+        let sees = lease.annotations().get(SEES).map(|names| {
+            let names = names.split(',').filter(|name| !name.is_empty());
+            names.map(str::to_owned).collect()
+        });
         let Some(replica) = lease.spec.and_then(|spec| spec.holder_identity) else {
             continue;
         };
         listed.insert(replica.clone());
-        let known = seen.entry(replica).or_insert_with(|| Seen {
-            version: version.clone(),
-            at: now,
-        });
-        if known.version != version {
-            *known = Seen { version, at: now };
+        if seen
+            .get(&replica)
+            .is_none_or(|known| known.version != version)
+        {
+            let sees = sees.unwrap_or_default();
+            seen.insert(
+                replica,
+                Seen {
+                    version,
+                    at: now,
+                    sees,
+                },
+            );
         }
     }
     seen.retain(|replica, _| listed.contains(replica));
+}
+
+/// Those whose last renewal is not too long ago.
+fn living(seen: &HashMap<String, Seen>, now: Instant, lifetime: Duration) -> BTreeSet<String> {
+    seen.iter()
+        .filter(|(_, seen)| now.saturating_duration_since(seen.at) < lifetime)
+        .map(|(replica, _)| replica.clone())
+        .collect()
 }
 
 #[cfg(test)]
@@ -457,6 +542,47 @@ mod tests {
         assert_eq!(tenure.now(), None);
         drop(share);
         assert_eq!(tenure.begun().await, None);
+    }
+
+    #[test]
+    fn a_newcomer_waits_until_each_that_lives_has_named_it() {
+        let (start, life) = (Instant::now(), Duration::from_secs(10));
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let naming = |replica: &str, version: &str, sees: &str| {
+            let mut lease = lease(replica, version);
+            lease.metadata.annotations = Some([(SEES.to_owned(), sees.to_owned())].into());
+            lease
+        };
+        let mut seen = HashMap::new();
+        let first = Candidate::new(&BTreeSet::new(), &seen, start);
+        assert!(first.is_seen("a", &seen, start, life), "there is nobody");
+
+        // Before its own renewal it may have been named, and dropped since.
+        let before = vec![naming("b", "1", "a"), naming("c", "1", "")];
+        observe(&mut seen, before, start);
+        let candidate = Candidate::new(&living(&seen, start, life), &seen, start);
+        let is_seen = |seen: &_, seconds| candidate.is_seen("a", seen, after(seconds), life);
+        assert!(!is_seen(&seen, 1));
+        let by_one = vec![naming("b", "2", "a,c"), naming("c", "2", "b")];
+        observe(&mut seen, by_one, after(2));
+        assert!(!is_seen(&seen, 2));
+        // Who came later has seen it.
+        let by_both = || {
+            vec![
+                naming("b", "2", "a,c"),
+                naming("c", "3", "a,b"),
+                naming("d", "1", ""),
+            ]
+        };
+        observe(&mut seen, by_both(), after(3));
+        assert!(is_seen(&seen, 3));
+        // One that leaves need not see it, and a mute one does not stop it.
+        let mut mute = HashMap::new();
+        observe(&mut mute, vec![naming("b", "2", "a")], after(3));
+        assert!(is_seen(&mute, 3));
+        observe(&mut mute, vec![naming("b", "3", "")], after(9));
+        assert!(!is_seen(&mute, 9));
+        assert!(is_seen(&mute, 10));
     }
 
     #[tokio::test(start_paused = true)]

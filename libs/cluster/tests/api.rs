@@ -338,8 +338,21 @@ async fn replicas_divide_the_work_and_the_dead_ones_share_falls_to_the_living() 
         (tokio::spawn(share.run(stop.clone())), members, stop)
     };
     let (one, mut one_sees, _keep) = start("one");
+    let alone = |members: &Members| members.count() == 1;
+    tokio::time::timeout(PATIENCE, one_sees.wait_for(alone))
+        .await
+        .unwrap()
+        .unwrap();
     let (two, mut two_sees, two_stop) = start("two");
     let both = |members: &Members| members.count() == 2;
+    tokio::time::timeout(PATIENCE, two_sees.wait_for(|members| members.lives("two")))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        one_sees.borrow().lives("two"),
+        "a newcomer takes no part before it was seen"
+    );
     for sees in [&mut one_sees, &mut two_sees] {
         tokio::time::timeout(PATIENCE, sees.wait_for(both))
             .await
@@ -352,7 +365,6 @@ async fn replicas_divide_the_work_and_the_dead_ones_share_falls_to_the_living() 
     }
     // A crash: nothing is given back, the lease runs out.
     one.abort();
-    let alone = |members: &Members| members.count() == 1;
     tokio::time::timeout(PATIENCE, two_sees.wait_for(alone))
         .await
         .unwrap()
