@@ -202,8 +202,10 @@ async fn record_as_people_see_it(world: &World, binding: &str) -> String {
 async fn rivals_for_one_id_get_one_login() {
     let world = World::start().await;
     world.instance("i").await;
-    let (one, two) = tokio::join!(world.binder("r1"), world.binder("r2"));
-    for round in 0..4 {
+    let one = world.binder("r1").await;
+    // Ready is who the others know to be there: they leave it its work.
+    let two = world.binder("r2").await;
+    for round in 0..8 {
         let id = format!("b{round}");
         let request = world.bind_request("i", &id);
         let (first, second) = tokio::join!(one.bind(request.clone()), two.bind(request));
@@ -215,6 +217,8 @@ async fn rivals_for_one_id_get_one_login() {
             second.binding.unwrap().credentials
         );
         assert_eq!(world.users_of("i", &id).await.len(), 1);
+        let record = world.record("i", &id).await.unwrap();
+        assert_eq!(record.ledger.attempts, 1, "one worked, one waited");
     }
     // One of two rivals that differ is refused.
     let mut other = world.bind_request("i", "different");
