@@ -31,7 +31,7 @@ use crate::{
     shared::{Shared, Times},
     store::Store,
     sweep,
-    upstream::{Bundles, Instances},
+    upstream::{self, Instances},
     workers::Workers,
 };
 
@@ -97,7 +97,7 @@ impl App {
             store: Store::new(self.client.clone(), &self.args.namespace),
             cache: Cache::default(),
             instances: Instances::connect(&self.args.provisioner)?,
-            bundles: Bundles::connect(&self.args.catalog)?,
+            bundles: upstream::bundles(&self.args.catalog)?,
             databases: Databases::new(self.client.clone()),
             users: Arc::<Driver>::clone(&driver),
             members: share.members(),

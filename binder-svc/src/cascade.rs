@@ -11,11 +11,12 @@ use std::{
 use broker_proto::v1::{InstancePhase, InstanceState};
 use cluster::names;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use service::telemetry::chain;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    error::{self, Error},
+    error::Error,
     ledger::{Record, State},
     resource::Kind,
     shared::Shared,
@@ -38,10 +39,7 @@ pub(crate) async fn run(shared: Arc<Shared>, workers: Workers, stop: Cancellatio
     };
     while !stop.is_cancelled() {
         if let Err(error) = cascade.follow(&stop).await {
-            tracing::warn!(
-                error = error::chain(&error),
-                "instances are not watched for now"
-            );
+            tracing::warn!(error = chain(&error), "instances are not watched for now");
         }
         tokio::select! {
             () = stop.cancelled() => {}
@@ -123,7 +121,7 @@ impl Cascade {
             }
             Err(error) => tracing::warn!(
                 instance.id = state.instance_id,
-                error = error::chain(&error),
+                error = chain(&error),
                 "bindings not all removed, it is tried again"
             ),
         }

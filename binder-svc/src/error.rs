@@ -13,6 +13,9 @@ pub enum Error {
     /// Another service of the broker refused or did not answer.
     #[error("call a service of the broker")]
     Upstream(#[source] broker_proto::Error),
+    /// The instance's plan cannot be had.
+    #[error(transparent)]
+    Bundle(#[from] bundles::Error),
     /// The API server.
     #[error("keep the binding's record")]
     Cluster(#[from] cluster::Error),
@@ -43,6 +46,7 @@ impl Error {
             Self::Mongo(error) => error.is_final(),
             Self::Refused(_)
             | Self::Upstream(_)
+            | Self::Bundle(_)
             | Self::Cluster(_)
             | Self::Ledger(_)
             | Self::Plan(_)
@@ -64,7 +68,9 @@ impl Error {
     pub fn answer(&self) -> broker_proto::Error {
         match self {
             Self::Refused(error) => error.clone(),
-            Self::Upstream(error) => upstream(error),
+            Self::Upstream(error) | Self::Bundle(bundles::Error::Fetch { source: error, .. }) => {
+                upstream(error)
+            }
             Self::Cluster(error) if error.is_transient() => {
                 broker_proto::Error::unavailable("The Kubernetes API")
             }
@@ -79,7 +85,8 @@ impl Error {
             Self::Mongo(mongo::Error::Unreachable(_) | mongo::Error::Login(_)) => {
                 broker_proto::Error::unavailable("The instance's database")
             }
-            Self::Cluster(_)
+            Self::Bundle(bundles::Error::Unusable { .. } | bundles::Error::Digest(_))
+            | Self::Cluster(_)
             | Self::Ledger(_)
             | Self::Plan(_)
             | Self::Secret(_)
@@ -117,19 +124,6 @@ fn upstream(error: &broker_proto::Error) -> broker_proto::Error {
         | ErrorCode::OperationFailed
         | ErrorCode::Internal => broker_proto::Error::internal(),
     }
-}
-
-/// The causes of an error in one line, for the log. Errors of the database's
-/// driver and of the API client name hosts and rules, never credentials.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use std::{
 use futures::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use plan::Bundle;
+use service::telemetry::chain;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    error::{self, Error},
+    error::Error,
     ledger::Record,
     resource::{Phase, ServiceBindingSpec},
     shared::Shared,
@@ -102,10 +103,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
                     ended.insert(life);
                 }
                 Err(error) => {
-                    tracing::warn!(
-                        error = error::chain(&error),
-                        "expired login not ended, trying on"
-                    );
+                    tracing::warn!(error = chain(&error), "expired login not ended, trying on");
                     failed.insert(life, Instant::now());
                 }
             }

@@ -7,18 +7,12 @@ use broker_proto::v1::{
     BindRequest, BindResponse, Binding, FetchBindingRequest, LastBindingOperationRequest,
     OperationStatus, UnbindRequest, UnbindResponse, binder_server::Binder,
 };
+use service::telemetry::chain;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tracing::instrument;
 
-use crate::{
-    bind,
-    error::{self, Error},
-    read,
-    shared::Shared,
-    unbind,
-    workers::Workers,
-};
+use crate::{bind, error::Error, read, shared::Shared, unbind, workers::Workers};
 
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -105,11 +99,11 @@ fn respond<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
         Err(error) => {
             let answer = error.answer();
             if answer.code == broker_proto::ErrorCode::Internal {
-                tracing::error!(error = error::chain(&error), "request failed");
+                tracing::error!(error = chain(&error), "request failed");
             } else {
                 tracing::info!(
                     reason = answer.reason(),
-                    error = error::chain(&error),
+                    error = chain(&error),
                     "request refused"
                 );
             }

@@ -11,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 use broker_proto::v1::Instance;
 use cluster::share::Term;
 use jiff::Timestamp;
+use service::telemetry::chain;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -19,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     credentials::Issued,
-    error,
     error::Error,
     ledger::Record,
     mongo,
@@ -137,7 +137,7 @@ impl Job {
             {
                 tracing::warn!(
                     step = step.name(),
-                    error = error::chain(&error),
+                    error = chain(&error),
                     "bind is hopeless"
                 );
                 self.seen.hopeless = true;
@@ -250,7 +250,7 @@ impl Job {
             binding.record = self.record.name(),
             op.id = self.record.operation().id,
             step = step.name(),
-            error = error::chain(error),
+            error = chain(error),
             "step failed, it is tried again"
         );
         let answer = error.answer();

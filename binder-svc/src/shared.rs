@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bundles::Bundles;
 use cluster::{
     cache::Cache,
     event::Events,
@@ -18,7 +19,7 @@ use crate::{
     mongo::UserAdmin,
     resource::{Kind, Operation, ServiceBinding},
     store::Store,
-    upstream::{Bundles, Instances},
+    upstream::Instances,
 };
 
 /// The parts of a running binder.

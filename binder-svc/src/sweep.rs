@@ -10,10 +10,11 @@ use std::{
 use broker_proto::v1::InstancePhase;
 use cluster::names;
 use jiff::{SignedDuration, Timestamp};
+use service::telemetry::chain;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    error::{self, Error},
+    error::Error,
     ledger::{Record, State},
     mongo::Found,
     shared::Shared,
@@ -30,7 +31,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             () = tokio::time::sleep(shared.times.sweep) => {}
         }
         if let Err(error) = sweep(&shared).await {
-            tracing::warn!(error = error::chain(&error), "sweep not finished");
+            tracing::warn!(error = chain(&error), "sweep not finished");
         }
     }
 }
@@ -68,7 +69,7 @@ async fn sweep(shared: &Shared) -> Result<(), Error> {
         if let Err(error) = sweep_users(shared, &records, &instance_id, &incarnation).await {
             tracing::debug!(
                 instance.id = instance_id,
-                error = error::chain(&error),
+                error = chain(&error),
                 "users not swept"
             );
         }

@@ -1,22 +1,17 @@
 //! The services that the binder asks: the provisioner for instances, the
 //! catalog for their bundles.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use broker_proto::{
     Error as ProtoError, ErrorCode,
     client::{Target, Transport},
     v1::{
-        GetBundleRequest, GetInstanceRequest, HoldRequest, Instance, InstanceState,
-        ReleaseHoldRequest, WatchInstancesRequest, catalog_client::CatalogClient,
-        provisioner_client::ProvisionerClient,
+        GetInstanceRequest, HoldRequest, Instance, InstanceState, ReleaseHoldRequest,
+        WatchInstancesRequest, provisioner_client::ProvisionerClient,
     },
 };
-use plan::{Bundle, Loaded, id::Digest};
+use bundles::Bundles;
 use service::context;
 use tonic::Streaming;
 
@@ -24,8 +19,6 @@ use crate::error::Error;
 
 /// Of one call.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Bundles in memory; a site has tens of plans.
-const BUNDLES: usize = 64;
 
 /// The provisioner, as far as the binder knows it.
 #[derive(Debug, Clone)]
@@ -106,56 +99,8 @@ fn is_refusal(code: ErrorCode) -> bool {
     )
 }
 
-/// Bundles by digest, each fetched once.
-#[derive(Debug, Clone)]
-pub struct Bundles {
-    client: CatalogClient<Transport>,
-    known: Arc<Mutex<HashMap<String, Arc<Loaded>>>>,
-}
-
-impl Bundles {
-    /// From the catalog at `address` (host:port).
-    pub fn connect(address: &str) -> anyhow::Result<Self> {
-        let target = Target::new(address, DEADLINE, context::inject);
-        Ok(Self {
-            client: target.catalog()?,
-            known: Arc::default(),
-        })
-    }
-
-    /// The bundle of that digest, compiled.
-    pub async fn get(&self, digest: &str) -> Result<Arc<Loaded>, Error> {
-        if let Some(loaded) = self.known().get(digest) {
-            return Ok(Arc::clone(loaded));
-        }
-        let expected: Digest = digest
-            .parse()
-            .map_err(|error| Error::Plan(format!("{error}")))?;
-        let request = GetBundleRequest {
-            digest: digest.to_owned(),
-        };
-        let answer = self
-            .client
-            .clone()
-            .get_bundle(request)
-            .await
-            .map_err(|status| Error::Upstream(ProtoError::from_status(&status)))?
-            .into_inner();
-        let bundle = Bundle::from_bytes(&answer.content, &expected)
-            .map_err(|error| Error::Plan(crate::error::chain(&error)))?;
-        let loaded = Loaded::new(Arc::new(bundle))
-            .map_err(|error| Error::Plan(crate::error::chain(&error)))?;
-        let loaded = Arc::new(loaded);
-        let mut known = self.known();
-        if known.len() >= BUNDLES {
-            // All are a call away; which one goes matters little.
-            known.clear();
-        }
-        known.insert(digest.to_owned(), Arc::clone(&loaded));
-        Ok(loaded)
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Loaded>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Bundles from the catalog at `address` (host:port).
+pub fn bundles(address: &str) -> anyhow::Result<Bundles> {
+    let target = Target::new(address, DEADLINE, context::inject);
+    Ok(Bundles::new(target.catalog()?))
 }

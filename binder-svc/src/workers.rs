@@ -10,6 +10,7 @@ use std::{
 use cluster::operation::Ended;
 use jiff::Timestamp;
 use service::context::RequestContext;
+use service::telemetry::chain;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -19,7 +20,7 @@ use tracing::Instrument as _;
 
 use crate::{
     credentials::Issued,
-    error::{self, Error},
+    error::Error,
     job::{Job, Report},
     ledger::Record,
     request::Request,
@@ -141,7 +142,7 @@ impl Workers {
         let record = match Record::read(object.clone()) {
             Ok(record) => record,
             Err(error) => {
-                tracing::error!(error = error::chain(&error), "a record needs a person");
+                tracing::error!(error = chain(&error), "a record needs a person");
                 return false;
             }
         };
@@ -203,7 +204,7 @@ impl Workers {
                 // The reconciler comes back to it.
                 tracing::warn!(
                     binding.record = name,
-                    error = error::chain(&error),
+                    error = chain(&error),
                     "record not read"
                 );
                 None

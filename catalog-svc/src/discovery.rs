@@ -12,11 +12,11 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 use plan::{Bundle, Fault, id::Digest};
 use service::Gate;
+use service::telemetry::chain;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    grpc::chain,
     metrics::Metrics,
     orderable::Cluster,
     published::Published,

@@ -12,6 +12,7 @@ use broker_proto::{
 };
 use futures::{Stream, StreamExt as _};
 use plan::id::Digest;
+use service::telemetry::chain;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
@@ -132,10 +133,4 @@ impl Service {
             }
         }
     }
-}
-
-/// An error with its causes, for the log.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

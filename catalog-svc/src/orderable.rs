@@ -15,8 +15,9 @@ use plan::{
     Bundle,
     descriptor::{KindRef, Scope},
 };
+use service::telemetry::chain;
 
-use crate::{args::Args, grpc::chain};
+use crate::args::Args;
 
 /// The role whose rights the provisioner has in an instance's namespace.
 pub(crate) const PLANS_ROLE: &str = "mongodb-osb-plans";

@@ -1,60 +1,18 @@
 //! The catalog as this service needs it: the newest snapshot in memory, and
-//! bundles by digest, fetched once and kept compiled.
+//! bundles by digest.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use broker_proto::{
-    Error as Told, ErrorCode,
     client::Transport,
     v1::{self, catalog_client::CatalogClient},
 };
-use plan::{Bundle, Loaded, id::Digest};
+use bundles::Bundles;
+use plan::Loaded;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-
-/// Why a bundle cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// catalog-svc did not give it.
-    #[error("fetch bundle {digest}: {source}")]
-    Fetch {
-        /// Which.
-        digest: String,
-        /// As told.
-        source: Told,
-    },
-    /// It is not what its digest says, or this version cannot use it.
-    #[error("use bundle {digest}")]
-    Unusable {
-        /// Which.
-        digest: String,
-        /// Why.
-        #[source]
-        source: plan::bundle::Error,
-    },
-    /// Not the form of a digest.
-    #[error("parse digest {0:?}")]
-    Digest(String),
-}
-
-impl Error {
-    /// Whether asking again later may help.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Fetch { source, .. } => matches!(
-                source.code,
-                ErrorCode::Unavailable | ErrorCode::DeadlineExceeded
-            ),
-            Self::Unusable { .. } | Self::Digest(_) => false,
-        }
-    }
-}
 
 /// A plan of today's catalog, as far as an update needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,16 +28,16 @@ pub struct CurrentPlan {
 pub struct Catalog {
     client: CatalogClient<Transport>,
     snapshot: Arc<watch::Sender<Option<v1::CatalogSnapshot>>>,
-    bundles: Arc<Mutex<HashMap<String, Arc<Loaded>>>>,
+    bundles: Bundles,
 }
 
 impl Catalog {
     /// Asks through `client`.
     pub fn new(client: CatalogClient<Transport>) -> Self {
         Self {
+            bundles: Bundles::new(client.clone()),
             client,
             snapshot: Arc::new(watch::Sender::new(None)),
-            bundles: Arc::default(),
         }
     }
 
@@ -99,34 +57,8 @@ impl Catalog {
     }
 
     /// The bundle of that digest, compiled.
-    pub async fn bundle(&self, digest: &str) -> Result<Arc<Loaded>, Error> {
-        if let Some(known) = self.lock().get(digest) {
-            return Ok(Arc::clone(known));
-        }
-        let parsed: Digest = digest
-            .to_owned()
-            .try_into()
-            .map_err(|_| Error::Digest(digest.to_owned()))?;
-        let request = v1::GetBundleRequest {
-            digest: digest.to_owned(),
-        };
-        let answer = self
-            .client
-            .clone()
-            .get_bundle(request)
-            .await
-            .map_err(|status| Error::Fetch {
-                digest: digest.to_owned(),
-                source: Told::from_status(&status),
-            })?;
-        let unusable = |source| Error::Unusable {
-            digest: digest.to_owned(),
-            source,
-        };
-        let bundle = Bundle::from_bytes(&answer.into_inner().content, &parsed).map_err(unusable)?;
-        let loaded = Arc::new(Loaded::new(Arc::new(bundle)).map_err(unusable)?);
-        self.lock().insert(digest.to_owned(), Arc::clone(&loaded));
-        Ok(loaded)
+    pub async fn bundle(&self, digest: &str) -> Result<Arc<Loaded>, bundles::Error> {
+        self.bundles.get(digest).await
     }
 
     /// Keeps the snapshot current until `stop`; the last one stays while
@@ -166,9 +98,5 @@ impl Catalog {
             self.snapshot.send_replace(Some(snapshot));
         }
         received
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Loaded>>> {
-        self.bundles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,8 +2,9 @@
 
 use broker_proto::{Error as Told, ErrorCode};
 use cluster::revision::RevisionError;
+use service::telemetry::chain;
 
-use crate::{catalog, state};
+use crate::state;
 
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,7 @@ pub(crate) enum Error {
     State(#[from] state::ReadError),
     /// A bundle.
     #[error(transparent)]
-    Catalog(#[from] catalog::Error),
+    Bundle(#[from] bundles::Error),
     /// Rival writers won again and again.
     #[error("write a record that others keep changing")]
     Contended,
@@ -42,7 +43,7 @@ impl Error {
             Self::Cluster(error) | Self::Revision(RevisionError::Cluster(error)) => {
                 error.is_transient()
             }
-            Self::Catalog(error) => error.is_transient(),
+            Self::Bundle(error) => error.is_transient(),
             Self::Contended => true,
             Self::Told(_)
             | Self::Revision(RevisionError::Missing(_) | RevisionError::Malformed(_))
@@ -70,15 +71,4 @@ impl From<Error> for Told {
             }
         }
     }
-}
-
-/// An error with its sources, for the log.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -4,13 +4,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use kube::ResourceExt as _;
+use service::telemetry::chain;
 use tokio::{
     sync::{Notify, broadcast::error::RecvError},
     task::{AbortHandle, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{context::Context, error::chain, state::Record, work};
+use crate::{context::Context, state::Record, work};
 
 struct Task {
     abort: AbortHandle,

@@ -15,10 +15,7 @@ use broker_proto::{Error as Told, ErrorCode, json, v1};
 use plan::Loaded;
 use serde_json::{Map, Value};
 
-use crate::{
-    args::Args,
-    resource::{Operation, Requester},
-};
+use crate::{args::Args, resource::Requester};
 
 /// How often a handler starts over after a rival's write.
 const ATTEMPTS: usize = 5;
@@ -63,9 +60,4 @@ fn invalid(violations: &[plan::schema::Violation]) -> Told {
             all.join("; ")
         ),
     )
-}
-
-/// The answer while an operation runs.
-fn accepted(operation: &Operation) -> (v1::Outcome, String) {
-    (v1::Outcome::Accepted, operation.id.clone())
 }

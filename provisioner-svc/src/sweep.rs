@@ -14,14 +14,10 @@ use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Preconditions},
 };
+use service::telemetry::chain;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    context::Context,
-    error::{Error, chain},
-    resource::ServiceInstance,
-    state::Record,
-};
+use crate::{context::Context, error::Error, resource::ServiceInstance, state::Record};
 
 /// The name whose owner sweeps.
 const SWEEP: &str = "sweep";

@@ -20,11 +20,12 @@ use cluster::{inventory::Entry, kinds::Kinds, share::Term};
 use jiff::Timestamp;
 use kube::core::{DynamicObject, GroupVersionKind};
 use serde_json::{Map, Value};
+use service::telemetry::chain;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     context::Context,
-    error::{Error, chain},
+    error::Error,
     resource::Kind,
     state::Record,
     step::{Aim, Observed, Step, next},

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 
 use plan::{Fault, Tree};
+use service::telemetry::chain;
 
 use super::{
     assemble, fault,
     url::{self, Address, Fetcher},
 };
-use crate::grpc::chain;
 
 /// Stands for what is fetched where nothing is: `catalog-svc plan lint`.
 const PLACEHOLDER: &[u8] = b"# fetched when the plan is served\n";

@@ -56,13 +56,15 @@ impl Entry {
         format!("{}/{}", self.kind, self.name)
     }
 
+    /// Whether this is the entry of an object of that kind (whatever its
+    /// version) and name. Templates of an instance fill one namespace.
+    pub fn is_of(&self, gvk: &GroupVersionKind, name: &str) -> bool {
+        self.kind == gvk.kind && self.name == name && self.gvk().group == gvk.group
+    }
+
     /// Whether both mean the same place (not necessarily the same uid).
     pub fn same_place(&self, other: &Self) -> bool {
-        let group = |entry: &Self| entry.gvk().group;
-        self.kind == other.kind
-            && self.name == other.name
-            && self.namespace == other.namespace
-            && group(self) == group(other)
+        self.namespace == other.namespace && self.is_of(&other.gvk(), &other.name)
     }
 }
 
@@ -96,9 +98,14 @@ pub async fn discover(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Asks for the deletion of exactly this object, dependents first; `true`
-/// once it is gone. An object of the same name with another uid counts as gone.
-pub async fn delete(kinds: &Kinds, entry: &Entry) -> Result<bool, Error> {
+/// Asks for the deletion of exactly this object; `true` once it is gone. What
+/// becomes of its dependents is said by `propagation`. An object of the same
+/// name with another uid counts as gone.
+pub async fn delete(
+    kinds: &Kinds,
+    entry: &Entry,
+    propagation: PropagationPolicy,
+) -> Result<bool, Error> {
     let kind = match kinds.get(&entry.gvk()).await {
         Ok(kind) => kind,
         Err(Error::UnknownKind(_)) => return Ok(true),
@@ -115,7 +122,7 @@ pub async fn delete(kinds: &Kinds, entry: &Entry) -> Result<bool, Error> {
         return Ok(false);
     }
     let params = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Foreground),
+        propagation_policy: Some(propagation),
         ..DeleteParams::default()
     }
     .preconditions(Preconditions {

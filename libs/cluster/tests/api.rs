@@ -24,7 +24,7 @@ use cluster::{
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy},
     core::DynamicObject,
 };
 use serde_json::{Value, json};
@@ -208,13 +208,17 @@ async fn objects_are_found_by_label_and_deleted_by_uid() {
         ..entries[0].clone()
     };
     assert!(
-        inventory::delete(&kinds, &stale).await.unwrap(),
+        inventory::delete(&kinds, &stale, PropagationPolicy::Foreground)
+            .await
+            .unwrap(),
         "another object counts as gone"
     );
     let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
     assert!(maps.get_opt("a").await.unwrap().is_some());
     eventually("a is gone", async || {
-        inventory::delete(&kinds, &entries[0]).await.unwrap()
+        inventory::delete(&kinds, &entries[0], PropagationPolicy::Foreground)
+            .await
+            .unwrap()
     })
     .await;
     assert!(maps.get_opt("a").await.unwrap().is_none());

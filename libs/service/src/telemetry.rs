@@ -26,3 +26,10 @@ pub fn init(args: &ServiceArgs) -> anyhow::Result<()> {
     }
     .context("install the log subscriber")
 }
+
+/// An error with its causes in one line, for the log. What travels in our
+/// errors names hosts, objects and rules, never credentials.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

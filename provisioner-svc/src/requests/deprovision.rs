@@ -1,13 +1,13 @@
 //! OSB deprovision: sets the operation, whatever runs now.
 
-use broker_proto::v1::{DeprovisionRequest, DeprovisionResponse, Outcome};
+use broker_proto::v1::{DeprovisionRequest, DeprovisionResponse};
 use cluster::{
     names,
     operation::{Ended, OperationId},
 };
 use jiff::Timestamp;
 
-use super::{ATTEMPTS, accepted, requester, update::bundles, wait};
+use super::{ATTEMPTS, requester, update::bundles, wait};
 use crate::{
     context::Context,
     decide::{self, Deprovision, Mode},
@@ -55,18 +55,10 @@ pub(crate) async fn deprovision(
                 None => continue,
             },
         };
-        let id = &record.operation().id;
-        let done = !asynchronous && wait::has_ended(context, &name, id, Kind::Delete, mode).await?;
-        if !done {
-            let (outcome, operation) = accepted(record.operation());
-            return Ok(DeprovisionResponse {
-                outcome: outcome.into(),
-                operation,
-            });
-        }
+        let (outcome, operation) = wait::conclude(context, &record, asynchronous, mode).await?;
         return Ok(DeprovisionResponse {
-            outcome: Outcome::Done.into(),
-            operation: String::new(),
+            outcome: outcome.into(),
+            operation,
         });
     }
     Err(Error::Contended)

@@ -10,7 +10,7 @@ use plan::{Loaded, descriptor::Namespace};
 use serde_json::{Map, Value};
 
 use super::{
-    ATTEMPTS, accepted, deadline, invalid, object, requester,
+    ATTEMPTS, deadline, invalid, object, requester,
     shown::{self, Fields},
     wait,
 };
@@ -101,35 +101,15 @@ pub(crate) async fn provision(
     Err(Error::Contended)
 }
 
-/// 202 where the client polls, or the end of the operation where it waits.
 async fn conclude(
     context: &Context,
     record: &Record,
     asynchronous: bool,
     mode: Mode,
 ) -> Result<ProvisionResponse, Error> {
-    let operation = record.operation();
     let shown = shown::aimed_at(context, record).await?;
-    if asynchronous || (mode == Mode::AcceptsIncomplete && is_old(operation)) {
-        let (outcome, id) = accepted(operation);
-        return Ok(answer(outcome, id, shown));
-    }
-    let name = record.name();
-    if wait::has_ended(context, &name, &operation.id, Kind::Create, mode).await? {
-        Ok(answer(Outcome::Done, String::new(), shown))
-    } else {
-        let (outcome, id) = accepted(operation);
-        Ok(answer(outcome, id, shown))
-    }
-}
-
-/// A synchronous operation that an earlier request started and gave up on: the
-/// client that can poll does that now.
-fn is_old(operation: &Operation) -> bool {
-    Timestamp::now()
-        .duration_since(operation.started_at)
-        .as_secs()
-        > 5
+    let (outcome, operation) = wait::conclude(context, record, asynchronous, mode).await?;
+    Ok(answer(outcome, operation, shown))
 }
 
 fn answer(outcome: Outcome, operation: String, shown: Fields) -> ProvisionResponse {

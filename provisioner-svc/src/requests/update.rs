@@ -9,7 +9,7 @@ use plan::Loaded;
 use serde_json::{Map, Value};
 
 use super::{
-    ATTEMPTS, accepted, deadline, invalid, object, requester,
+    ATTEMPTS, deadline, invalid, object, requester,
     shown::{self, Fields},
     wait,
 };
@@ -303,19 +303,9 @@ async fn conclude(
     asynchronous: bool,
     mode: Mode,
 ) -> Result<UpdateResponse, Error> {
-    let operation = record.operation();
     let shown = shown::aimed_at(context, record).await?;
-    if asynchronous {
-        let (outcome, id) = accepted(operation);
-        return Ok(answer(outcome, id, shown));
-    }
-    let name = record.name();
-    if wait::has_ended(context, &name, &operation.id, Kind::Update, mode).await? {
-        Ok(answer(Outcome::Done, String::new(), shown))
-    } else {
-        let (outcome, id) = accepted(operation);
-        Ok(answer(outcome, id, shown))
-    }
+    let (outcome, operation) = wait::conclude(context, record, asynchronous, mode).await?;
+    Ok(answer(outcome, operation, shown))
 }
 
 fn answer(outcome: Outcome, operation: String, shown: Fields) -> UpdateResponse {

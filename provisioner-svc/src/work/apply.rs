@@ -13,11 +13,12 @@ use cluster::{
 use jiff::Timestamp;
 use kube::{
     ResourceExt as _,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, PropagationPolicy},
     core::{DynamicObject, GroupVersionKind},
 };
 use plan::{descriptor::KindRef, ready::Readiness, render::File};
 use serde_json::{Value, json};
+use service::telemetry::chain;
 use tokio::time::Instant;
 
 use super::{AppliedObject, Done, Failure, Halt, Job, refuse};
@@ -77,10 +78,7 @@ impl Job<'_> {
             match self.context.catalog.bundle(&digest).await {
                 Ok(bundle) => all.extend(bundle.bundle().kinds().iter().map(gvk)),
                 Err(error) => {
-                    tracing::warn!(
-                        error = crate::error::chain(&error),
-                        "kinds of a bundle not known"
-                    );
+                    tracing::warn!(error = chain(&error), "kinds of a bundle not known");
                 }
             }
         }
@@ -137,17 +135,10 @@ impl Job<'_> {
     }
 
     async fn dry_run(&self, object: &Value) -> Done {
-        let Some(gvk) = kinds::of_manifest(object) else {
+        let Some((gvk, name)) = place_of(object) else {
             return Ok(());
         };
-        let name = object
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let exists = self.inventory.iter().any(|entry| {
-            entry.kind == gvk.kind && entry.name == name && entry.gvk().group == gvk.group
-        });
-        if !exists {
+        if self.known(&gvk, name).is_none() {
             return Ok(());
         }
         let kind = self.permit(self.kinds().get(&gvk).await)?;
@@ -179,18 +170,13 @@ impl Job<'_> {
         let mut applied = Vec::new();
         self.touched = true;
         for manifest in file.objects {
-            let Some(gvk) = kinds::of_manifest(&manifest) else {
+            let Some((gvk, name)) = place_of(&manifest) else {
                 continue;
             };
-            let name = manifest
-                .pointer("/metadata/name")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned();
             let label = format!("{}/{name}", gvk.kind);
             let (mut marked, _) = self.fitted(&manifest).await?;
             mark(&mut marked, index);
-            let uid = self.uid_of(&gvk, &name);
+            let uid = self.known(&gvk, name).map(|entry| entry.uid.clone());
             let outcome = apply::apply(
                 self.kinds(),
                 &marked,
@@ -209,8 +195,7 @@ impl Job<'_> {
                 }
                 Ok(Outcome::Vanished) => {
                     // Deleted by somebody since it was recorded: make it anew.
-                    self.inventory
-                        .retain(|entry| !(entry.kind == gvk.kind && entry.name == name));
+                    self.inventory.retain(|entry| !entry.is_of(&gvk, name));
                     return Err(Halt::Wait(format!("making {label} anew")));
                 }
                 Err(cluster::Error::UnknownKind(kind)) => {
@@ -359,7 +344,8 @@ impl Job<'_> {
             if holds_data(&entry) {
                 continue;
             }
-            if !self.permit(inventory::delete(self.kinds(), &entry).await)? {
+            let gone = inventory::delete(self.kinds(), &entry, PropagationPolicy::Foreground).await;
+            if !self.permit(gone)? {
                 return Err(Halt::Wait(format!("deleting {}", entry.label())));
             }
             self.inventory.retain(|kept| !kept.same_place(&entry));
@@ -371,16 +357,8 @@ impl Job<'_> {
 
     /// Entries of the inventory that are not among these manifests.
     fn stale(&self, rendered: &[Value]) -> Vec<Entry> {
-        let is_rendered = |entry: &Entry| {
-            rendered.iter().any(|object| {
-                kinds::of_manifest(object).is_some_and(|gvk| {
-                    gvk.kind == entry.kind
-                        && gvk.group == entry.gvk().group
-                        && object.pointer("/metadata/name").and_then(Value::as_str)
-                            == Some(&entry.name)
-                })
-            })
-        };
+        let rendered: Vec<_> = rendered.iter().filter_map(place_of).collect();
+        let is_rendered = |entry: &Entry| rendered.iter().any(|(gvk, name)| entry.is_of(gvk, name));
         self.inventory
             .iter()
             .filter(|entry| !is_rendered(entry))
@@ -388,11 +366,9 @@ impl Job<'_> {
             .collect()
     }
 
-    fn uid_of(&self, gvk: &GroupVersionKind, name: &str) -> Option<String> {
-        let entry = self.inventory.iter().find(|entry| {
-            entry.kind == gvk.kind && entry.name == name && entry.gvk().group == gvk.group
-        });
-        entry.map(|entry| entry.uid.clone())
+    /// The object of that kind and name, if the inventory has one.
+    pub(super) fn known(&self, gvk: &GroupVersionKind, name: &str) -> Option<&Entry> {
+        self.inventory.iter().find(|entry| entry.is_of(gvk, name))
     }
 
     fn note(&mut self, entry: Entry) {
@@ -471,6 +447,13 @@ fn live_json(object: &AppliedObject) -> Value {
 /// An update never deletes a database, a volume, or any MongoDB or Atlas kind.
 fn holds_data(entry: &Entry) -> bool {
     DATA_KINDS.contains(&entry.kind.as_str()) || entry.gvk().group.ends_with("mongodb.com")
+}
+
+/// Which object a manifest means: kind and name.
+pub(super) fn place_of(manifest: &Value) -> Option<(GroupVersionKind, &str)> {
+    let gvk = kinds::of_manifest(manifest)?;
+    let name = manifest.pointer("/metadata/name").and_then(Value::as_str);
+    Some((gvk, name.unwrap_or_default()))
 }
 
 fn gvk(kind: &KindRef) -> GroupVersionKind {

@@ -172,7 +172,7 @@ impl Job<'_> {
         let inventory = if self.record.is_tombstone() {
             Vec::new()
         } else {
-            self.left()
+            self.inventory.clone()
         };
         let status = status::of(&self.record, Some(message.clone()), inventory);
         if let Err(error) = self

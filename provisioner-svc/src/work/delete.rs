@@ -3,8 +3,7 @@
 
 use cluster::{
     error::{call, optional},
-    gate,
-    inventory::{self, Entry},
+    gate, inventory,
 };
 use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Secret},
@@ -12,7 +11,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, Preconditions},
+    api::{DeleteParams, ListParams, Preconditions, PropagationPolicy},
 };
 
 use super::{Done, Halt, Job, apply::entries};
@@ -69,7 +68,7 @@ impl Job<'_> {
     pub(super) async fn delete_last(&mut self) -> Done {
         let last = inventory::last_file(&self.remaining);
         let deletions = last.iter().map(async |entry| {
-            let gone = inventory::delete(self.kinds(), entry).await;
+            let gone = inventory::delete(self.kinds(), entry, PropagationPolicy::Foreground).await;
             (entry, gone)
         });
         let mut waiting = Vec::new();
@@ -179,10 +178,5 @@ impl Job<'_> {
         }
         self.observed.revisions_gone = true;
         Ok(())
-    }
-
-    /// The inventory of what is left, for the status.
-    pub(super) fn left(&self) -> Vec<Entry> {
-        self.inventory.clone()
     }
 }

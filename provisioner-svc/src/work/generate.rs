@@ -14,6 +14,7 @@ use kube::{
 };
 use plan::descriptor::Generate;
 use serde_json::{Map, Value, json};
+use service::telemetry::chain;
 
 use super::{
     Done, Halt, Job,
@@ -140,7 +141,7 @@ impl Job<'_> {
                         .map_err(|error| match error {
                             ca::Error::Cluster(error) => error.into(),
                             ca::Error::Malformed | ca::Error::Make(_) => {
-                                tracing::error!(error = crate::error::chain(&error), "the broker's CA cannot be used");
+                                tracing::error!(error = chain(&error), "the broker's CA cannot be used");
                                 refuse("The broker's certificate authority cannot be used; see the broker's log.")
                             }
                         })?;

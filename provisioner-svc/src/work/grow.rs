@@ -4,16 +4,16 @@
 
 use cluster::{
     error::{call, optional},
-    kinds,
+    inventory, kinds,
 };
 use k8s_openapi::api::{core::v1::PersistentVolumeClaim, storage::v1::StorageClass};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+    api::{ListParams, Patch, PatchParams, PropagationPolicy},
 };
 use serde_json::{Value, json};
 
-use super::{Done, Halt, Job, refuse};
+use super::{Done, Halt, Job, apply::place_of, refuse};
 use crate::storage::{self, Growth};
 
 impl Job<'_> {
@@ -33,18 +33,10 @@ impl Job<'_> {
 
     /// The object as the API server has it, if the inventory knows of it.
     async fn live(&self, object: &Value) -> Result<Option<Value>, Halt> {
-        let Some(gvk) = kinds::of_manifest(object) else {
+        let Some((gvk, name)) = place_of(object) else {
             return Ok(None);
         };
-        let name = object
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let known = self
-            .inventory
-            .iter()
-            .any(|entry| entry.kind == gvk.kind && entry.name == name);
-        if !known {
+        if self.known(&gvk, name).is_none() {
             return Ok(None);
         }
         let kind = self.permit(self.kinds().get(&gvk).await)?;
@@ -131,34 +123,18 @@ impl Job<'_> {
 
     /// Deletes the StatefulSet and leaves its pods, which its successor adopts.
     async fn make_way(&mut self, growth: &Growth) -> Done {
-        let is_set = |entry: &cluster::inventory::Entry| {
-            entry.kind == "StatefulSet" && entry.name == growth.set
-        };
-        let Some(entry) = self.inventory.iter().find(|entry| is_set(entry)).cloned() else {
+        let gvk = kinds::parse("apps/v1", "StatefulSet");
+        let Some(entry) = self.known(&gvk, &growth.set).cloned() else {
             return Ok(());
         };
-        let kind = self.permit(self.kinds().get(&entry.gvk()).await)?;
-        let api = kind.api(self.context.client(), self.namespace());
-        let params = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Orphan),
-            ..DeleteParams::default()
-        }
-        .preconditions(Preconditions {
-            uid: Some(entry.uid.clone()),
-            resource_version: None,
-        });
-        match optional(call(api.delete(&entry.name, &params)).await) {
-            Ok(_) | Err(cluster::Error::Conflict) => {}
-            Err(error) => return self.permit(Err(error)),
-        }
-        let left = self.permit(optional(call(api.get(&entry.name)).await))?;
-        if left.and_then(|left| left.uid()).as_deref() == Some(entry.uid.as_str()) {
+        let gone = inventory::delete(self.kinds(), &entry, PropagationPolicy::Orphan).await;
+        if !self.permit(gone)? {
             return Err(Halt::Wait(format!(
                 "making way for a larger {}",
                 entry.label()
             )));
         }
-        self.inventory.retain(|entry| !is_set(entry));
+        self.inventory.retain(|kept| !kept.same_place(&entry));
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use plan::{Loaded, Variables, variables::Instance};
 use serde_json::{Map, Value, json};
+use service::telemetry::chain;
 
 use cluster::{
     error::{call, optional},
@@ -15,7 +16,7 @@ use cluster::{
 };
 
 use super::{Done, Halt, Job, refuse};
-use crate::{error::chain, revision::Revision, step::FileState};
+use crate::{revision::Revision, step::FileState};
 
 /// Loaded once per worker and operation.
 #[derive(Debug)]

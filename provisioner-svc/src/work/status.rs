@@ -29,7 +29,7 @@ impl Job<'_> {
 
     pub(super) async fn write_status(&mut self) -> Result<(), cluster::Error> {
         let message = (!self.message.is_empty()).then(|| self.message.clone());
-        let status = of(&self.record, message, self.left());
+        let status = of(&self.record, message, self.inventory.clone());
         if self.record.resource.status.as_ref() == Some(&status) {
             return Ok(());
         }

@@ -5,7 +5,9 @@ use broker_proto::v1::{OperationState, UpdateRequest};
 use provisioner_svc::step::Step;
 use serde_json::json;
 
-use crate::harness::{PATIENCE, Plan, World, deprovisioned, end_of, eventually, provisioned};
+use crate::harness::{
+    PATIENCE, Plan, World, deprovisioned, end_of, eventually, provisioned, succeeded,
+};
 
 /// Every step of every operation has something to do in this plan.
 pub(crate) const EVERY_STEP: [(&str, &str); 3] = [
@@ -270,10 +272,7 @@ async fn a_replica_that_is_killed_is_replaced_by_one_that_runs() {
     }
     one.kill();
     for (id, operation) in ids.iter().zip(&operations) {
-        assert_eq!(
-            end_of(&two.client, id, operation).await.state(),
-            OperationState::Succeeded
-        );
+        succeeded(&two.client, id, operation).await;
     }
     for id in &ids {
         deprovisioned(&two.client, plan.deprovision(id)).await;

@@ -406,6 +406,21 @@ pub(crate) async fn end_of(
     .await
 }
 
+/// Waits for the success of an operation.
+pub(crate) async fn succeeded(
+    client: &ProvisionerClient<Transport>,
+    instance: &str,
+    operation: &str,
+) {
+    let ended = end_of(client, instance, operation).await;
+    assert_eq!(
+        ended.state(),
+        v1::OperationState::Succeeded,
+        "{}",
+        ended.description
+    );
+}
+
 /// Provisions and waits for the success.
 pub(crate) async fn provisioned(
     client: &ProvisionerClient<Transport>,
@@ -418,13 +433,29 @@ pub(crate) async fn provisioned(
         .await
         .unwrap()
         .into_inner();
-    let ended = end_of(client, &instance, &answer.operation).await;
-    assert_eq!(
-        ended.state(),
-        v1::OperationState::Succeeded,
-        "{}",
-        ended.description
-    );
+    succeeded(client, &instance, &answer.operation).await;
+}
+
+/// Updates and waits for the success.
+pub(crate) async fn updated(client: &ProvisionerClient<Transport>, request: v1::UpdateRequest) {
+    let instance = request.instance_id.clone();
+    let answer = client.clone().update(request).await.unwrap().into_inner();
+    assert_eq!(answer.outcome(), v1::Outcome::Accepted);
+    succeeded(client, &instance, &answer.operation).await;
+}
+
+/// Waits until a poll for the operation of instance `i` contains the text.
+pub(crate) async fn poll_says(client: &ProvisionerClient<Transport>, operation: &str, text: &str) {
+    let request = v1::LastOperationRequest {
+        instance_id: "i".to_owned(),
+        operation: operation.to_owned(),
+    };
+    eventually(&format!("the poll says: {text}"), async || {
+        let answer = client.clone().last_operation(request.clone()).await;
+        let answer = answer.unwrap().into_inner();
+        answer.description.contains(text).then_some(())
+    })
+    .await;
 }
 
 /// Deprovisions and waits for the success.
@@ -439,13 +470,7 @@ pub(crate) async fn deprovisioned(
         .await
         .unwrap()
         .into_inner();
-    let ended = end_of(client, &instance, &answer.operation).await;
-    assert_eq!(
-        ended.state(),
-        v1::OperationState::Succeeded,
-        "{}",
-        ended.description
-    );
+    succeeded(client, &instance, &answer.operation).await;
 }
 
 /// The code of a refused call.

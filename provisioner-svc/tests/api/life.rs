@@ -2,15 +2,15 @@
 
 use broker_proto::ErrorCode;
 use broker_proto::v1::{
-    FetchInstanceRequest, GetInstanceRequest, HoldRequest, OperationState, Outcome,
-    ReleaseHoldRequest,
+    FetchInstanceRequest, GetInstanceRequest, HoldRequest, Outcome, ReleaseHoldRequest,
 };
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{Api, ResourceExt as _, api::DeleteParams};
 use serde_json::json;
 
 use crate::harness::{
-    SIMPLE, World, code, crd_file, deprovisioned, end_of, eventually, provisioned,
+    SIMPLE, World, code, crd_file, deprovisioned, eventually, poll_says, provisioned, succeeded,
+    updated,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,16 +43,7 @@ async fn an_instance_is_made_changed_and_deleted_and_leaves_nothing_but_its_reco
     let password = secrets.get("login").await.unwrap().data.unwrap()["password"].clone();
     assert_eq!(password.0.len(), 24);
 
-    let answer = client
-        .update(plan.update("i", json!({"note": "new"})))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(answer.outcome(), Outcome::Accepted);
-    assert_eq!(
-        end_of(&client, "i", &answer.operation).await.state(),
-        OperationState::Succeeded
-    );
+    updated(&client, plan.update("i", json!({"note": "new"}))).await;
     let settings = world
         .config_map(&namespace, "settings")
         .await
@@ -123,10 +114,7 @@ async fn an_id_that_comes_back_shares_nothing_with_its_past() {
         std::slice::from_ref(&second.spec.namespace)
     );
     // The past stays readable: the deletion succeeded, whatever came after.
-    assert_eq!(
-        end_of(&client, "i", &deletion).await.state(),
-        OperationState::Succeeded
-    );
+    succeeded(&client, "i", &deletion).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,20 +149,12 @@ metadata: {name: companion}
         ],
     );
     let provisioner = world.provisioner("a").await;
-    let mut client = provisioner.client.clone();
+    let client = provisioner.client.clone();
     provisioned(&client, plan.provision("i", json!({}))).await;
     let namespace = world.record("i").await.spec.namespace;
     assert!(world.config_map(&namespace, "companion").await.is_some());
 
-    let answer = client
-        .update(plan.update("i", json!({"extra": false})))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(
-        end_of(&client, "i", &answer.operation).await.state(),
-        OperationState::Succeeded
-    );
+    updated(&client, plan.update("i", json!({"extra": false}))).await;
     assert!(world.config_map(&namespace, "companion").await.is_none());
     let data = world
         .config_map(&namespace, "settings")
@@ -220,20 +200,7 @@ async fn a_held_instance_is_deleted_only_after_its_release() {
         .unwrap()
         .into_inner()
         .operation;
-    eventually("the poll names the bindings", async || {
-        let poll = broker_proto::v1::LastOperationRequest {
-            instance_id: "i".into(),
-            operation: operation.clone(),
-        };
-        let answer = client
-            .clone()
-            .last_operation(poll)
-            .await
-            .unwrap()
-            .into_inner();
-        answer.description.contains("bindings").then_some(())
-    })
-    .await;
+    poll_says(&client, &operation, "bindings").await;
     assert!(
         world
             .config_map(&instance.namespace, "settings")
@@ -247,10 +214,7 @@ async fn a_held_instance_is_deleted_only_after_its_release() {
         incarnation: instance.incarnation,
     };
     client.release_hold(release.clone()).await.unwrap();
-    assert_eq!(
-        end_of(&client, "i", &operation).await.state(),
-        OperationState::Succeeded
-    );
+    succeeded(&client, "i", &operation).await;
     client.release_hold(release).await.unwrap();
     world.assert_nothing_left().await;
 }

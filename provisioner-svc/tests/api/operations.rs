@@ -4,7 +4,9 @@ use broker_proto::ErrorCode;
 use broker_proto::v1::{OperationState, Outcome};
 use serde_json::json;
 
-use crate::harness::{SIMPLE, World, code, deprovisioned, end_of, provisioned};
+use crate::harness::{
+    SIMPLE, World, code, deprovisioned, end_of, poll_says, provisioned, succeeded, updated,
+};
 
 /// A plan whose second file waits for something that never comes.
 const ENDLESS: [(&str, &str); 3] = [
@@ -36,10 +38,7 @@ async fn two_identical_provisions_at_once_on_two_replicas_are_one_instance() {
         let (first, second) = (first.unwrap().into_inner(), second.unwrap().into_inner());
         assert_eq!(first.operation, second.operation);
         assert!(!first.operation.is_empty());
-        assert_eq!(
-            end_of(&one.client, &id, &first.operation).await.state(),
-            OperationState::Succeeded
-        );
+        succeeded(&one.client, &id, &first.operation).await;
         // Both replicas know at once what either has told.
         assert_eq!(
             b.provision(request).await.unwrap().into_inner().outcome(),
@@ -79,10 +78,7 @@ async fn fifty_rivals_with_different_parameters_leave_one_winner() {
     operations.retain(|operation| !operation.is_empty());
     operations.dedup();
     assert_eq!(operations.len(), 1, "{operations:?}");
-    assert_eq!(
-        end_of(&one.client, "i", &operations[0]).await.state(),
-        OperationState::Succeeded
-    );
+    succeeded(&one.client, "i", &operations[0]).await;
     assert_eq!(world.instance_namespaces().await.len(), 1);
 }
 
@@ -139,23 +135,7 @@ async fn a_deprovision_during_a_provision_halts_it_and_takes_everything_away() {
         .unwrap()
         .into_inner()
         .operation;
-    crate::harness::eventually("the poll says what it waits for", async || {
-        let poll = broker_proto::v1::LastOperationRequest {
-            instance_id: "i".into(),
-            operation: create.clone(),
-        };
-        let answer = client
-            .clone()
-            .last_operation(poll)
-            .await
-            .unwrap()
-            .into_inner();
-        answer
-            .description
-            .contains("waiting for done")
-            .then_some(())
-    })
-    .await;
+    poll_says(&client, &create, "waiting for done").await;
     let replay = client
         .provision(plan.provision("i", json!({})))
         .await
@@ -175,10 +155,7 @@ async fn a_deprovision_during_a_provision_halts_it_and_takes_everything_away() {
         end_of(&client, "i", &create).await.state(),
         OperationState::Failed
     );
-    assert_eq!(
-        end_of(&client, "i", &delete).await.state(),
-        OperationState::Succeeded
-    );
+    succeeded(&client, "i", &delete).await;
     assert_eq!(end_of(&client, "i", "").await.operation, delete);
     world.assert_nothing_left().await;
 }
@@ -278,16 +255,7 @@ ready:
     );
 
     // The same parameters again: a repair must be possible although they are the applied ones.
-    let repair = client
-        .update(plan.update("i", json!({"done": "yes"})))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(repair.outcome(), Outcome::Accepted);
-    assert_eq!(
-        end_of(&client, "i", &repair.operation).await.state(),
-        OperationState::Succeeded
-    );
+    updated(&client, plan.update("i", json!({"done": "yes"}))).await;
     deprovisioned(&client, plan.deprovision("i")).await;
     world.assert_nothing_left().await;
 }

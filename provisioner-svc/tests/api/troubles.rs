@@ -11,7 +11,9 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::harness::{SIMPLE, World, code, deprovisioned, end_of, eventually, provisioned};
+use crate::harness::{
+    SIMPLE, World, code, deprovisioned, end_of, poll_says, provisioned, succeeded,
+};
 
 const SHARED: [(&str, &str); 2] = [
     (
@@ -57,20 +59,7 @@ async fn a_name_that_is_somebody_elses_is_waited_for_and_never_touched() {
         .unwrap()
         .into_inner()
         .operation;
-    eventually("the poll names the object", async || {
-        let poll = LastOperationRequest {
-            instance_id: "i".into(),
-            operation: operation.clone(),
-        };
-        let answer = client
-            .clone()
-            .last_operation(poll)
-            .await
-            .unwrap()
-            .into_inner();
-        answer.description.contains("somebody else").then_some(())
-    })
-    .await;
+    poll_says(&client, &operation, "somebody else").await;
     let ended = end_of(&client, "i", &operation).await;
     assert_eq!(ended.state(), OperationState::Failed);
     assert!(ended.description.contains(&name), "{}", ended.description);
@@ -139,10 +128,7 @@ async fn while_the_api_server_is_away_requests_get_unavailable_and_work_resumes_
     };
     client.last_operation(poll).await.unwrap();
     world.control_plane.start_api_server().await.unwrap();
-    assert_eq!(
-        end_of(&client, "i", &operation).await.state(),
-        OperationState::Succeeded
-    );
+    succeeded(&client, "i", &operation).await;
     deprovisioned(&client, plan.deprovision("i")).await;
     deprovisioned(&client, plan.deprovision("ready")).await;
     world.assert_nothing_left().await;
