@@ -12,7 +12,6 @@ use std::{
 use tokio::sync::mpsc::Sender;
 use tonic::{
     Request, Status,
-    metadata::MetadataMap,
     service::interceptor::InterceptedService,
     transport::{Channel, ClientTlsConfig, Endpoint, channel::Change},
 };
@@ -209,11 +208,6 @@ async fn feed(template: Arc<Template>, changes: Sender<Change<IpAddr, Endpoint>>
             () = tokio::time::sleep(pause) => {}
         }
     }
-}
-
-/// A text value of a request's metadata, if it is there and readable.
-pub fn metadata_text<'a>(metadata: &'a MetadataMap, key: &str) -> Option<&'a str> {
-    metadata.get(key).and_then(|value| value.to_str().ok())
 }
 
 #[cfg(test)]

@@ -1,31 +1,44 @@
 //! Who works on what: one task for each record that needs work and is this
 //! replica's.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kube::ResourceExt as _;
 use service::telemetry::chain;
 use tokio::{
     sync::{Notify, broadcast::error::RecvError},
-    task::{AbortHandle, JoinError, JoinSet},
+    task::{self, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{context::Context, state::Record, work};
 
+/// Steps that are under way when the process ends get this long.
+const LAST_STEP: Duration = Duration::from_secs(5);
+
 struct Task {
-    abort: AbortHandle,
+    id: task::Id,
+    leave: CancellationToken,
     wake: Arc<Notify>,
+}
+
+impl Task {
+    /// Between two steps, never in one: what a step makes sure of after its
+    /// deed must not be left out.
+    fn leave(&self) {
+        self.leave.cancel();
+        self.wake.notify_one();
+    }
 }
 
 struct Reconciler {
     context: Arc<Context>,
     tasks: HashMap<String, Task>,
-    running: JoinSet<String>,
+    running: JoinSet<()>,
 }
 
-/// Reconciles until `stop`; work that is under way is dropped then, as a
-/// crash would drop it, and another replica picks it up.
+/// Reconciles until `stop`; work that is under way ends after its step then,
+/// and another replica picks it up.
 pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut changes = context.cache.changes();
     let mut members = context.members.clone();
@@ -44,7 +57,7 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             _ = ticks.tick() => reconciler.look_at_all(),
             change = changes.recv() => match change {
                 Ok(name) => reconciler.look_at(&name),
@@ -60,6 +73,10 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
         let working = i64::try_from(reconciler.tasks.len()).unwrap_or(i64::MAX);
         reconciler.context.metrics.working.set(working);
     }
+    reconciler.tasks.values().for_each(Task::leave);
+    let ends = async { while reconciler.running.join_next().await.is_some() {} };
+    // What takes longer is dropped, as a crash would drop it.
+    let _ = tokio::time::timeout(LAST_STEP, ends).await;
 }
 
 impl Reconciler {
@@ -83,10 +100,8 @@ impl Reconciler {
         let ours = self.is_ours(name);
         match self.tasks.get(name) {
             Some(task) if ours => task.wake.notify_one(),
-            Some(task) => {
-                task.abort.abort();
-                self.tasks.remove(name);
-            }
+            // If it becomes ours again, that is seen at the task's end.
+            Some(task) => task.leave(),
             None if ours && self.needs_work(name) => self.start(name),
             None => {}
         }
@@ -112,33 +127,29 @@ impl Reconciler {
     }
 
     fn start(&mut self, name: &str) {
-        let wake = Arc::new(Notify::new());
-        let (context, waker, record) = (
-            Arc::clone(&self.context),
-            Arc::clone(&wake),
-            name.to_owned(),
-        );
-        let abort = self.running.spawn(async move {
-            work::work(context, record.clone(), waker).await;
-            record
-        });
-        self.tasks.insert(name.to_owned(), Task { abort, wake });
+        let (leave, wake) = (CancellationToken::new(), Arc::new(Notify::new()));
+        let signals = work::Signals {
+            leave: leave.clone(),
+            wake: Arc::clone(&wake),
+        };
+        let work = work::work(Arc::clone(&self.context), name.to_owned(), signals);
+        let id = self.running.spawn(work).id();
+        self.tasks.insert(name.to_owned(), Task { id, leave, wake });
     }
 
-    fn took_end(&mut self, ended: &Result<(tokio::task::Id, String), JoinError>) {
+    fn took_end(&mut self, ended: &Result<(task::Id, ()), JoinError>) {
         let (id, failure) = match ended {
-            Ok((id, _)) => (*id, None),
+            Ok((id, ())) => (*id, None),
             Err(error) => (error.id(), Some(error)),
         };
         let name = self
             .tasks
             .iter()
-            .find(|(_, task)| task.abort.id() == id)
+            .find(|(_, task)| task.id == id)
             .map(|(name, _)| name.clone());
         if let Some(error) = failure.filter(|error| error.is_panic()) {
             tracing::error!(record = name.as_deref().unwrap_or_default(), %error, "a worker panicked");
         }
-        // An aborted task is no longer listed.
         if let Some(name) = name {
             self.tasks.remove(&name);
             // It may have changed between the worker's last look and its end.

@@ -2,17 +2,23 @@
 //! left after an end, revisions that no record names, tombstones and bundles
 //! past their time. Paced, on one replica, each decision from a fresh read.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use cluster::{
     error::{call, optional},
-    gate, names,
+    gate,
+    inventory::{self, Entry},
+    kinds, names,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, Preconditions},
+    api::{DeleteParams, ListParams, Preconditions, PropagationPolicy},
+    core::GroupVersionKind,
 };
 use service::telemetry::chain;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +71,7 @@ async fn sweep(context: &Context) -> Result<(), Error> {
     let revisions = context.revisions.list(None).await?;
     let records = context.records.list("").await?;
     let now = Timestamp::now();
+    sweep_shared_namespaces(context, &records).await?;
 
     for namespace in namespaces {
         let labels = namespace.labels();
@@ -108,6 +115,81 @@ async fn sweep(context: &Context) -> Result<(), Error> {
         }
     }
     sweep_bundles(context, &records, now).await
+}
+
+/// Deletes what came late (its process was paused) into a namespace that is
+/// not its instance's own. Nobody's objects are judged but those of instances
+/// that this broker knows to have ended.
+async fn sweep_shared_namespaces(
+    context: &Context,
+    records: &[ServiceInstance],
+) -> Result<(), Error> {
+    let mut places: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    for resource in records {
+        let record = Record::new(resource.clone())?;
+        let ended = record.is_tombstone() && record.state.retained_until.is_none();
+        if ended && !record.resource.spec.own_namespace {
+            let namespace = record.resource.spec.namespace.clone();
+            places.entry(namespace).or_default().push(record);
+        }
+    }
+    let selector = format!(
+        "{}={},{},{}",
+        names::MANAGED_BY,
+        names::MANAGER,
+        names::INSTANCE,
+        names::INCARNATION
+    );
+    for (namespace, ended) in places {
+        let kinds = kinds_of(context, &ended).await?;
+        let found = match inventory::discover(&context.kinds, &kinds, &namespace, &selector).await {
+            Ok(found) => found,
+            // Its owner took the broker's rights away, or the namespace.
+            Err(cluster::Error::Forbidden(_) | cluster::Error::NotFound) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        for (gvk, object) in found {
+            let labels = object.labels();
+            let is_of = |record: &Record| {
+                labels.get(names::INSTANCE) == Some(&record.instance())
+                    && labels.get(names::INCARNATION) == Some(&record.resource.spec.incarnation)
+            };
+            if !ended.iter().any(is_of) {
+                continue;
+            }
+            let entry = Entry::of(&gvk, &object, 0);
+            tracing::warn!(%namespace, object = entry.label(), "object of an instance that is gone: deleted");
+            inventory::delete(&context.kinds, &entry, PropagationPolicy::Foreground).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The kinds that these instances may have had objects of.
+async fn kinds_of(context: &Context, records: &[Record]) -> Result<Vec<GroupVersionKind>, Error> {
+    let digests: BTreeSet<&String> = records
+        .iter()
+        .flat_map(|record| &record.operation().bundles)
+        .collect();
+    let mut kinds = vec![
+        kinds::parse("v1", "Secret"),
+        kinds::parse("v1", "PersistentVolumeClaim"),
+    ];
+    for digest in digests {
+        let bundle = match context.catalog.bundle(digest).await {
+            Ok(bundle) => bundle,
+            Err(error) if error.is_transient() => return Err(error.into()),
+            // It is not kept any more.
+            Err(_) => continue,
+        };
+        for kind in bundle.bundle().kinds() {
+            let gvk = GroupVersionKind::gvk(&kind.group, &kind.version, &kind.kind);
+            if !kinds.contains(&gvk) {
+                kinds.push(gvk);
+            }
+        }
+    }
+    Ok(kinds)
 }
 
 /// Whether an instance lives, or its data is kept, in this incarnation.

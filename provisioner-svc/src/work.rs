@@ -14,14 +14,19 @@ mod grow;
 mod inputs;
 mod status;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use cluster::{inventory::Entry, kinds::Kinds, share::Term};
+use cluster::{apply::Basis, inventory::Entry, kinds::Kinds, share::Term};
 use jiff::Timestamp;
 use kube::core::{DynamicObject, GroupVersionKind};
 use serde_json::{Map, Value};
 use service::telemetry::chain;
 use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::Context,
@@ -87,7 +92,7 @@ struct AppliedObject {
 /// One worker's knowledge of one record.
 struct Job<'a> {
     context: &'a Arc<Context>,
-    wake: &'a Notify,
+    signals: &'a Signals,
     /// The record was read in this term of the replica's lease.
     term: Term,
     record: Record,
@@ -98,6 +103,8 @@ struct Job<'a> {
     /// By file.
     applied: BTreeMap<usize, Vec<AppliedObject>>,
     inventory: Vec<Entry>,
+    /// By uid: what writes are based on.
+    seen: HashMap<String, Basis>,
     remaining: Vec<Entry>,
     growths: Vec<Growth>,
     failure: Option<Failure>,
@@ -106,18 +113,31 @@ struct Job<'a> {
     message: String,
 }
 
-/// Works until the record needs nothing more, or is no longer ours (the task
-/// is aborted then). `wake` is notified when the record changed.
-pub(crate) async fn work(context: Arc<Context>, name: String, wake: Arc<Notify>) {
+/// What a worker is told.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    /// The record is no longer this replica's: end after the step.
+    pub(crate) leave: CancellationToken,
+    /// The record changed, or there is something to leave for.
+    pub(crate) wake: Arc<Notify>,
+}
+
+/// Works until the record needs nothing more, or is no longer ours.
+pub(crate) async fn work(context: Arc<Context>, name: String, signals: Signals) {
     let mut pause = FIRST_PAUSE;
     let mut tenure = context.tenure.clone();
-    while let Some(term) = tenure.begun().await {
-        match once(&context, &name, &wake, term).await {
+    loop {
+        let term = tokio::select! {
+            () = signals.leave.cancelled() => return,
+            term = tenure.begun() => term,
+        };
+        let Some(term) = term else { return };
+        match once(&context, &name, &signals, term).await {
             Ok(true) => return,
             Ok(false) => pause = FIRST_PAUSE,
             Err(error) => {
                 tracing::warn!(record = %name, error = chain(&error), "work interrupted");
-                let _ = tokio::time::timeout(pause, wake.notified()).await;
+                let _ = tokio::time::timeout(pause, signals.wake.notified()).await;
                 pause = (pause * 2).min(MAX_PAUSE);
             }
         }
@@ -128,7 +148,7 @@ pub(crate) async fn work(context: Arc<Context>, name: String, wake: Arc<Notify>)
 async fn once(
     context: &Arc<Context>,
     name: &str,
-    wake: &Notify,
+    signals: &Signals,
     term: Term,
 ) -> Result<bool, Error> {
     let Some(record) = context.read(name).await? else {
@@ -144,7 +164,7 @@ async fn once(
     observed.retains = !record.is_tombstone() && record.retention().is_positive();
     let mut job = Job {
         context,
-        wake,
+        signals,
         term,
         observed,
         inventory: record
@@ -153,6 +173,7 @@ async fn once(
             .as_ref()
             .map(|status| status.inventory.clone())
             .unwrap_or_default(),
+        seen: HashMap::new(),
         record,
         inputs: None,
         generated: Map::new(),
@@ -261,11 +282,11 @@ impl Job<'_> {
         &self.record.resource.spec.namespace
     }
 
-    /// Whether the record asks for something else by now, or may do so: after
-    /// a gap in the lease (the process was paused, or cut off) others have worked
+    /// Whether the record is somebody else's to work on, or asks for something
+    /// else by now, or may do so: after a gap in the lease (the process was paused, or cut off) others have worked
     /// on it, and what this replica knows may be old.
     fn is_stale(&self) -> Result<bool, Error> {
-        if self.context.tenure.now() != Some(self.term) {
+        if self.signals.leave.is_cancelled() || self.context.tenure.now() != Some(self.term) {
             return Ok(true);
         }
         let seen = self.context.seen(&self.record.name())?;
@@ -297,7 +318,7 @@ impl Job<'_> {
 
     /// Pauses, at most until the record changes or the deadline.
     async fn rest(&self, pause: &mut Duration) {
-        let _ = tokio::time::timeout(*pause, self.wake.notified()).await;
+        let _ = tokio::time::timeout(*pause, self.signals.wake.notified()).await;
         *pause = (*pause * 2).min(MAX_PAUSE);
     }
 }

@@ -78,8 +78,8 @@ impl<Q: Clone, A: Clone> Method<Q, A> {
     }
 
     async fn call(&self, request: Request<Q>) -> Result<Response<A>, Status> {
-        let id = broker_proto::client::metadata_text(request.metadata(), "x-request-id")
-            .map(str::to_owned);
+        let id = request.metadata().get("x-request-id");
+        let id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
         let (answer, delay) = {
             let mut state = self.0.lock().unwrap();
             state.asked.push((request.into_inner(), id));

@@ -1,12 +1,15 @@
-//! Server-side apply: one field manager, fields that are no longer rendered go
-//! away, and no late apply resurrects what was deleted.
+//! Writing an instance's objects: made with `create`, changed by server-side
+//! apply with one field manager, so that fields that are no longer rendered go
+//! away. Every write says what it is based on, so that one that comes late (its
+//! process was paused) neither brings back what was deleted nor overwrites what
+//! is newer.
 
 use std::collections::BTreeMap;
 
 use kube::{
-    Api, ResourceExt as _,
+    Api, Client, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
-    core::DynamicObject,
+    core::{DynamicObject, Request},
 };
 use serde_json::{Map, Value, json};
 
@@ -19,35 +22,67 @@ use crate::{
 /// Whether the place of an object is guarded already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// In the instance's own namespace, whose creation was the gate.
+    /// In the instance's own namespace, whose creation was the gate: whatever
+    /// has the name there is the instance's.
     Own,
     /// Anywhere else: each object's own creation is the gate.
     Shared,
 }
 
-/// What an apply came to.
+/// An object as it was before the decision to write it.
+#[derive(Debug, Clone)]
+pub struct Basis {
+    uid: String,
+    version: String,
+    /// Its managedFields with the creation's entry turned, if that is still to
+    /// be done.
+    adopted: Option<Value>,
+}
+
+impl Basis {
+    /// As it was read or written last.
+    pub fn of(object: &DynamicObject) -> Self {
+        let mut entries = serde_json::to_value(object.managed_fields()).unwrap_or_default();
+        Self {
+            uid: object.uid().unwrap_or_default(),
+            version: object.resource_version().unwrap_or_default(),
+            adopted: adopt(&mut entries).then_some(entries),
+        }
+    }
+
+    /// The object's uid.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+}
+
+/// What a write came to.
 #[derive(Debug)]
 pub enum Outcome {
     /// The object as the API server has it now.
     Applied(Box<DynamicObject>),
+    /// Nothing was written: the object is this, which is not what the write
+    /// was based on.
+    Changed(Box<DynamicObject>),
     /// The name belongs to an object of somebody else's.
     Foreign,
-    /// The object with the recorded uid is no more.
+    /// The object that the write was based on is no more.
     Vanished,
 }
 
-/// Applies `manifest`, which must carry apiVersion, kind and metadata.name and
-/// is labelled with `labels` on the way.
+/// Writes `manifest`, which must carry apiVersion, kind and metadata.name and
+/// is labelled with `labels` on the way. Fields that the kind does not have are
+/// an error.
 ///
-/// `uid` is that of the object as recorded in the inventory: with it, a late
-/// apply cannot bring a deleted object back.
+/// `basis` is the object as the caller knew it before it decided; without one
+/// there must be none.
 pub async fn apply(
     kinds: &Kinds,
     manifest: &Value,
     namespace: &str,
     labels: &BTreeMap<String, String>,
     place: Place,
-    uid: Option<&str>,
+    basis: Option<&Basis>,
 ) -> Result<Outcome, Error> {
     let gvk = kinds::of_manifest(manifest)
         .ok_or_else(|| Error::Invalid("apiVersion or kind (FieldValueRequired)".to_owned()))?;
@@ -68,82 +103,89 @@ pub async fn apply(
         manifest["metadata"]["namespace"] = json!(namespace);
     }
     let api = kind.api(kinds.client(), &namespace);
-    match (place, uid) {
-        (Place::Own, None) => patch(&api, &name, &manifest).await,
-        (_, Some(uid)) => {
-            manifest["metadata"]["uid"] = json!(uid);
-            patch(&api, &name, &manifest).await
-        }
-        (Place::Shared, None) => claim(&api, &name, &manifest, labels).await,
+    if let Some(basis) = basis {
+        return patch(&api, &name, manifest, basis).await;
     }
+    match create(&kinds.client(), &api, &manifest).await {
+        Ok(created) => return Ok(Outcome::Applied(Box::new(created))),
+        Err(Error::AlreadyExists) => {}
+        Err(error) => return Err(error),
+    }
+    let found = call(api.get(&name)).await?;
+    let ours = labels
+        .iter()
+        .all(|(key, value)| found.labels().get(key) == Some(value));
+    Ok(match place {
+        Place::Shared if !ours => Outcome::Foreign,
+        Place::Shared | Place::Own => Outcome::Changed(Box::new(found)),
+    })
 }
 
-async fn patch(api: &Api<DynamicObject>, name: &str, manifest: &Value) -> Result<Outcome, Error> {
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    match call(api.patch(name, &params, &Patch::Apply(manifest))).await {
-        Ok(object) => Ok(Outcome::Applied(Box::new(object))),
-        // With a uid in the manifest: no such object, or another one.
-        Err(Error::Conflict | Error::NotFound) if manifest["metadata"].get("uid").is_some() => {
-            Ok(Outcome::Vanished)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// First apply of an object outside of an own namespace: `create` is the gate.
-async fn claim(
+/// `create`, with fields that the kind does not have refused as an apply
+/// refuses them; kube has no parameter for that.
+async fn create(
+    client: &Client,
     api: &Api<DynamicObject>,
-    name: &str,
     manifest: &Value,
-    labels: &BTreeMap<String, String>,
-) -> Result<Outcome, Error> {
-    let object: DynamicObject = serde_json::from_value(manifest.clone())
-        .map_err(|_| Error::Invalid("metadata (FieldValueInvalid)".to_owned()))?;
+) -> Result<DynamicObject, Error> {
     let params = PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    let found = match call(api.create(&params, &object)).await {
-        Ok(created) => created,
-        Err(Error::AlreadyExists) => call(api.get(name)).await?,
-        Err(error) => return Err(error),
-    };
-    let ours = labels
-        .iter()
-        .all(|(key, value)| found.labels().get(key) == Some(value));
-    if !ours {
-        return Ok(Outcome::Foreign);
-    }
-    own_fields(api, name, &found).await?;
-    let mut manifest = manifest.clone();
-    manifest["metadata"]["uid"] = json!(found.uid());
-    patch(api, name, &manifest).await
+    let malformed = || Error::Invalid("metadata (FieldValueInvalid)".to_owned());
+    let mut request = Request::new(api.resource_url())
+        .create(&params, manifest.to_string().into_bytes())
+        .map_err(|_| malformed())?;
+    *request.uri_mut() = format!("{}&fieldValidation=Strict", request.uri())
+        .parse()
+        .map_err(|_| malformed())?;
+    call(client.request(request)).await
 }
 
-/// Turns the create's managedFields entry from `Update` into `Apply`, so that
-/// a later server-side apply removes fields that are no longer rendered.
-async fn own_fields(
+async fn patch(
     api: &Api<DynamicObject>,
     name: &str,
-    found: &DynamicObject,
-) -> Result<(), Error> {
-    let mut entries = serde_json::to_value(found.managed_fields()).unwrap_or_default();
-    if !adopt(&mut entries) {
-        return Ok(());
+    mut manifest: Value,
+    basis: &Basis,
+) -> Result<Outcome, Error> {
+    let written = async {
+        let version = own_fields(api, name, basis).await?;
+        manifest["metadata"]["uid"] = json!(basis.uid);
+        manifest["metadata"]["resourceVersion"] = json!(version);
+        let params = PatchParams::apply(FIELD_MANAGER)
+            .force()
+            .validation_strict();
+        call(api.patch(name, &params, &Patch::Apply(&manifest))).await
+    };
+    match written.await {
+        Ok(object) => return Ok(Outcome::Applied(Box::new(object))),
+        Err(Error::Conflict | Error::NotFound) => {}
+        Err(error) => return Err(error),
     }
-    let patch = json!({
-        "metadata": { "resourceVersion": found.resource_version(), "managedFields": entries }
-    });
+    Ok(match crate::error::optional(call(api.get(name)).await)? {
+        Some(found) if found.uid().as_deref() == Some(&*basis.uid) => {
+            Outcome::Changed(Box::new(found))
+        }
+        Some(_) | None => Outcome::Vanished,
+    })
+}
+
+/// Turns the creation's managedFields entry from `Update` into `Apply`, so that
+/// a server-side apply removes fields that are no longer rendered. The version
+/// that the apply is then based on.
+async fn own_fields(api: &Api<DynamicObject>, name: &str, basis: &Basis) -> Result<String, Error> {
+    let Some(entries) = &basis.adopted else {
+        return Ok(basis.version.clone());
+    };
+    let patch = json!({"metadata": {
+        "uid": basis.uid, "resourceVersion": basis.version, "managedFields": entries
+    }});
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    match call(api.patch(name, &params, &Patch::Merge(&patch))).await {
-        // Somebody wrote in between (a controller's status): the next apply
-        // of this object tries again.
-        Ok(_) | Err(Error::Conflict) => Ok(()),
-        Err(error) => Err(error),
-    }
+    let adopted = call(api.patch(name, &params, &Patch::Merge(&patch))).await?;
+    Ok(adopted.resource_version().unwrap_or_default())
 }
 
 /// `true` if an entry was turned.

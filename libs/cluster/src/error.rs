@@ -56,6 +56,8 @@ impl From<kube::Error> for Error {
             (409, _) => Self::Conflict,
             (403, _) => Self::Forbidden(status.message.clone()),
             (400 | 413 | 422, _) => Self::Invalid(fields(status)),
+            // That is how an apply tells of a field that the kind does not have.
+            (500, _) if unknown_fields(&status.message).is_some() => Self::Invalid(fields(status)),
             (408 | 429 | 500..=599, _) => Self::Unavailable(Some(error)),
             _ => Self::Other(error),
         }
@@ -70,10 +72,30 @@ fn fields(status: &kube::core::Status) -> String {
         .map(|cause| format!("{} ({})", cause.field, cause.reason))
         .collect();
     if causes.is_empty() {
-        status.reason.clone()
+        unknown_fields(&status.message).unwrap_or_else(|| status.reason.clone())
     } else {
         causes.join(", ")
     }
+}
+
+/// The fields that the kind does not have, in the words of a strict decoding
+/// or of an apply: paths, never values.
+fn unknown_fields(message: &str) -> Option<String> {
+    let decoded = message
+        .split("unknown field \"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next());
+    let mut applied: Vec<&str> = message.split(": field not declared in schema").collect();
+    applied.pop();
+    let applied = applied
+        .into_iter()
+        .filter_map(|before| before.split_whitespace().next_back())
+        .filter_map(|path| path.strip_prefix('.'));
+    let paths: Vec<String> = decoded
+        .chain(applied)
+        .map(|path| format!("{path} (unknown field)"))
+        .collect();
+    (!paths.is_empty()).then(|| paths.join(", "))
 }
 
 /// Runs one call with [`crate::CALL_DEADLINE`].
@@ -138,6 +160,22 @@ mod tests {
             "{text}"
         );
         assert!(!api(422, "Invalid", vec![]).to_string().contains("hunter2"));
+        let strict = "StatefulSet in version \"v1\" cannot be handled as a StatefulSet: strict \
+                      decoding error: unknown field \"spec.replica\", unknown field \"x\"";
+        assert_eq!(
+            unknown_fields(strict).unwrap(),
+            "spec.replica (unknown field), x (unknown field)"
+        );
+        let typed = "failed to create typed patch object (n/a; /v1, Kind=ConfigMap): errors:\n  \
+                     .dta: field not declared in schema\n  .spec.x: field not declared in schema";
+        assert_eq!(
+            unknown_fields(typed).unwrap(),
+            "dta (unknown field), spec.x (unknown field)"
+        );
+        assert_eq!(
+            unknown_fields("etcdserver: request timed out: .again"),
+            None
+        );
     }
 
     #[test]

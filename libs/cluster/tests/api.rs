@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cluster::{
     Error,
-    apply::{Outcome, Place, apply},
+    apply::{Basis, Outcome, Place, apply},
     cache::Cache,
     gate::{self, Gate},
     inventory::{self, Entry},
@@ -118,24 +118,36 @@ async fn apply_removes_fields_wherever_the_object_was_first_made() {
     let kinds = Kinds::new(client);
     for place in [Place::Own, Place::Shared] {
         let name = format!("{place:?}").to_lowercase();
-        let put = async |data: Value, uid: Option<String>| {
+        let put = async |data: Value, basis: Option<&DynamicObject>| {
             let manifest = config_map(&name, &data);
+            let basis = basis.map(Basis::of);
             apply(
                 &kinds,
                 &manifest,
                 &namespace,
                 &labels(),
                 place,
-                uid.as_deref(),
+                basis.as_ref(),
             )
             .await
             .unwrap()
         };
         let first = applied(put(json!({"a": "1", "b": "2"}), None).await);
         assert_eq!(first.labels()[names::INCARNATION], "one");
-        let second = applied(put(json!({"a": "1"}), first.uid()).await);
+        let second = applied(put(json!({"a": "1"}), Some(&first)).await);
         assert_eq!(second.data["data"], json!({"a": "1"}), "{place:?}");
         assert_eq!(first.uid(), second.uid());
+        let third = applied(put(json!({}), Some(&second)).await);
+        assert!(third.data.get("data").is_none(), "{place:?}");
+        // What is based on something older, or on nothing, writes nothing.
+        for basis in [Some(&first), Some(&second), None] {
+            match put(json!({"a": "late"}), basis).await {
+                Outcome::Changed(found) => {
+                    assert_eq!(found.resource_version(), third.resource_version());
+                }
+                other => panic!("{place:?}: {other:?}"),
+            }
+        }
     }
 }
 
@@ -144,14 +156,14 @@ async fn a_late_apply_resurrects_nothing_and_a_foreign_object_is_left_alone() {
     let (client, namespace) = place("late").await;
     let kinds = Kinds::new(client.clone());
     let manifest = config_map("a", &json!({"a": "1"}));
-    let put = async |place, uid: Option<String>, labels: BTreeMap<String, String>| {
+    let put = async |place, basis: Option<Basis>, labels: BTreeMap<String, String>| {
         apply(
             &kinds,
             &manifest,
             &namespace,
             &labels,
             place,
-            uid.as_deref(),
+            basis.as_ref(),
         )
         .await
         .unwrap()
@@ -160,7 +172,7 @@ async fn a_late_apply_resurrects_nothing_and_a_foreign_object_is_left_alone() {
     let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
     maps.delete("a", &DeleteParams::default()).await.unwrap();
     assert!(matches!(
-        put(Place::Own, made.uid(), labels()).await,
+        put(Place::Own, Some(Basis::of(&made)), labels()).await,
         Outcome::Vanished
     ));
     assert!(maps.get_opt("a").await.unwrap().is_none());
@@ -175,6 +187,29 @@ async fn a_late_apply_resurrects_nothing_and_a_foreign_object_is_left_alone() {
         maps.get("a").await.unwrap().resource_version(),
         made.resource_version()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_the_kind_does_not_have_is_named_at_creation_and_at_a_change() {
+    let (client, namespace) = place("strict").await;
+    let kinds = Kinds::new(client);
+    let put = async |manifest: Value, basis: Option<Basis>| {
+        let basis = basis.as_ref();
+        apply(&kinds, &manifest, &namespace, &labels(), Place::Own, basis).await
+    };
+    let mut wrong = config_map("a", &json!({}));
+    wrong["dta"] = json!({"password": "hunter2"});
+    let made = applied(put(config_map("a", &json!({})), None).await.unwrap());
+    for basis in [None, Some(Basis::of(&made))] {
+        let at = if basis.is_some() {
+            "change"
+        } else {
+            "creation"
+        };
+        let error = put(wrong.clone(), basis).await.unwrap_err().to_string();
+        assert!(error.contains("dta (unknown field)"), "{at}: {error}");
+        assert!(!error.contains("hunter2"), "{at}: {error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use cluster::{
-    apply::{self, Outcome, Place},
+    apply::{self, Basis, Outcome, Place},
     diagnose,
-    error::call,
+    error::{call, optional},
     inventory::{self, Entry},
     kinds,
     watch::Watch,
@@ -31,6 +31,8 @@ const FILE: &str = "mongodb-osb.io/file";
 const GRANT_DELAY: Duration = Duration::from_secs(30);
 /// Between looks at what no watch tells (pods, volume claims, events).
 const DIAGNOSE_EVERY: Duration = Duration::from_secs(5);
+/// Stop point: all is decided, nothing is written.
+const CONFIRMED: &str = "Apply-confirmed";
 /// Waiting objects that a poll names.
 const NAMED: usize = 3;
 
@@ -56,6 +58,9 @@ impl Job<'_> {
             .await,
         )?;
         self.inventory = entries(&found, &self.inventory);
+        for (_, object) in &found {
+            self.saw(object);
+        }
         self.observed.discovered = true;
         Ok(())
     }
@@ -144,7 +149,10 @@ impl Job<'_> {
         let kind = self.permit(self.kinds().get(&gvk).await)?;
         let mut manifest = object.clone();
         apply::label(&mut manifest, &self.record.labels());
-        let params = PatchParams::apply(cluster::FIELD_MANAGER).force().dry_run();
+        let params = PatchParams::apply(cluster::FIELD_MANAGER)
+            .force()
+            .validation_strict()
+            .dry_run();
         let api = kind.api(self.context.client(), self.namespace());
         match call(api.patch(name, &params, &Patch::Apply(&manifest))).await {
             Ok(_) | Err(cluster::Error::NotFound) => Ok(()),
@@ -157,9 +165,21 @@ impl Job<'_> {
     }
 
     pub(super) async fn apply(&mut self, index: usize) -> Done {
-        // An apply overwrites: what a later operation made must not become old again.
-        self.confirm().await?;
         let file = self.render(index)?;
+        let mut manifests = Vec::new();
+        for manifest in &file.objects {
+            let (mut fitted, _) = self.fitted(manifest).await?;
+            mark(&mut fitted, index);
+            if let Some((gvk, name)) = place_of(manifest) {
+                self.look(&gvk, name).await?;
+            }
+            manifests.push(fitted);
+        }
+        // In this order: every write is based on what was there before the
+        // record was seen to ask for it still, so that one that comes late
+        // (this process was paused) does not make old again what is newer.
+        self.confirm().await?;
+        service::failpoint::reach(CONFIRMED);
         let place = if self.record.resource.spec.own_namespace {
             Place::Own
         } else {
@@ -169,25 +189,24 @@ impl Job<'_> {
         let namespace = self.namespace().to_owned();
         let mut applied = Vec::new();
         self.touched = true;
-        for manifest in file.objects {
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        for (manifest, fitted) in file.objects.into_iter().zip(manifests) {
             let Some((gvk, name)) = place_of(&manifest) else {
                 continue;
             };
             let label = format!("{}/{name}", gvk.kind);
-            let (mut marked, _) = self.fitted(&manifest).await?;
-            mark(&mut marked, index);
-            let uid = self.known(&gvk, name).map(|entry| entry.uid.clone());
-            let outcome = apply::apply(
-                self.kinds(),
-                &marked,
-                &namespace,
-                &labels,
-                place,
-                uid.as_deref(),
-            )
-            .await;
+            let known = self.known(&gvk, name);
+            let basis = known.and_then(|entry| self.seen.get(&entry.uid));
+            let outcome =
+                apply::apply(self.kinds(), &fitted, &namespace, &labels, place, basis).await;
             let live = match outcome {
                 Ok(Outcome::Applied(live)) => *live,
+                Ok(Outcome::Changed(live)) => {
+                    // By a controller, or by a replica that took over: look again.
+                    self.saw(&live);
+                    self.note(Entry::of(&gvk, &live, number));
+                    return Err(Halt::Wait(format!("{label} is being changed")));
+                }
                 Ok(Outcome::Foreign) => {
                     return Err(Halt::Wait(format!(
                         "waiting for {label}, which belongs to somebody else, to go"
@@ -210,11 +229,8 @@ impl Job<'_> {
                 }
                 Err(error) => return self.permit(Err(error)),
             };
-            self.note(Entry::of(
-                &gvk,
-                &live,
-                u32::try_from(index).unwrap_or(u32::MAX),
-            ));
+            self.saw(&live);
+            self.note(Entry::of(&gvk, &live, number));
             applied.push(AppliedObject {
                 gvk,
                 manifest,
@@ -261,7 +277,7 @@ impl Job<'_> {
             };
             tokio::select! {
                 () = watch.changed(Duration::from_secs(2)) => {}
-                () = self.wake.notified() => {}
+                () = self.signals.wake.notified() => {}
             }
             for object in self.applied.get_mut(&index).into_iter().flatten() {
                 if let Some(live) = watch.get(&object.gvk, &object.live.name_any()) {
@@ -364,6 +380,26 @@ impl Job<'_> {
             .filter(|entry| !is_rendered(entry))
             .cloned()
             .collect()
+    }
+
+    pub(super) fn saw(&mut self, object: &DynamicObject) {
+        let basis = Basis::of(object);
+        self.seen.insert(basis.uid().to_owned(), basis);
+    }
+
+    /// Sees to it that an object that the inventory knows of was seen.
+    async fn look(&mut self, gvk: &GroupVersionKind, name: &str) -> Done {
+        let known = self.known(gvk, name);
+        let Some(entry) = known.filter(|entry| !self.seen.contains_key(&entry.uid)) else {
+            return Ok(());
+        };
+        let kind = self.permit(self.kinds().get(gvk).await)?;
+        let api = kind.api(self.context.client(), &entry.namespace);
+        match self.permit(optional(call(api.get(name)).await))? {
+            Some(found) if found.uid().as_deref() == Some(&*entry.uid) => self.saw(&found),
+            Some(_) | None => self.inventory.retain(|entry| !entry.is_of(gvk, name)),
+        }
+        Ok(())
     }
 
     /// The object of that kind and name, if the inventory has one.

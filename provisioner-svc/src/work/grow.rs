@@ -19,7 +19,7 @@ use crate::storage::{self, Growth};
 impl Job<'_> {
     /// The manifest, with storage that is never less than there is, and what
     /// shall grow.
-    pub(super) async fn fitted(&self, object: &Value) -> Result<(Value, Vec<Growth>), Halt> {
+    pub(super) async fn fitted(&mut self, object: &Value) -> Result<(Value, Vec<Growth>), Halt> {
         let mut manifest = object.clone();
         if object["kind"] != "StatefulSet" {
             return Ok((manifest, Vec::new()));
@@ -32,7 +32,7 @@ impl Job<'_> {
     }
 
     /// The object as the API server has it, if the inventory knows of it.
-    async fn live(&self, object: &Value) -> Result<Option<Value>, Halt> {
+    async fn live(&mut self, object: &Value) -> Result<Option<Value>, Halt> {
         let Some((gvk, name)) = place_of(object) else {
             return Ok(None);
         };
@@ -42,6 +42,9 @@ impl Job<'_> {
         let kind = self.permit(self.kinds().get(&gvk).await)?;
         let api = kind.api(self.context.client(), self.namespace());
         let found = self.permit(optional(call(api.get(name)).await))?;
+        if let Some(found) = &found {
+            self.saw(found);
+        }
         Ok(found.and_then(|live| serde_json::to_value(live).ok()))
     }
 

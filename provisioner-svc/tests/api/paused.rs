@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use broker_proto::v1::{HoldRequest, OperationState, ReleaseHoldRequest};
-use cluster::inventory::Entry;
+use cluster::{inventory::Entry, names};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
@@ -17,8 +17,9 @@ use crate::{
     crashes::{EVERY_STEP, OF_CREATE, OF_DELETE, OF_UPDATE},
     harness::{
         LEASE_RENEW, Plan, Process, Provisioner, World, deprovisioned, end_of, eventually,
-        provisioned,
+        provisioned, updated,
     },
+    troubles::shared,
 };
 
 /// Each case waits for a lease to expire most of the time.
@@ -30,6 +31,8 @@ const ID: &str = "i";
 enum Paused {
     Create,
     Update,
+    /// Of an instance that was updated before: no object is as it was created.
+    LaterUpdate,
     Delete,
 }
 
@@ -59,11 +62,22 @@ struct Case {
 impl Case {
     /// Has a process of its own take the operation and stop before `step`.
     async fn start(paused: Paused, step: Step) -> Self {
+        Self::start_at(paused, step, &format!("before-{}", step.name())).await
+    }
+
+    /// The same, at a point before or in `step`.
+    async fn start_at(paused: Paused, step: Step, point: &str) -> Self {
         let world = World::start().await;
         let plan = world.plan("steps", &EVERY_STEP);
         if !matches!(paused, Paused::Create) {
             let first = world.provisioner("first").await;
             provisioned(&first.client, plan.provision(ID, json!({}))).await;
+            if matches!(paused, Paused::LaterUpdate) {
+                for extra in [false, true] {
+                    let request = plan.update(ID, json!({"extra": extra}));
+                    updated(&first.client, request).await;
+                }
+            }
             if step == Step::AwaitRelease {
                 let incarnation = world.record(ID).await.spec.incarnation;
                 let instance_id = ID.to_owned();
@@ -75,12 +89,8 @@ impl Case {
             }
             first.stop().await;
         }
-        let point = format!("before-{}", step.name());
         // No sweep: what is shown here must not need one.
-        let variables = [
-            ("BROKER_STOP_AT", &*point),
-            ("BROKER_SWEEP_INTERVAL", "3600"),
-        ];
+        let variables = [("BROKER_STOP_AT", point), ("BROKER_SWEEP_INTERVAL", "3600")];
         let sleeper = world.process_with("sleeper", &variables);
         let case = Self {
             world,
@@ -88,10 +98,11 @@ impl Case {
             sleeper,
             step,
         };
-        eventually(&format!("the process stops {point}"), async || {
-            // The answer may never come.
+        eventually(&format!("the process stops at {point}"), async || {
+            // The answer may never come; a request that is given up too early
+            // may leave a revision to the sweep.
             let request = case.request(paused);
-            let _ = tokio::time::timeout(Duration::from_millis(500), request).await;
+            let _ = tokio::time::timeout(Duration::from_secs(5), request).await;
             case.sleeper.is_stopped().then_some(())
         })
         .await;
@@ -104,7 +115,7 @@ impl Case {
         // A process that does not listen yet is asked again.
         match paused {
             Paused::Create => drop(client.provision(plan.provision(ID, json!({}))).await),
-            Paused::Update => {
+            Paused::Update | Paused::LaterUpdate => {
                 drop(
                     client
                         .update(plan.update(ID, json!({"extra": false})))
@@ -242,16 +253,79 @@ async fn a_replica_paused_in_a_create_does_no_harm_after_it_and_two_more() {
     .await;
 }
 
+/// The worst moment: it has just seen that the record asks for this still.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_paused_between_its_last_look_and_its_write_makes_nothing_old_again() {
+    let step = Step::Apply(0);
+    let point = "Apply-confirmed";
+    let create = async {
+        let case = Case::start_at(Paused::Create, step, point).await;
+        let heir = case.finish().await;
+        updated(&heir.client, case.plan.update(ID, json!({"extra": false}))).await;
+        let before = case.record().await;
+        case.wake().await;
+        assert_eq!(case.record().await, before, "in a create");
+        case.assert_whole(&["first", "second"]).await;
+    };
+    let update = async {
+        let case = Case::start_at(Paused::LaterUpdate, step, point).await;
+        let heir = case.finish().await;
+        updated(&heir.client, case.plan.update(ID, json!({"extra": true}))).await;
+        let before = case.record().await;
+        case.wake().await;
+        assert_eq!(case.record().await, before, "in an update");
+        case.assert_whole(&["first", "second", "third"]).await;
+    };
+    tokio::join!(create, update);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_paused_replica_makes_late_in_a_shared_namespace_is_swept() {
+    let world = World::start().await;
+    let (tenants, plan) = shared(&world).await;
+    let variables = [
+        ("BROKER_STOP_AT", "Apply-confirmed"),
+        ("BROKER_SWEEP_INTERVAL", "3600"),
+    ];
+    let sleeper = world.process_with("sleeper", &variables);
+    eventually("the process stops", async || {
+        let mut client = sleeper.client.clone();
+        let request = client.provision(plan.provision(ID, json!({})));
+        let _ = tokio::time::timeout(Duration::from_millis(500), request).await;
+        sleeper.is_stopped().then_some(())
+    })
+    .await;
+    let mut args = world.args("heir");
+    args.sweep_interval = Duration::from_secs(3600);
+    let heir = world.provisioner_with(args).await;
+    deprovisioned(&heir.client, plan.deprovision(ID)).await;
+    heir.stop().await;
+    let name = format!("app-{}", names::short(&names::instance_record(ID)));
+    assert!(world.config_map(&tenants, &name).await.is_none());
+
+    sleeper.signal(Signal::CONT);
+    eventually("the late object is made", async || {
+        world.config_map(&tenants, &name).await
+    })
+    .await;
+    sleeper.signal(Signal::KILL);
+    let mut args = world.args("sweeper");
+    args.sweep_interval = Duration::from_secs(1);
+    let sweeper = world.provisioner_with(args).await;
+    eventually("the late object is swept", async || {
+        let found = world.config_map(&tenants, &name).await;
+        found.is_none().then_some(())
+    })
+    .await;
+    sweeper.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_paused_in_an_update_does_no_harm_after_it_and_another() {
     each(&OF_UPDATE, async |step| {
         let case = Case::start(Paused::Update, step).await;
         let heir = case.finish().await;
-        let again = case.plan.update(ID, json!({"extra": true}));
-        let answer = heir.client.clone().update(again).await.unwrap();
-        let newest = answer.into_inner().operation;
-        let ended = end_of(&heir.client, ID, &newest).await;
-        assert_eq!(ended.state(), OperationState::Succeeded);
+        updated(&heir.client, case.plan.update(ID, json!({"extra": true}))).await;
         let before = case.record().await;
         case.wake().await;
         assert_eq!(case.record().await, before, "before {step:?}");
