@@ -17,6 +17,7 @@ use crate::{
     args::Args,
     auth::Credentials,
     catalog::Follower,
+    error,
     gateway::{Gateway, Shared},
     metrics::Metrics,
     peers::Peers,
@@ -119,7 +120,14 @@ impl App {
                 .clone()
                 .follow(args.http.credentials_reload, stop.clone()),
         );
-        let served = service::http::serve(&args.service, listeners, router, admin, shutdown);
+        let served = service::http::serve(
+            &args.service,
+            listeners,
+            router,
+            error::unparsed,
+            admin,
+            shutdown,
+        );
         let outcome = tokio::select! {
             outcome = served => outcome,
             // Neither ends before it is told to, unless it panics.

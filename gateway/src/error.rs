@@ -235,6 +235,19 @@ impl IntoResponse for Error {
     }
 }
 
+/// The body for what the HTTP parser refuses: there is no request, and so no
+/// [`Error`], by then.
+pub(crate) fn unparsed(status: StatusCode) -> String {
+    let (error, description) = match status {
+        StatusCode::URI_TOO_LONG => ("RequestTooLarge", "The request's URI is too long."),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            ("RequestTooLarge", "The request's headers are too large.")
+        }
+        _ => ("BadRequest", "The request is no valid HTTP."),
+    };
+    serde_json::json!({"error": error, "description": description}).to_string()
+}
+
 fn truncate(text: &mut String) {
     if text.len() > MAX_DESCRIPTION {
         let mut end = MAX_DESCRIPTION;

@@ -11,7 +11,7 @@ use axum::{
 use crate::{error::Error, extract::Admitted, gateway::Shared, version::ApiVersion};
 
 /// Headers that a request may have. The parser underneath gives up far later,
-/// and without a JSON body.
+/// and knows less of what to say.
 const MAX_HEADERS: usize = 100;
 /// Bytes of their names and values.
 const MAX_HEADER_BYTES: usize = 64 * 1024;

@@ -144,7 +144,7 @@ fn nothing_that_is_thrown_at_the_endpoint_makes_it_answer_5xx_or_anything_but_js
     TestRunner::new(config)
         .run(&thrown(), |thrown| {
             if thrown.path.parse::<Uri>().is_err() {
-                // Never reaches the router: the HTTP parser answers 400 itself.
+                // Never reaches the router: what the HTTP parser refuses is thrown over sockets.
                 return Ok(());
             }
             let mut ask = app.ask(thrown.method, &thrown.path).body(thrown.body);

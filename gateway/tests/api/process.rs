@@ -8,6 +8,10 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gateway::{App, Args};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -17,9 +21,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::app::{BINDING, INSTANCE, PASSWORD, TestApp, snapshot};
 
-async fn raw(address: &str, text: &str) -> String {
+async fn raw(address: &str, text: impl AsRef<[u8]>) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(text.as_bytes()).await.unwrap();
+    // Who is refused half way may be hung up on.
+    let _ = stream.write_all(text.as_ref()).await;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     String::from_utf8(answer).unwrap()
@@ -122,6 +127,87 @@ async fn a_head_beyond_the_limits_is_refused_and_a_long_operation_is_not() {
     );
     let answer = get(&app.address, &path, &login()).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+fn assert_refused_in_json(answer: &str, thrown: &str) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let status = head
+        .strip_prefix("HTTP/1.1 ")
+        .or_else(|| head.strip_prefix("HTTP/1.0 "));
+    assert!(
+        status.is_some_and(|status| status.starts_with('4')),
+        "{thrown:?}: {answer}"
+    );
+    assert!(
+        head.contains("\r\ncontent-type: application/json"),
+        "{answer}"
+    );
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    for key in ["error", "description"] {
+        assert!(!body[key].as_str().unwrap().is_empty(), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_parser_refuses_is_refused_in_json() {
+    let app = TestApp::start().await;
+    let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(70_000));
+    let huge = format!(
+        "GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n",
+        "x".repeat(400_000)
+    );
+    for thrown in [
+        "what\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET /\u{1} HTTP/1.1\r\n\r\n",
+        "GET /v2/catalog HTTP/1.1\r\nno colon\r\n\r\n",
+        "GET /v2/catalog HTTP/1.1\r\nbad name: x\r\n\r\n",
+        "PUT /v2/catalog HTTP/1.1\r\ncontent-length: many\r\n\r\n",
+        "PUT /v2/catalog HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        "PUT /v2/catalog HTTP/1.1\r\ntransfer-encoding: odd\r\n\r\n",
+        &long,
+        &huge,
+    ] {
+        let shown: String = thrown.chars().take(80).collect();
+        assert_refused_in_json(&raw(&app.address, thrown).await, &shown);
+    }
+}
+
+/// Bytes, half of them after a sound beginning: a refusal in JSON, or nothing
+/// where the bytes end before a request does.
+#[test]
+fn no_bytes_whatever_are_answered_without_json() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let app = runtime.block_on(TestApp::start());
+    let bytes = || prop::collection::vec(any::<u8>(), 0..64);
+    let sound = Just(b"GET /v2/catalog HTTP/1.1\r\nhost: x\r\nx-".to_vec());
+    let begun = (sound, bytes()).prop_map(|(begin, end)| [begin, end].concat());
+    let thrown = prop_oneof![bytes(), begun]
+        .prop_map(|bytes| [bytes, b"\r\nconnection: close\r\n\r\n".to_vec()].concat());
+    TestRunner::new(Config {
+        cases: 300,
+        ..Config::with_source_file(file!())
+    })
+    .run(&thrown, |thrown| {
+        let answer = runtime.block_on(thrown_at(&app.address, &thrown));
+        if !answer.is_empty() {
+            assert_refused_in_json(&answer, &String::from_utf8_lossy(&thrown));
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Says no more than that.
+async fn thrown_at(address: &str, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+    let mut answer = Vec::new();
+    // Unread bytes at the other end turn its close into a reset.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
 }
 
 #[tokio::test]

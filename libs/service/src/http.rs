@@ -3,6 +3,8 @@
 //!
 //! `axum::serve` has none of these, so hyper's connection is driven here.
 
+mod unparsed;
+
 use std::{
     convert::Infallible,
     pin::pin,
@@ -25,7 +27,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
+use self::unparsed::Worded;
 use crate::{admin::Admin, args::ServiceArgs, grpc::Listeners};
+
+pub use self::unparsed::Words;
 
 /// A head that is not complete by then is given up; an idle connection, too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
@@ -40,10 +45,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves `router` until `shutdown`, then drains: not ready, a short delay in
 /// which clients are told to open new connections, no new connections,
 /// requests in flight finish within the deadline. The admin port closes last.
+/// A request that is no HTTP is refused in the router's stead, with `unparsed`.
 pub async fn serve(
     args: &ServiceArgs,
     listeners: Listeners,
     router: Router,
+    unparsed: Words,
     admin: Admin,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -54,6 +61,7 @@ pub async fn serve(
 
     let connections = TaskTracker::new();
     let life = Life {
+        unparsed,
         max_age: args.max_connection_age,
         draining: CancellationToken::new(),
         stop: CancellationToken::new(),
@@ -90,9 +98,10 @@ pub async fn serve(
     Ok(())
 }
 
-/// What ends a connection, other than its client.
+/// What a connection goes by; what ends it, other than its client.
 #[derive(Debug, Clone)]
 struct Life {
+    unparsed: Words,
     max_age: Duration,
     /// Answers say `connection: close` from here on.
     draining: CancellationToken,
@@ -135,7 +144,8 @@ async fn connection(stream: TcpStream, router: Router, life: Life) {
         }
     });
     let builder = builder();
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let stream = TokioIo::new(Worded::new(stream, life.unparsed));
+    let mut connection = pin!(builder.serve_connection(stream, service));
     tokio::select! {
         // Errors here are the client's: it went away, or spoke no HTTP.
         _ = connection.as_mut() => return,
@@ -208,13 +218,17 @@ mod tests {
         let shutdown = CancellationToken::new();
         let admin = Admin::new(Readiness::default(), Registry::default());
         let (tracker, stop) = (TaskTracker::new(), shutdown.clone());
-        tracker.spawn(async move { serve(&args, listeners, router, admin, stop).await });
+        let unparsed: Words = |_| "{}".to_owned();
+        tracker.spawn(async move { serve(&args, listeners, router, unparsed, admin, stop).await });
         tracker.close();
         (address, shutdown, tracker)
     }
 
     async fn ask(stream: &mut TcpStream, path: &str) -> String {
-        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        say(stream, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
+    }
+
+    async fn say(stream: &mut TcpStream, head: &str) -> String {
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = vec![0; 4096];
         let read = stream.read(&mut answer).await.unwrap();
@@ -231,6 +245,16 @@ mod tests {
         assert!(answer.await.unwrap().ends_with("late"));
         server.wait().await;
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_http_is_refused_with_words() {
+        let (address, _shutdown, _server) = start(ServiceArgs::for_tests()).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut stream, "/").await.ends_with("here"));
+        let answer = say(&mut stream, "what\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n{}"), "{answer}");
     }
 
     #[tokio::test]
