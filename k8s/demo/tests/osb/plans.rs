@@ -64,7 +64,7 @@ data:
 "#;
 
 /// Name and descriptor, each over the base.
-const PLANS: [(&str, &str); 10] = [
+const PLANS: [(&str, &str); 12] = [
     // Provisioned asynchronously.
     (
         "polled",
@@ -78,6 +78,16 @@ const PLANS: [(&str, &str); 10] = [
     ("instant-large", ""),
     // Bound asynchronously.
     ("queued", "binding: {async: true}\n"),
+    // The same, in a database of its own, which a test can keep from writing.
+    (
+        "stalled",
+        "values: {hosts: [\"STALLED\"]}\nbinding: {async: true}\n",
+    ),
+    // Binds of it fail: there is no such address.
+    (
+        "astray",
+        "values: {hosts: [\"one:two:three\"]}\nbinding: {async: true}\n",
+    ),
     // Not bindable.
     ("closed", "binding: null\n"),
     // Bound by applications only, and never rotated.
@@ -89,7 +99,7 @@ const PLANS: [(&str, &str); 10] = [
 ];
 
 /// Writes all folders.
-pub(crate) fn write(root: &Path, mongod: SocketAddr) {
+pub(crate) fn write(root: &Path, mongod: SocketAddr, stalled: SocketAddr) {
     let base = BASE
         .replace("HOST", &mongod.to_string())
         .replace("PASSWORD", ADMIN_PASSWORD);
@@ -97,7 +107,8 @@ pub(crate) fn write(root: &Path, mongod: SocketAddr) {
     put(root, "rows/_base/plan.yaml", &base);
     put(root, "rows/_base/10-gate.yaml", TEMPLATE);
     for (name, descriptor) in PLANS {
-        let text = format!("extends: _base\n{descriptor}");
+        let text = descriptor.replace("STALLED", &stalled.to_string());
+        let text = format!("extends: _base\n{text}");
         put(root, &format!("rows/{name}/plan.yaml"), &text);
     }
     put(root, "plain/only/plan.yaml", "provision: sync\n");

@@ -37,13 +37,15 @@ pub(crate) struct Stack {
     pub(crate) gateway: SocketAddr,
     pub(crate) config: kube::Config,
     pub(crate) mongod: SocketAddr,
+    /// Of plan `stalled`.
+    pub(crate) stalled: SocketAddr,
     pub(crate) templates: PathBuf,
 }
 
 /// Lives as long as the process; the processes beside it end with that.
 struct Kept {
     _control_plane: ControlPlane,
-    _mongod: Mongod,
+    _mongods: [Mongod; 2],
     _folders: [tempfile::TempDir; 2],
 }
 
@@ -66,6 +68,14 @@ impl Stack {
         })
     }
 
+    /// Keeps the database of plan `stalled` from writing.
+    pub(crate) async fn stall(&self) -> Stalled {
+        let admin = client_of(self.stalled, "locker").await.database("admin");
+        let lock = doc! { "fsync": 1, "lock": true };
+        admin.run_command(lock).await.unwrap();
+        Stalled(admin)
+    }
+
     /// Looks at Kubernetes behind the broker's back.
     pub(crate) fn client(&self) -> Client {
         Client::try_from(self.config.clone()).unwrap()
@@ -74,9 +84,10 @@ impl Stack {
 
 async fn start() -> (Stack, Kept) {
     service::process::install_tls_provider();
-    let (control_plane, mongod) = tokio::join!(control_plane(), replica_set());
+    let (control_plane, mongod, stalled) =
+        tokio::join!(control_plane(), replica_set(), replica_set());
     let templates = tempfile::tempdir().unwrap();
-    plans::write(templates.path(), mongod.address());
+    plans::write(templates.path(), mongod.address(), stalled.address());
     let logins = tempfile::tempdir().unwrap();
     std::fs::write(logins.path().join("username"), LOGIN.0).unwrap();
     std::fs::write(logins.path().join("password"), LOGIN.1).unwrap();
@@ -131,11 +142,12 @@ async fn start() -> (Stack, Kept) {
         gateway,
         config: control_plane.config(),
         mongod: mongod.address(),
+        stalled: stalled.address(),
         templates: templates.path().to_owned(),
     };
     let kept = Kept {
         _control_plane: control_plane,
-        _mongod: mongod,
+        _mongods: [mongod, stalled],
         _folders: [templates, logins],
     };
     (stack, kept)
@@ -240,5 +252,27 @@ async fn replica_set() -> Mongod {
         admin.run_command(user.clone()).await.is_ok()
     })
     .await;
+    let admin = client_of(mongod.address(), "osb-admin")
+        .await
+        .database("admin");
+    let locker = doc! { "createUser": "locker", "pwd": ADMIN_PASSWORD, "roles": ["hostManager"] };
+    admin.run_command(locker).await.unwrap();
     mongod
+}
+
+/// One connection, as one of the users of the suite.
+async fn client_of(mongod: SocketAddr, user: &str) -> mongodb::Client {
+    let uri =
+        format!("mongodb://{user}:{ADMIN_PASSWORD}@{mongod}/?directConnection=true&maxPoolSize=1");
+    mongodb::Client::with_uri_str(uri).await.unwrap()
+}
+
+/// A database that takes no writes, until it is told to.
+pub(crate) struct Stalled(mongodb::Database);
+
+impl Stalled {
+    pub(crate) async fn go_on(self) {
+        let unlock = doc! { "fsyncUnlock": 1 };
+        self.0.run_command(unlock).await.unwrap();
+    }
 }

@@ -242,7 +242,7 @@ async fn the_state_table_of_instances_holds_in_every_cell() {
 
 /// The same for bindings: PUT of the same, of another, DELETE, GET, poll.
 #[tokio::test]
-async fn the_state_table_of_bindings_holds_where_a_test_can_stop_it() {
+async fn the_state_table_of_bindings_holds_where_nothing_is_in_progress() {
     let platform = Platform::new().await;
     let instance = platform.instance("instant").await;
     let body = platform.login("instant");
@@ -286,4 +286,77 @@ async fn the_state_table_of_bindings_holds_where_a_test_can_stop_it() {
     platform.release(&held).await;
     on(&platform.failed().await).await.refused(404, "NotFound");
     on(&new_instance()).await.refused(404, "NotFound");
+}
+
+/// The states in progress, held still: the database takes no writes.
+#[tokio::test]
+async fn the_state_table_of_bindings_holds_while_something_is_in_progress() {
+    let platform = Platform::new().await;
+    let instance = platform.instance("stalled").await;
+    let body = platform.login("stalled");
+    let mut rival = body.clone();
+    rival["bind_resource"] = json!({"app_guid": "another"});
+    let put = async |path: &str, body: &Value| platform.put(&incomplete(path), body).await;
+    let state = async |path: &str, operation: &str| {
+        let answer = platform.poll(path, operation).await.expect(200);
+        answer.state().to_owned()
+    };
+    let leaving = new_binding(&instance);
+    let bind = put(&leaving, &body).await.expect(202).operation();
+    platform.ended(&leaving, &bind).await;
+    let stalled = platform.stack.stall().await;
+    // Binding.
+    let path = new_binding(&instance);
+    let bind = put(&path, &body).await.expect(202).operation();
+    assert_eq!(put(&path, &body).await.expect(202).operation(), bind);
+    put(&path, &rival).await.refused(409, "Conflict");
+    platform.get(&path).await.refused(404, "NotFound");
+    assert_eq!(state(&path, &bind).await, "in progress");
+    // Unbinding.
+    let remove = async |path: &str| platform.remove(path, "stalled").await.expect(202);
+    let unbind = remove(&leaving).await.operation();
+    assert_eq!(remove(&leaving).await.operation(), unbind);
+    for body in [&body, &rival] {
+        let answer = put(&leaving, body).await;
+        answer.refused(422, "ConcurrencyError");
+    }
+    let answer = platform.get(&leaving).await;
+    answer.refused(422, "ConcurrencyError");
+    assert_eq!(state(&leaving, &unbind).await, "in progress");
+    // Unbound while binding.
+    let halt = remove(&path).await.operation();
+    assert_ne!(halt, bind);
+    assert_eq!(state(&path, &bind).await, "failed");
+    assert_eq!(state(&path, &halt).await, "in progress");
+    stalled.go_on().await;
+    for (path, operation) in [(&leaving, &unbind), (&path, &halt)] {
+        platform.ended(path, operation).await;
+        assert_eq!(state(path, operation).await, "succeeded");
+        platform.get(path).await.refused(404, "NotFound");
+    }
+}
+
+/// A bind that failed: an unbind is accepted, and nothing else.
+#[tokio::test]
+async fn the_state_table_of_bindings_holds_after_a_failure() {
+    let platform = Platform::new().await;
+    let instance = platform.instance("astray").await;
+    let body = platform.login("astray");
+    let mut rival = body.clone();
+    rival["bind_resource"] = json!({"app_guid": "another"});
+    let path = new_binding(&instance);
+    let put = async |body: &Value| platform.put(&incomplete(&path), body).await;
+    let bind = put(&body).await.expect(202).operation();
+    platform.ended(&path, &bind).await;
+    assert_eq!(
+        platform.poll(&path, &bind).await.expect(200).state(),
+        "failed"
+    );
+    for body in [&body, &rival] {
+        put(body).await.refused(409, "Conflict");
+    }
+    platform.get(&path).await.refused(404, "NotFound");
+    // Whether there is a user is not known: that is asked for a while.
+    let unbind = platform.remove(&path, "astray").await.expect(202);
+    assert_ne!(unbind.operation(), bind);
 }
