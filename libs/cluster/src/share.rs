@@ -567,14 +567,12 @@ mod tests {
         observe(&mut seen, by_one, after(2));
         assert!(!is_seen(&seen, 2));
         // Who came later has seen it.
-        let by_both = || {
-            vec![
-                naming("b", "2", "a,c"),
-                naming("c", "3", "a,b"),
-                naming("d", "1", ""),
-            ]
-        };
-        observe(&mut seen, by_both(), after(3));
+        let by_both = vec![
+            naming("b", "2", "a,c"),
+            naming("c", "3", "a,b"),
+            naming("d", "1", ""),
+        ];
+        observe(&mut seen, by_both, after(3));
         assert!(is_seen(&seen, 3));
         // One that leaves need not see it, and a mute one does not stop it.
         let mut mute = HashMap::new();
