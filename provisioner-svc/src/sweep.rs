@@ -23,7 +23,7 @@ use kube::{
 use service::telemetry::chain;
 use tokio_util::sync::CancellationToken;
 
-use crate::{context::Context, error::Error, resource::ServiceInstance, state::Record};
+use crate::{context::Context, error::Error, resource::ServiceInstance, state::Record, work};
 
 /// The name whose owner sweeps.
 const SWEEP: &str = "sweep";
@@ -182,8 +182,7 @@ async fn kinds_of(context: &Context, records: &[Record]) -> Result<Vec<GroupVers
             // It is not kept any more.
             Err(_) => continue,
         };
-        for kind in bundle.bundle().kinds() {
-            let gvk = GroupVersionKind::gvk(&kind.group, &kind.version, &kind.kind);
+        for gvk in bundle.bundle().kinds().iter().map(work::gvk) {
             if !kinds.contains(&gvk) {
                 kinds.push(gvk);
             }

@@ -39,7 +39,7 @@ use crate::{
 
 use self::inputs::Inputs;
 
-pub(crate) use self::{grant::generated_secret, status::is_outdated};
+pub(crate) use self::{apply::gvk, grant::generated_secret, status::is_outdated};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(5);

@@ -21,10 +21,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::app::{BINDING, INSTANCE, PASSWORD, TestApp, snapshot};
 
-async fn raw(address: &str, text: impl AsRef<[u8]>) -> String {
+async fn raw(address: &str, text: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // Who is refused half way may be hung up on.
-    let _ = stream.write_all(text.as_ref()).await;
+    let _ = stream.write_all(text.as_bytes()).await;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     String::from_utf8(answer).unwrap()

@@ -382,7 +382,7 @@ impl Job<'_> {
             .collect()
     }
 
-    pub(super) fn saw(&mut self, object: &DynamicObject) {
+    fn saw(&mut self, object: &DynamicObject) {
         let basis = Basis::of(object);
         self.seen.insert(basis.uid().to_owned(), basis);
     }
@@ -393,13 +393,30 @@ impl Job<'_> {
         let Some(entry) = known.filter(|entry| !self.seen.contains_key(&entry.uid)) else {
             return Ok(());
         };
-        let kind = self.permit(self.kinds().get(gvk).await)?;
-        let api = kind.api(self.context.client(), &entry.namespace);
-        match self.permit(optional(call(api.get(name)).await))? {
-            Some(found) if found.uid().as_deref() == Some(&*entry.uid) => self.saw(&found),
-            Some(_) | None => self.inventory.retain(|entry| !entry.is_of(gvk, name)),
+        let uid = entry.uid.clone();
+        let found = self.read(gvk, name).await?;
+        if found.and_then(|found| found.uid()).as_deref() != Some(&*uid) {
+            self.inventory.retain(|entry| !entry.is_of(gvk, name));
         }
         Ok(())
+    }
+
+    /// An object as the API server has it, if the inventory knows of it.
+    pub(super) async fn read(
+        &mut self,
+        gvk: &GroupVersionKind,
+        name: &str,
+    ) -> Result<Option<DynamicObject>, Halt> {
+        let Some(entry) = self.known(gvk, name) else {
+            return Ok(None);
+        };
+        let kind = self.permit(self.kinds().get(gvk).await)?;
+        let api = kind.api(self.context.client(), &entry.namespace);
+        let found = self.permit(optional(call(api.get(name)).await))?;
+        if let Some(found) = &found {
+            self.saw(found);
+        }
+        Ok(found)
     }
 
     /// The object of that kind and name, if the inventory has one.
@@ -492,7 +509,7 @@ pub(super) fn place_of(manifest: &Value) -> Option<(GroupVersionKind, &str)> {
     Some((gvk, name.unwrap_or_default()))
 }
 
-fn gvk(kind: &KindRef) -> GroupVersionKind {
+pub(crate) fn gvk(kind: &KindRef) -> GroupVersionKind {
     GroupVersionKind::gvk(&kind.group, &kind.version, &kind.kind)
 }
 

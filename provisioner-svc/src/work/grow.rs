@@ -24,28 +24,15 @@ impl Job<'_> {
         if object["kind"] != "StatefulSet" {
             return Ok((manifest, Vec::new()));
         }
-        let growths = match self.live(object).await? {
+        let live = match place_of(object) {
+            Some((gvk, name)) => self.read(&gvk, name).await?,
+            None => None,
+        };
+        let growths = match live.and_then(|live| serde_json::to_value(live).ok()) {
             Some(live) => storage::fit(&mut manifest, &live),
             None => Vec::new(),
         };
         Ok((manifest, growths))
-    }
-
-    /// The object as the API server has it, if the inventory knows of it.
-    async fn live(&mut self, object: &Value) -> Result<Option<Value>, Halt> {
-        let Some((gvk, name)) = place_of(object) else {
-            return Ok(None);
-        };
-        if self.known(&gvk, name).is_none() {
-            return Ok(None);
-        }
-        let kind = self.permit(self.kinds().get(&gvk).await)?;
-        let api = kind.api(self.context.client(), self.namespace());
-        let found = self.permit(optional(call(api.get(name)).await))?;
-        if let Some(found) = &found {
-            self.saw(found);
-        }
-        Ok(found.and_then(|live| serde_json::to_value(live).ok()))
     }
 
     /// Refuses a growth that the storage class does not allow, before anything

@@ -174,6 +174,17 @@ impl Case {
         (record.spec, record.metadata.annotations)
     }
 
+    /// Another finishes, and updates once more; when the paused process goes
+    /// on, all stays as that update made it.
+    async fn outlive(&self, extra: bool, names: &[&str]) {
+        let heir = self.finish().await;
+        updated(&heir.client, self.plan.update(ID, json!({"extra": extra}))).await;
+        let before = self.record().await;
+        self.wake().await;
+        assert_eq!(self.record().await, before, "before {:?}", self.step);
+        self.assert_whole(names).await;
+    }
+
     /// One namespace with exactly what the record asks for, and the revision.
     async fn assert_whole(&self, names: &[&str]) {
         let step = self.step;
@@ -260,21 +271,11 @@ async fn a_replica_paused_between_its_last_look_and_its_write_makes_nothing_old_
     let point = "Apply-confirmed";
     let create = async {
         let case = Case::start_at(Paused::Create, step, point).await;
-        let heir = case.finish().await;
-        updated(&heir.client, case.plan.update(ID, json!({"extra": false}))).await;
-        let before = case.record().await;
-        case.wake().await;
-        assert_eq!(case.record().await, before, "in a create");
-        case.assert_whole(&["first", "second"]).await;
+        case.outlive(false, &["first", "second"]).await;
     };
     let update = async {
         let case = Case::start_at(Paused::LaterUpdate, step, point).await;
-        let heir = case.finish().await;
-        updated(&heir.client, case.plan.update(ID, json!({"extra": true}))).await;
-        let before = case.record().await;
-        case.wake().await;
-        assert_eq!(case.record().await, before, "in an update");
-        case.assert_whole(&["first", "second", "third"]).await;
+        case.outlive(true, &["first", "second", "third"]).await;
     };
     tokio::join!(create, update);
 }
@@ -324,12 +325,7 @@ async fn what_a_paused_replica_makes_late_in_a_shared_namespace_is_swept() {
 async fn a_replica_paused_in_an_update_does_no_harm_after_it_and_another() {
     each(&OF_UPDATE, async |step| {
         let case = Case::start(Paused::Update, step).await;
-        let heir = case.finish().await;
-        updated(&heir.client, case.plan.update(ID, json!({"extra": true}))).await;
-        let before = case.record().await;
-        case.wake().await;
-        assert_eq!(case.record().await, before, "before {step:?}");
-        case.assert_whole(&["first", "second", "third"]).await;
+        case.outlive(true, &["first", "second", "third"]).await;
     })
     .await;
 }

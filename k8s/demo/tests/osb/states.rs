@@ -240,14 +240,20 @@ async fn the_state_table_of_instances_holds_in_every_cell() {
     futures::future::join_all(INSTANCES.iter().map(check)).await;
 }
 
+/// Two binds that differ.
+fn rivals(platform: &Platform, plan: &str) -> [Value; 2] {
+    let body = platform.login(plan);
+    let mut rival = body.clone();
+    rival["bind_resource"] = json!({"app_guid": "another"});
+    [body, rival]
+}
+
 /// The same for bindings: PUT of the same, of another, DELETE, GET, poll.
 #[tokio::test]
 async fn the_state_table_of_bindings_holds_where_nothing_is_in_progress() {
     let platform = Platform::new().await;
     let instance = platform.instance("instant").await;
-    let body = platform.login("instant");
-    let mut rival = body.clone();
-    rival["bind_resource"] = json!({"app_guid": "another"});
+    let [body, rival] = rivals(&platform, "instant");
     // Unknown.
     let path = new_binding(&instance);
     platform.get(&path).await.refused(404, "NotFound");
@@ -293,9 +299,7 @@ async fn the_state_table_of_bindings_holds_where_nothing_is_in_progress() {
 async fn the_state_table_of_bindings_holds_while_something_is_in_progress() {
     let platform = Platform::new().await;
     let instance = platform.instance("stalled").await;
-    let body = platform.login("stalled");
-    let mut rival = body.clone();
-    rival["bind_resource"] = json!({"app_guid": "another"});
+    let [body, rival] = rivals(&platform, "stalled");
     let put = async |path: &str, body: &Value| platform.put(&incomplete(path), body).await;
     let state = async |path: &str, operation: &str| {
         let answer = platform.poll(path, operation).await.expect(200);
@@ -341,9 +345,7 @@ async fn the_state_table_of_bindings_holds_while_something_is_in_progress() {
 async fn the_state_table_of_bindings_holds_after_a_failure() {
     let platform = Platform::new().await;
     let instance = platform.instance("astray").await;
-    let body = platform.login("astray");
-    let mut rival = body.clone();
-    rival["bind_resource"] = json!({"app_guid": "another"});
+    let [body, rival] = rivals(&platform, "astray");
     let path = new_binding(&instance);
     let put = async |body: &Value| platform.put(&incomplete(&path), body).await;
     let bind = put(&body).await.expect(202).operation();
