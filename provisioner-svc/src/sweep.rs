@@ -3,7 +3,7 @@
 //! past their time. Paced, on one replica, each decision from a fresh read.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
@@ -23,7 +23,9 @@ use kube::{
 use service::telemetry::chain;
 use tokio_util::sync::CancellationToken;
 
-use crate::{context::Context, error::Error, resource::ServiceInstance, state::Record, work};
+use crate::{
+    context::Context, error::Error, resource::ServiceInstance, state::Record, work::BundleKinds,
+};
 
 /// The name whose owner sweeps.
 const SWEEP: &str = "sweep";
@@ -165,30 +167,19 @@ async fn sweep_shared_namespaces(
     Ok(())
 }
 
-/// The kinds that these instances may have had objects of.
+/// The kinds that these instances may have had objects of. Bundles that are
+/// not kept any more add none.
 async fn kinds_of(context: &Context, records: &[Record]) -> Result<Vec<GroupVersionKind>, Error> {
-    let digests: BTreeSet<&String> = records
-        .iter()
-        .flat_map(|record| &record.operation().bundles)
-        .collect();
-    let mut kinds = vec![
+    let always = [
         kinds::parse("v1", "Secret"),
         kinds::parse("v1", "PersistentVolumeClaim"),
     ];
-    for digest in digests {
-        let bundle = match context.catalog.bundle(digest).await {
-            Ok(bundle) => bundle,
-            Err(error) if error.is_transient() => return Err(error.into()),
-            // It is not kept any more.
-            Err(_) => continue,
-        };
-        for gvk in bundle.bundle().kinds().iter().map(work::gvk) {
-            if !kinds.contains(&gvk) {
-                kinds.push(gvk);
-            }
-        }
+    let records: Vec<&Record> = records.iter().collect();
+    let found = BundleKinds::of(&context.catalog, &records, always).await;
+    match found.missing {
+        Some(error) if error.is_transient() => Err(error.into()),
+        Some(_) | None => Ok(found.kinds),
     }
-    Ok(kinds)
 }
 
 /// Whether an instance lives, or its data is kept, in this incarnation.

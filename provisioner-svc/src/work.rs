@@ -6,12 +6,18 @@
 //! the same end.
 
 mod apply;
+mod barrier;
 mod commit;
+mod compare;
 mod delete;
+mod discover;
 mod generate;
 mod grant;
 mod grow;
+mod halt;
 mod inputs;
+mod known;
+mod prune;
 mod status;
 
 use std::{
@@ -37,49 +43,15 @@ use crate::{
     storage::Growth,
 };
 
-use self::inputs::Inputs;
+use self::{
+    halt::{Done, Failure, Halt, refuse},
+    inputs::Inputs,
+};
 
-pub(crate) use self::{apply::gvk, grant::generated_secret, status::is_outdated};
+pub(crate) use self::{discover::BundleKinds, grant::generated_secret, status::is_outdated};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-
-/// Something that waiting will not mend, told to the user.
-#[derive(Debug, Clone)]
-struct Failure {
-    message: String,
-    /// Whether anything of this operation was applied.
-    repeatable: bool,
-}
-
-/// Why a step did not do its thing.
-#[derive(Debug)]
-enum Halt {
-    /// Try the step again; the text says what is waited for.
-    Wait(String),
-    /// The operation fails.
-    Fail(Failure),
-    /// The record changed under the worker: read it again.
-    Stale,
-    /// A dependency does not answer.
-    Broken(Error),
-}
-
-impl<E: Into<Error>> From<E> for Halt {
-    fn from(error: E) -> Self {
-        Self::Broken(error.into())
-    }
-}
-
-type Done = Result<(), Halt>;
-
-/// A failure that neither waiting nor repeating mends.
-fn refuse(message: impl Into<String>) -> Halt {
-    Halt::Fail(Failure {
-        message: message.into(),
-        repeatable: false,
-    })
-}
 
 /// An object as it was applied and as the API server answered.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use kube::{
     api::{DeleteParams, ListParams, Preconditions, PropagationPolicy},
 };
 
-use super::{Done, Halt, Job, apply::entries};
+use super::{Done, Halt, Job, known::entries};
 
 impl Job<'_> {
     pub(super) async fn await_release(&mut self) -> Done {
@@ -33,7 +33,7 @@ impl Job<'_> {
     }
 
     pub(super) async fn find_remaining(&mut self) -> Done {
-        let wanted = self.all_kinds().await?;
+        let wanted = self.all_kinds().await;
         let found = inventory::discover(
             self.kinds(),
             &wanted,

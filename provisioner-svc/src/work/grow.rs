@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Done, Halt, Job, apply::place_of, refuse};
+use super::{Done, Halt, Job, known::place_of, refuse};
 use crate::storage::{self, Growth};
 
 impl Job<'_> {

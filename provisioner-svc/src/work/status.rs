@@ -5,9 +5,8 @@ use std::sync::Arc;
 use cluster::inventory::{self, Entry};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::core::GroupVersionKind;
 
-use super::{Job, apply::entries};
+use super::{Job, discover::BundleKinds, known::entries};
 use crate::{
     context::Context,
     error::Error,
@@ -115,23 +114,15 @@ pub(super) async fn rebuild(context: &Arc<Context>, record: &Record) -> Result<(
 }
 
 async fn find(context: &Context, record: &Record, known: Vec<Entry>) -> Result<Vec<Entry>, Error> {
-    let mut wanted: Vec<GroupVersionKind> = Vec::new();
-    let mut want = |gvk: GroupVersionKind| {
-        if !wanted.contains(&gvk) {
-            wanted.push(gvk);
-        }
-    };
-    known.iter().map(Entry::gvk).for_each(&mut want);
-    let applied = record.state.applied.iter().map(|applied| &applied.bundle);
-    for digest in record.operation().bundles.iter().chain(applied) {
-        let bundle = context.catalog.bundle(digest).await?;
-        for kind in bundle.bundle().kinds() {
-            want(cluster::kinds::parse(&kind.api_version(), &kind.kind));
-        }
+    let inventory = known.iter().map(Entry::gvk);
+    let BundleKinds { kinds, missing } =
+        BundleKinds::of(&context.catalog, &[record], inventory).await;
+    if let Some(error) = missing {
+        return Err(error.into());
     }
     let spec = &record.resource.spec;
     let found =
-        inventory::discover(&context.kinds, &wanted, &spec.namespace, &record.selector()).await;
+        inventory::discover(&context.kinds, &kinds, &spec.namespace, &record.selector()).await;
     match found {
         Ok(found) => Ok(entries(&found, &known)),
         Err(cluster::Error::Forbidden(_)) => Ok(known),
