@@ -274,6 +274,60 @@ fn parameters_become_flags_of_mongod() {
     assert_eq!(image, "docker.io/library/mongo:6.0");
 }
 
+/// The first patches without the unauthenticated read of memory that is CVE-2025-14847.
+#[test]
+fn every_image_is_an_exact_patch_of_its_version_with_known_holes_closed() {
+    let first_safe = [("7.0", 28), ("8.0", 17)];
+    for name in ["small", "medium", "large"] {
+        let plan = load(&shipped(), name);
+        for (version, patch) in first_safe {
+            let image = plan.bundle().descriptor().values["versions"][version]
+                .as_str()
+                .unwrap();
+            let prefix = format!("docker.io/library/mongo:{version}.");
+            let found: u32 = image.strip_prefix(&prefix).unwrap().parse().unwrap();
+            assert!(found >= patch, "{image}");
+        }
+    }
+}
+
+/// Asked of a real mongod with the template's own flags: it negotiates compression before login.
+#[tokio::test]
+async fn mongod_offers_no_zlib_to_whoever_connects() {
+    let plan = load(&shipped(), "small");
+    let objects = render(&plan, &variables(&plan, json!({}), json!({})));
+    let mut options = testbed::MongodOptions::default();
+    for flag in mongod(&objects) {
+        // All flags but those for which the test has paths and addresses of its own.
+        let is_of_the_pod = [
+            "--replSet",
+            "--bind_ip_all",
+            "--port",
+            "--dbpath",
+            "--nounixsocket",
+            "--keyFile",
+            "--tls",
+            "--wiredTigerCacheSizeGB",
+        ]
+        .iter()
+        .any(|prefix| flag.starts_with(prefix));
+        if !is_of_the_pod {
+            options = options.arg(flag);
+        }
+    }
+    let mongod = testbed::Mongod::start(options).await.unwrap();
+    let client = mongodb::Client::with_uri_str(mongod.uri()).await.unwrap();
+    let hello = mongodb::bson::doc! { "hello": 1, "compression": ["zlib", "snappy", "zstd"] };
+    let answer = client.database("admin").run_command(hello).await.unwrap();
+    let offered: Vec<_> = answer
+        .get_array("compression")
+        .unwrap()
+        .iter()
+        .filter_map(mongodb::bson::Bson::as_str)
+        .collect();
+    assert_eq!(offered, ["snappy", "zstd"]);
+}
+
 #[test]
 fn parameters_outside_of_the_schema_are_refused() {
     let plan = load(&shipped(), "small");
