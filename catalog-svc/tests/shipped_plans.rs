@@ -16,6 +16,7 @@ use kube::{
 };
 use plan::{
     Loaded, Tree, Variables, catalog,
+    claims::Membership,
     ready::Readiness,
     variables::{Broker, Instance},
 };
@@ -422,6 +423,57 @@ fn the_topology_is_ready_when_no_member_is_in_the_set_that_shall_go() {
             "{key}"
         );
     }
+}
+
+/// What the broker asks before it deletes the volume claim of a member.
+#[test]
+fn a_claim_may_go_once_the_primary_has_reported_that_its_member_left() {
+    let plan = load(&shipped(), "small");
+    let variables = variables(&plan, json!({}), json!({}));
+    let rule = &plan.bundle().descriptor().claims["mdb"];
+    let judged = |members: &str, report: Option<Value>| {
+        let report = report.map(|report| report.to_string());
+        let live = json!({
+            "data": { "members": members },
+            "metadata": { "annotations": { "mongodb-osb.io/topology-report": report } },
+        });
+        [0, 1, 2].map(|ordinal| plan.membership(rule, &live, ordinal, &variables))
+    };
+    let [member, left, unknown] = [Membership::Member, Membership::Left, Membership::Unknown];
+    let one = json!({ "desired": 1, "members": [0], "excess": [], "primaryOrdinal": 0 });
+    assert_eq!(
+        judged("1", Some(one.clone())),
+        [member.clone(), left.clone(), left.clone()]
+    );
+    // Members that are in, and those that join: whatever the report says of them.
+    for report in [None, Some(one.clone())] {
+        assert_eq!(
+            judged("3", report),
+            [member.clone(), member.clone(), member.clone()]
+        );
+    }
+    // The members above have left when the primary says so, and of this number.
+    for (key, value) in [
+        ("desired", json!(3)),
+        ("excess", json!([2])),
+        ("primaryOrdinal", Value::Null),
+    ] {
+        let mut bad = one.clone();
+        bad[key] = value;
+        assert_eq!(
+            judged("1", Some(bad)),
+            [member.clone(), unknown.clone(), unknown.clone()],
+            "{key}"
+        );
+    }
+    assert_eq!(judged("1", None), [member, unknown.clone(), unknown]);
+    // kubectl scale deletes nothing.
+    let objects = render(&plan, &variables);
+    let policy = &of_kind(&objects, "StatefulSet")["spec"]["persistentVolumeClaimRetentionPolicy"];
+    assert_eq!(
+        policy,
+        &json!({ "whenScaled": "Retain", "whenDeleted": "Retain" })
+    );
 }
 
 /// Every plan, from every version, to every version of every plan that it may become.

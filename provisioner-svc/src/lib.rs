@@ -16,6 +16,7 @@ pub mod step;
 
 mod ca;
 pub mod catalog;
+mod claims;
 mod context;
 mod error;
 mod grpc;

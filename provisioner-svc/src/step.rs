@@ -21,6 +21,8 @@ pub enum Step {
     Discover,
     /// Refuse an update that Kubernetes would refuse half way, or that would delete data.
     Compare,
+    /// Delete the volume claims of members that left before, so that none joins with old data.
+    ClearClaims,
     /// Let volumes grow, before anything is applied.
     Grow,
     /// Apply the objects of one template file.
@@ -29,6 +31,8 @@ pub enum Step {
     Await(usize),
     /// Delete objects that are no longer rendered.
     Prune,
+    /// Delete the volume claims of members that this update took out.
+    DropClaims,
     /// Commit the success.
     Succeed,
     /// Commit the failure.
@@ -61,10 +65,12 @@ impl Step {
             Self::Generate => "Generate",
             Self::Discover => "Discover",
             Self::Compare => "Compare",
+            Self::ClearClaims => "ClearClaims",
             Self::Grow => "Grow",
             Self::Apply(_) => "Apply",
             Self::Await(_) => "Await",
             Self::Prune => "Prune",
+            Self::DropClaims => "DropClaims",
             Self::Succeed => "Succeed",
             Self::Fail => "Fail",
             Self::AwaitRelease => "AwaitRelease",
@@ -79,17 +85,19 @@ impl Step {
     }
 
     /// One of each, in the order of a create or update and then of a delete.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Load,
         Self::MakeNamespace,
         Self::Grant,
         Self::Generate,
         Self::Discover,
         Self::Compare,
+        Self::ClearClaims,
         Self::Grow,
         Self::Apply(0),
         Self::Await(0),
         Self::Prune,
+        Self::DropClaims,
         Self::Succeed,
         Self::Fail,
         Self::AwaitRelease,
@@ -152,12 +160,16 @@ pub struct Observed {
     pub discovered: bool,
     /// The update was found possible.
     pub compared: bool,
+    /// No claim is there that a member which left could come back to.
+    pub claims_cleared: bool,
     /// Volumes shall grow.
     pub grows: bool,
     /// The template files, once loaded.
     pub files: Vec<FileState>,
     /// Nothing is there that is no longer rendered.
     pub pruned: bool,
+    /// The claims of members that this update took out are deleted.
+    pub claims_dropped: bool,
     /// A binding holds the instance.
     pub held: bool,
     /// How many objects are still to be deleted, once known.
@@ -186,9 +198,11 @@ impl Observed {
             generated: false,
             discovered: false,
             compared: false,
+            claims_cleared: false,
             grows: false,
             files: Vec::new(),
             pruned: false,
+            claims_dropped: false,
             held,
             remaining: None,
             retains: false,
@@ -230,6 +244,9 @@ fn next_of_apply(observed: &Observed) -> Step {
     if observed.aim == Aim::Update && !observed.compared {
         return Step::Compare;
     }
+    if observed.aim == Aim::Update && !observed.claims_cleared {
+        return Step::ClearClaims;
+    }
     if observed.grows {
         return Step::Grow;
     }
@@ -242,6 +259,9 @@ fn next_of_apply(observed: &Observed) -> Step {
     }
     if observed.aim == Aim::Update && !observed.pruned {
         return Step::Prune;
+    }
+    if observed.aim == Aim::Update && !observed.claims_dropped {
+        return Step::DropClaims;
     }
     Step::Succeed
 }
@@ -290,10 +310,12 @@ mod tests {
                 Step::Generate => observed.generated = true,
                 Step::Discover => observed.discovered = true,
                 Step::Compare => observed.compared = true,
+                Step::ClearClaims => observed.claims_cleared = true,
                 Step::Grow => observed.grows = false,
                 Step::Apply(index) => observed.files[index] = FileState::Applied,
                 Step::Await(index) => observed.files[index] = FileState::Ready,
                 Step::Prune => observed.pruned = true,
+                Step::DropClaims => observed.claims_dropped = true,
                 Step::AwaitRelease => observed.held = false,
                 Step::FindRemaining => observed.remaining = Some(2),
                 Step::DeleteLast => observed.remaining = observed.remaining.map(|left| left - 1),
@@ -342,6 +364,8 @@ mod tests {
         let place = |step| steps.iter().position(|found| *found == step).unwrap();
         assert!(place(Step::Compare) < place(Step::Apply(0)));
         assert!(place(Step::Await(0)) < place(Step::Prune));
+        assert!(place(Step::ClearClaims) < place(Step::Apply(0)));
+        assert!(place(Step::Await(0)) < place(Step::DropClaims));
         assert_eq!(steps.last(), Some(&Step::Succeed));
     }
 

@@ -7,6 +7,7 @@
 
 mod apply;
 mod barrier;
+mod claims;
 mod commit;
 mod compare;
 mod delete;
@@ -229,10 +230,12 @@ impl Job<'_> {
             Step::Generate => self.generate().await,
             Step::Discover => self.discover().await,
             Step::Compare => self.compare().await,
+            Step::ClearClaims => self.clear_claims().await,
             Step::Grow => self.grow().await,
             Step::Apply(file) => self.apply(file).await,
             Step::Await(file) => self.wait_for(file).await,
             Step::Prune => self.prune().await,
+            Step::DropClaims => self.drop_claims().await,
             Step::Succeed => self.succeed().await,
             Step::Fail => self.fail().await,
             Step::AwaitRelease => self.await_release().await,

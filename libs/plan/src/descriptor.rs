@@ -17,7 +17,8 @@ pub use generate::{Duration, DurationError, Generate, Issuer};
 pub use kind::{KindError, KindRef};
 pub use parameters::{Inherit, ParameterSchema, Parameters};
 pub use plan::{
-    Bootstrap, Cost, Deletion, Namespace, Output, Plan, Provision, ReadyRule, Scope, SecretInput,
+    Bootstrap, ClaimRule, Cost, Deletion, Namespace, Output, Plan, Provision, ReadyRule, Scope,
+    SecretInput,
 };
 pub use service::{DashboardClient, Requires, Service};
 pub use text::{Expression, Text};

@@ -29,6 +29,7 @@ mod expr;
 pub mod render;
 
 pub mod binding;
+pub mod claims;
 pub mod outputs;
 pub mod ready;
 pub mod shown;

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::binding;
 use crate::bundle::{Bundle, Error as BundleError};
-use crate::descriptor::{Generate, Text};
+use crate::claims::{self, Membership};
+use crate::descriptor::{ClaimRule, Generate, Text};
 use crate::expr::{Context, Evaluator};
 use crate::outputs;
 use crate::ready::{self, Readiness, Rules};
@@ -119,6 +120,19 @@ impl Loaded {
             },
             self.context(variables),
         )
+    }
+
+    /// Whether a pod still belongs to its database, by a rule of `claims` and the report that it
+    /// names, as it is in the cluster.
+    pub fn membership(
+        &self,
+        rule: &ClaimRule,
+        report: &Value,
+        ordinal: u32,
+        variables: &Variables,
+    ) -> Membership {
+        let context = self.context(variables);
+        claims::membership(rule, &self.evaluator, report, ordinal, context)
     }
 
     /// All outputs that can be known by now, from the live objects so far. What is missing is

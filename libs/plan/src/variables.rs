@@ -29,7 +29,7 @@ pub(crate) const BUILT_INS: [&str; 15] = [
 ];
 
 /// Names that only expressions see beside the built-ins.
-pub(crate) const EXPRESSION_NAMES: [&str; 2] = ["objects", "item"];
+pub(crate) const EXPRESSION_NAMES: [&str; 3] = ["objects", "item", "ordinal"];
 
 /// The keys of a context object that platforms send (OSB profile), legal at top level.
 pub(crate) const CONTEXT_KEYS: [&str; 13] = [

@@ -90,16 +90,18 @@ pub(crate) const OF_CREATE: [Step; 7] = [
     Step::Await(0),
     Step::Succeed,
 ];
-pub(crate) const OF_UPDATE: [Step; 10] = [
+pub(crate) const OF_UPDATE: [Step; 12] = [
     Step::Load,
     Step::MakeNamespace,
     Step::Grant,
     Step::Generate,
     Step::Discover,
     Step::Compare,
+    Step::ClearClaims,
     Step::Apply(0),
     Step::Await(0),
     Step::Prune,
+    Step::DropClaims,
     Step::Succeed,
 ];
 pub(crate) const OF_DELETE: [Step; 7] = [

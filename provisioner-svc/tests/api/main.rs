@@ -7,6 +7,7 @@
     reason = "a test fails where it stands"
 )]
 
+mod claims;
 mod crashes;
 mod harness;
 mod life;

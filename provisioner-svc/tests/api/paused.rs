@@ -37,13 +37,13 @@ enum Paused {
 }
 
 impl Process {
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id().unwrap()).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
     /// Whether it is stopped by a signal.
-    fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id().unwrap()));
         let stat = stat.unwrap();
         let state = stat.rsplit_once(") ").map(|(_, rest)| rest);

@@ -71,6 +71,10 @@ pub struct Plan {
     pub generate: BTreeMap<String, Generate>,
     /// When an object is ready, by `Kind/name` or `Kind`, instead of the shipped rule.
     pub ready: BTreeMap<String, ReadyRule>,
+    /// Which volume claims of a StatefulSet an update may delete, by the StatefulSet's name. The
+    /// claims of a StatefulSet without a rule stay until the instance goes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, ClaimRule>,
     /// What becomes known when objects exist: `outputs.<name>`.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, Value>"))]
     pub outputs: BTreeMap<String, Output>,
@@ -172,6 +176,23 @@ pub struct ReadyRule {
     /// What a poll says meanwhile. Default: the shipped rule's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Text>,
+}
+
+/// When the volume claims of a StatefulSet's pod are deleted: after an update, and before an
+/// update that starts a pod of the same number again, so that it never starts with old data.
+/// Pods leave from the highest number down: a claim stays if a pod above it has not left. The
+/// StatefulSet keeps `persistentVolumeClaimRetentionPolicy.whenScaled: Retain`, so that
+/// `kubectl scale` deletes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ClaimRule {
+    /// The object of the plan that tells, as `Kind/name`. While it is absent nothing is deleted.
+    pub report: String,
+    /// Whether the pod number `ordinal` has left the database for good, by what `object`, the
+    /// report as it is in the cluster, says: true deletes the pod's claims, false keeps them. If
+    /// it is undefined nothing is deleted, and an update that starts that pod again waits.
+    pub left: Expression,
 }
 
 /// What becomes known when objects exist.

@@ -57,6 +57,7 @@ pub(crate) fn plan(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
     checks.parameters(schemas);
     checks.generated();
     checks.ready();
+    checks.claims();
     checks.outputs();
     checks.shown();
     checks.binding();
@@ -225,6 +226,21 @@ impl Checks<'_> {
             self.expression(&["ready", target, "ready"], rule.ready.as_ref());
             self.expression(&["ready", target, "failed"], rule.failed.as_ref());
             self.text(&["ready", target, "message"], rule.message.as_ref());
+        }
+    }
+
+    fn claims(&mut self) {
+        for (set, rule) in &self.subject.descriptor.claims {
+            let parts: Vec<_> = rule.report.split('/').collect();
+            if !matches!(&parts[..], [kind, name] if !name.is_empty()
+                && kind.starts_with(|c: char| c.is_ascii_uppercase()))
+            {
+                self.problem(
+                    &["claims", set, "report"],
+                    format!("{:?} is not Kind/name", rule.report),
+                );
+            }
+            self.expression(&["claims", set, "left"], Some(&rule.left));
         }
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Subject;
 use crate::binding;
 use crate::bundle::Bundle;
+use crate::claims::Membership;
 use crate::descriptor::{Generate, Method, Output};
 use crate::expr::Context;
 use crate::fault::{Pos, Problem};
@@ -60,6 +61,7 @@ impl Trial<'_> {
             .check_unique(&files, &variables)
             .map_err(|e| self.problem(&e))?;
         self.readiness(&objects, &variables)?;
+        self.claims(&objects, &variables)?;
         self.generated(&variables)?;
         self.binding(&variables)
     }
@@ -122,6 +124,44 @@ impl Trial<'_> {
                     .evaluator()
                     .value(expression, &context)
                     .map_err(|m| Problem::at(&self.subject.key(["ready", target]), m))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn claims(&self, objects: &[Value], variables: &Variables) -> Result<(), Problem> {
+        let rendered = |kind: &str, name: &str| {
+            objects
+                .iter()
+                .find(|o| o["kind"] == kind && o["metadata"]["name"] == name)
+        };
+        for (set, rule) in &self.subject.descriptor.claims {
+            // A StatefulSet that only some parameters bring is no fault.
+            let Some(manifest) = rendered("StatefulSet", set) else {
+                continue;
+            };
+            let problem = |key: &str, message: String| {
+                Problem::at(&self.subject.key(["claims", set, key]), message)
+            };
+            let policy = "/spec/persistentVolumeClaimRetentionPolicy/whenScaled";
+            if manifest
+                .pointer(policy)
+                .is_some_and(|policy| policy == "Delete")
+            {
+                let message = format!(
+                    "StatefulSet/{set} has whenScaled: Delete, so that kubectl scale deletes the \
+                     claims of members that have not left: write Retain"
+                );
+                return Err(problem("left", message));
+            }
+            let (kind, name) = rule.report.split_once('/').unwrap_or_default();
+            let Some(report) = rendered(kind, name) else {
+                let message = format!("no template renders {}", rule.report);
+                return Err(problem("report", message));
+            };
+            let judged = self.loaded.membership(rule, report, 0, variables);
+            if let Membership::Faulty(text) = judged {
+                return Err(problem("left", text));
             }
         }
         Ok(())

@@ -508,3 +508,39 @@ proptest::proptest! {
         proptest::prop_assert_eq!(found.plans.is_empty(), !found.faults.is_empty());
     }
 }
+
+const SET: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: s}\nspec: {serviceName: s}\n";
+
+#[test]
+fn a_rule_for_volume_claims_names_a_report_and_leaves_deletion_to_the_broker() {
+    let rule = |report: &str, left: &str| {
+        format!("claims:\n  s:\n    report: {report}\n    left: {left}\n")
+    };
+    expect(
+        &rule("c", "\"false\""),
+        SET,
+        "p/a/plan.yaml:3:5: \"c\" is not Kind/name",
+    );
+    expect(
+        &rule("ConfigMap/d", "\"false\""),
+        SET,
+        "p/a/plan.yaml:3:5: no template renders ConfigMap/d",
+    );
+    expect(
+        &rule("ConfigMap/c", "ordinal >="),
+        SET,
+        "p/a/plan.yaml:4:5: claims.s.left is no expression",
+    );
+    expect(
+        &rule("ConfigMap/c", "ordinal + 1"),
+        SET,
+        "p/a/plan.yaml:4:5: left gives a number, not true or false",
+    );
+    let deletes = format!("{SET}  persistentVolumeClaimRetentionPolicy: {{whenScaled: Delete}}\n")
+        .replace("spec: {serviceName: s}", "spec:\n  serviceName: s");
+    expect(
+        &rule("ConfigMap/c", "\"false\""),
+        &deletes,
+        "p/a/plan.yaml:4:5: StatefulSet/s has whenScaled: Delete",
+    );
+}
