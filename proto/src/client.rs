@@ -1,19 +1,21 @@
-//! Thin clients: deadlines on every call, and a balancer fed by DNS, since one
-//! long HTTP/2 connection would pin all calls to one replica of a headless
-//! Service (design: each service is scaled on its own).
+//! Thin clients. Every call has a deadline and goes to one of the replicas
+//! that DNS names, since one long HTTP/2 connection would pin all calls to one
+//! replica of a headless Service; what the transport fails at is tried again
+//! at another ([`transport`]). Streams are followed through replacements of
+//! replicas ([`follow`]).
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+mod fault;
+mod follow;
+mod replicas;
+mod rpc;
+mod transport;
 
-use tokio::sync::mpsc::Sender;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
 use tonic::{
     Request, Status,
     service::interceptor::InterceptedService,
-    transport::{Channel, ClientTlsConfig, Endpoint, channel::Change},
+    transport::{ClientTlsConfig, Endpoint},
 };
 
 use crate::v1::{
@@ -21,8 +23,16 @@ use crate::v1::{
     provisioner_client::ProvisionerClient,
 };
 
-/// How often a host name is looked up again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+use self::replicas::Replicas;
+pub use self::{
+    follow::{Event, follow},
+    replicas::Lookup,
+    transport::{Calls, within},
+};
+
+/// How often a host name is looked up again. A replica that ends must go on
+/// serving for longer than this.
+pub const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// A bundle may be several MiB of manifests.
@@ -32,7 +42,7 @@ const MAX_MESSAGE: usize = 32 * 1024 * 1024;
 pub type Interceptor = fn(Request<()>) -> Result<Request<()>, Status>;
 
 /// The connection under every client.
-pub type Transport = InterceptedService<Channel, Interceptor>;
+pub type Transport = InterceptedService<Calls, Interceptor>;
 
 /// Why a target cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,16 +65,20 @@ pub enum Error {
 }
 
 /// Where a service is and how to call it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Target {
     /// `host:port`, with `https://` before it where TLS is wanted.
     pub address: String,
-    /// Longest time for one call to answer; a stream's first answer.
+    /// Longest time for one call with all its tries, and for opening a stream.
     pub deadline: Duration,
     /// How to verify the peer where the address says `https://`; tonic's default if absent.
     pub tls: Option<ClientTlsConfig>,
     /// Applied to every request.
     pub interceptor: Interceptor,
+    /// How the addresses of the replicas are found; by DNS if absent.
+    pub lookup: Option<Lookup>,
+    /// How often they are looked up again.
+    pub resolve_every: Duration,
 }
 
 impl Target {
@@ -75,6 +89,8 @@ impl Target {
             deadline,
             tls: None,
             interceptor,
+            lookup: None,
+            resolve_every: RESOLVE_EVERY,
         }
     }
 
@@ -93,25 +109,37 @@ impl Target {
         Ok(BinderClient::new(self.connect()?).max_decoding_message_size(MAX_MESSAGE))
     }
 
-    /// Starts connecting in the background; calls wait for the first address
-    /// until their deadline. Must be called inside a tokio runtime. The
-    /// look-ups end when the last clone of the channel is dropped.
+    /// Starts looking for replicas in the background; calls wait for the
+    /// first address. Must be called inside a tokio runtime. The look-ups end
+    /// when the last clone of the client is dropped.
     fn connect(&self) -> Result<Transport, Error> {
         let parsed = Parsed::new(&self.address).ok_or_else(|| Error::Target {
             target: self.address.clone(),
         })?;
-        let template = Arc::new(Template {
+        let lookup = self.lookup.clone().unwrap_or_else(|| dns(&parsed));
+        let template = Template {
             parsed,
-            deadline: self.deadline,
             tls: self.tls.clone(),
             target: self.address.clone(),
-        });
-        // A bad TLS configuration is told at start, not at the first call.
-        template.endpoint(IpAddr::from([127, 0, 0, 1]))?;
-        let (channel, changes) = Channel::balance_channel(16);
-        tokio::spawn(feed(template, changes));
-        Ok(InterceptedService::new(channel, self.interceptor))
+        };
+        // A bad TLS configuration is an error at start, not at the first call.
+        template.endpoint(SocketAddr::from(([127, 0, 0, 1], 1)))?;
+        let endpoint = move |address| template.endpoint(address).ok();
+        let replicas = Replicas::follow(lookup, self.resolve_every, endpoint);
+        let calls = Calls::new(replicas, self.deadline);
+        Ok(InterceptedService::new(calls, self.interceptor))
     }
+}
+
+fn dns(parsed: &Parsed) -> Lookup {
+    let (host, port): (Arc<str>, u16) = (parsed.host.as_str().into(), parsed.port);
+    Arc::new(move || {
+        let host = Arc::clone(&host);
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((&*host, port)).await?;
+            Ok(found.collect())
+        })
+    })
 }
 
 #[derive(Debug)]
@@ -140,21 +168,18 @@ impl Parsed {
 
 struct Template {
     parsed: Parsed,
-    deadline: Duration,
     tls: Option<ClientTlsConfig>,
     target: String,
 }
 
 impl Template {
-    fn endpoint(&self, ip: IpAddr) -> Result<Endpoint, Error> {
+    fn endpoint(&self, address: SocketAddr) -> Result<Endpoint, Error> {
         let failed = |source| Error::Transport {
             target: self.target.clone(),
             source,
         };
-        let address = SocketAddr::new(ip, self.parsed.port);
         let endpoint = Endpoint::from_shared(format!("{}://{address}", self.parsed.scheme))
             .map_err(failed)?
-            .timeout(self.deadline)
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_while_idle(true)
@@ -166,47 +191,6 @@ impl Template {
         endpoint
             .tls_config(tls.domain_name(self.parsed.host.clone()))
             .map_err(failed)
-    }
-}
-
-/// Keeps the balancer's set of endpoints equal to what DNS says.
-async fn feed(template: Arc<Template>, changes: Sender<Change<IpAddr, Endpoint>>) {
-    let mut known: HashSet<IpAddr> = HashSet::new();
-    loop {
-        let parsed = &template.parsed;
-        match tokio::net::lookup_host((parsed.host.as_str(), parsed.port)).await {
-            Ok(found) => {
-                let found: HashSet<IpAddr> = found.map(|address| address.ip()).collect();
-                for ip in found.difference(&known) {
-                    let Ok(endpoint) = template.endpoint(*ip) else {
-                        continue;
-                    };
-                    if changes.send(Change::Insert(*ip, endpoint)).await.is_err() {
-                        return;
-                    }
-                }
-                for ip in known.difference(&found) {
-                    if changes.send(Change::Remove(*ip)).await.is_err() {
-                        return;
-                    }
-                }
-                known = found;
-            }
-            // The old addresses stay: a DNS server that is away for a while
-            // is no reason to stop calling replicas that answer.
-            Err(error) => {
-                tracing::debug!(target.address = %template.target, %error, "host name not resolved");
-            }
-        }
-        let pause = if known.is_empty() {
-            RESOLVE_EVERY / 10
-        } else {
-            RESOLVE_EVERY
-        };
-        tokio::select! {
-            () = changes.closed() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
     }
 }
 
@@ -230,24 +214,5 @@ mod tests {
         for address in ["", "host", ":1", "host:", "host:99999"] {
             assert!(Parsed::new(address).is_none(), "{address}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_call_to_nobody_ends_with_unavailable_or_its_deadline() {
-        let target = Target::new("127.0.0.1:1", Duration::from_millis(300), Ok);
-        let status = target
-            .catalog()
-            .unwrap()
-            .get_catalog(crate::v1::GetCatalogRequest {})
-            .await
-            .unwrap_err();
-        let code = crate::Error::from_status(&status).code;
-        assert!(
-            matches!(
-                code,
-                crate::ErrorCode::Unavailable | crate::ErrorCode::DeadlineExceeded
-            ),
-            "{code:?}"
-        );
     }
 }

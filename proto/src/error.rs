@@ -86,12 +86,13 @@ impl Error {
 
     fn from_transport(code: Code) -> Self {
         match code {
-            Code::DeadlineExceeded | Code::Cancelled => Self::new(
+            Code::DeadlineExceeded => Self::new(
                 ErrorCode::DeadlineExceeded,
                 "The broker did not finish in time; the request may still take effect.",
             ),
-            // Unknown is how the transport tells of a connection that broke.
-            Code::Unavailable | Code::ResourceExhausted | Code::Unknown => {
+            // The transport uses the last two for connections that closed or
+            // broke; time has passed only where it says DeadlineExceeded.
+            Code::Unavailable | Code::ResourceExhausted | Code::Cancelled | Code::Unknown => {
                 Self::unavailable("A service of the broker")
             }
             Code::Ok
@@ -180,7 +181,7 @@ mod tests {
             (Code::Unavailable, ErrorCode::Unavailable),
             (Code::Unknown, ErrorCode::Unavailable),
             (Code::DeadlineExceeded, ErrorCode::DeadlineExceeded),
-            (Code::Cancelled, ErrorCode::DeadlineExceeded),
+            (Code::Cancelled, ErrorCode::Unavailable),
             (Code::PermissionDenied, ErrorCode::Internal),
             (Code::Unauthenticated, ErrorCode::Internal),
             (Code::NotFound, ErrorCode::Internal),
