@@ -12,10 +12,10 @@ use cluster::{
 use kube::Client;
 use prometheus_client::registry::Registry;
 use service::{
-    Admin, Gate, Readiness,
+    Admin, Readiness, ReplicaArgs, Tasks,
     grpc::{Listeners, serve},
+    supervise,
 };
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -80,90 +80,103 @@ impl App {
 
     /// Works until `shutdown`, then drains.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let mut registry = Registry::default();
-        let readiness = Readiness::default();
-        let share = Share::new(
-            self.client.clone(),
-            &self.args.namespace,
-            SERVICE,
-            &self.args.replica,
-            Timing {
-                renew: self.args.lease_renew,
-                lifetime: self.args.lease_lifetime,
-            },
-        );
-        let driver = Arc::new(Driver::default());
-        let shared = Arc::new(Shared {
-            store: Store::new(self.client.clone(), &self.args.namespace),
-            cache: Cache::default(),
-            instances: Instances::connect(&self.args.provisioner)?,
-            bundles: upstream::bundles(&self.args.catalog)?,
-            databases: Databases::new(self.client.clone()),
-            users: Arc::<Driver>::clone(&driver),
-            members: share.members(),
-            tenure: share.tenure(),
-            metrics: Metrics::register(&mut registry),
-            events: Events::new(self.client.clone(), SERVICE, &self.args.replica),
-            times: Times::new(&self.args),
-            replica: self.args.replica.clone(),
-            holder: format!("{}/{}", self.args.replica, cluster::names::random(5)),
-        });
-        let stop = CancellationToken::new();
-        let workers = Workers::new(Arc::clone(&shared), stop.clone());
-
-        let mut tasks = JoinSet::new();
-        tasks.spawn(
-            shared
-                .cache
-                .clone()
-                .run(shared.store.api().clone(), stop.clone()),
-        );
-        tasks.spawn(share.run(stop.clone()));
-        tasks.spawn(reconcile::run(
-            Arc::clone(&shared),
-            workers.clone(),
-            stop.clone(),
-        ));
-        tasks.spawn(cascade::run(
-            Arc::clone(&shared),
-            workers.clone(),
-            stop.clone(),
-        ));
-        tasks.spawn(sweep::run(Arc::clone(&shared), stop.clone()));
-        tasks.spawn(expiry::run(Arc::clone(&shared), stop.clone()));
-        tasks.spawn(evict(driver, Arc::clone(&shared), stop.clone()));
-        tasks.spawn(open_when_ready(
-            Arc::clone(&shared),
-            readiness.gate("records listed"),
-            readiness.gate("lease held"),
-            stop.clone(),
-        ));
-
-        let routes = Routes::new(BinderServer::new(Server::new(
-            Arc::clone(&shared),
-            workers.clone(),
-        )));
+        let Self {
+            args,
+            client,
+            listeners,
+            address: _,
+            admin_address: _,
+        } = self;
+        let (mut registry, readiness) = (Registry::default(), Readiness::default());
+        let mut tasks = Tasks::new(&readiness);
+        let (shared, workers) = connect(&args, client, &mut registry, &mut tasks)?;
+        background(&shared, &workers, &mut tasks);
         let served = serve(
-            &self.args.service,
-            self.listeners,
-            routes,
+            &args.service,
+            listeners,
+            Routes::new(BinderServer::new(Server::new(shared, workers))),
             broker_proto::DESCRIPTORS,
             NAMES,
             Admin::new(readiness, registry),
-            shutdown,
+            shutdown.clone(),
         );
-        let outcome = tokio::select! {
-            outcome = served => outcome,
-            Some(ended) = tasks.join_next() => Err(match ended {
-                Ok(()) => anyhow::anyhow!("a background task ended early"),
-                Err(error) => anyhow::Error::new(error).context("run a background task"),
-            }),
-        };
-        stop.cancel();
-        workers.join().await;
-        while tasks.join_next().await.is_some() {}
-        outcome
+        supervise(&args.service, served, tasks, shutdown).await
     }
+}
+
+/// Puts the parts together, with the tasks that own what others only see.
+fn connect(
+    args: &Args,
+    client: Client,
+    registry: &mut Registry,
+    tasks: &mut Tasks,
+) -> anyhow::Result<(Arc<Shared>, Workers)> {
+    let ReplicaArgs {
+        replica,
+        lease_renew,
+        lease_lifetime,
+    } = args.replica.clone();
+    let timing = Timing {
+        renew: lease_renew,
+        lifetime: lease_lifetime,
+    };
+    let share = Share::new(client.clone(), &args.namespace, SERVICE, &replica, timing);
+    let driver = Arc::new(Driver::default());
+    let shared = Arc::new(Shared {
+        store: Store::new(client.clone(), &args.namespace),
+        cache: Cache::default(),
+        instances: Instances::connect(&args.provisioner)?,
+        bundles: upstream::bundles(&args.catalog)?,
+        databases: Databases::new(client.clone()),
+        users: Arc::<Driver>::clone(&driver),
+        members: share.members(),
+        tenure: share.tenure(),
+        metrics: Metrics::register(registry),
+        events: Events::new(client, SERVICE, &replica),
+        times: Times::new(args),
+        holder: format!("{replica}/{}", cluster::names::random(5)),
+        replica: replica.clone(),
+    });
+    let mut members = share.members();
+    // A synchronous request names this replica as its driver, which the others
+    // believe only while its lease lives.
+    let held = async move {
+        if members
+            .wait_for(|members| members.lives(&replica))
+            .await
+            .is_err()
+        {
+            std::future::pending::<()>().await;
+        }
+    };
+    tasks.spawn_gated("lease", held, share.run(tasks.stop()));
+    tasks.spawn("evict", evict(driver, Arc::clone(&shared), tasks.stop()));
+    let workers = Workers::new(Arc::clone(&shared), tasks.stop());
+    Ok((shared, workers))
+}
+
+/// What works beside the server.
+fn background(shared: &Arc<Shared>, workers: &Workers, tasks: &mut Tasks) {
+    let stop = tasks.stop();
+    let (records, cache) = (shared.store.api().clone(), shared.cache.clone());
+    let listed = async move { cache.synced().await };
+    tasks.spawn_gated(
+        "records",
+        listed,
+        shared.cache.clone().run(records, stop.clone()),
+    );
+    let parts = || (Arc::clone(shared), workers.clone(), stop.clone());
+    let (context, pool, end) = parts();
+    tasks.spawn("reconcile", reconcile::run(context, pool, end));
+    let (context, pool, end) = parts();
+    tasks.spawn("cascade", cascade::run(context, pool, end));
+    tasks.spawn("sweep", sweep::run(Arc::clone(shared), stop.clone()));
+    tasks.spawn("expiry", expiry::run(Arc::clone(shared), stop.clone()));
+    let workers = workers.clone();
+    tasks.spawn("workers", async move {
+        stop.cancelled().await;
+        workers.join().await;
+    });
 }
 
 /// Runs the service with the cluster of the environment.
@@ -172,28 +185,6 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         .await
         .context("find the Kubernetes cluster")?;
     Box::pin(App::bind(args, client).await?.run(shutdown)).await
-}
-
-async fn open_when_ready(shared: Arc<Shared>, listed: Gate, lease: Gate, stop: CancellationToken) {
-    let mut members = shared.members.clone();
-    let ready = async {
-        shared.cache.synced().await;
-        listed.open();
-        // A synchronous request names this replica as its driver, which the
-        // others believe only while its lease lives.
-        if members
-            .wait_for(|members| members.lives(&shared.replica))
-            .await
-            .is_ok()
-        {
-            lease.open();
-        }
-    };
-    tokio::select! {
-        () = ready => {}
-        () = stop.cancelled() => {}
-    }
-    stop.cancelled().await;
 }
 
 async fn evict(driver: Arc<Driver>, shared: Arc<Shared>, stop: CancellationToken) {

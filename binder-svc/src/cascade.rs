@@ -4,11 +4,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use broker_proto::v1::{InstancePhase, InstanceState};
+use broker_proto::{
+    client::Event,
+    v1::{InstancePhase, InstanceState},
+};
 use cluster::names;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use service::telemetry::chain;
@@ -28,7 +32,7 @@ const TICK: Duration = Duration::from_secs(2);
 /// Bindings of one instance that are removed at the same time.
 const AT_ONCE: usize = 16;
 
-/// Runs until `stop`; reconnects for ever.
+/// Runs until `stop`.
 pub(crate) async fn run(shared: Arc<Shared>, workers: Workers, stop: CancellationToken) {
     let mut cascade = Cascade {
         shared,
@@ -37,15 +41,7 @@ pub(crate) async fn run(shared: Arc<Shared>, workers: Workers, stop: Cancellatio
         at_work: HashSet::new(),
         tasks: JoinSet::new(),
     };
-    while !stop.is_cancelled() {
-        if let Err(error) = cascade.follow(&stop).await {
-            tracing::warn!(error = chain(&error), "instances are not watched for now");
-        }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(TICK) => {}
-        }
-    }
+    cascade.follow(&stop).await;
     cascade.tasks.shutdown().await;
 }
 
@@ -58,19 +54,17 @@ struct Cascade {
 }
 
 impl Cascade {
-    async fn follow(&mut self, stop: &CancellationToken) -> Result<(), Error> {
-        let mut states = self.shared.instances.watch().await?;
+    async fn follow(&mut self, stop: &CancellationToken) {
+        let instances = self.shared.instances.clone();
+        let mut states = pin!(instances.follow());
         let mut ticks = tokio::time::interval(TICK);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                state = states.message() => match state {
-                    Ok(Some(state)) => self.take(state),
-                    // A server that drains or ages its connections.
-                    Ok(None) => return Ok(()),
-                    Err(status) => {
-                        return Err(Error::Upstream(broker_proto::Error::from_status(&status)));
-                    }
+                () = stop.cancelled() => return,
+                Some(event) = states.next() => match event {
+                    Event::Message(state) => self.take(state),
+                    // A new stream begins with every instance.
+                    Event::Lost => {}
                 },
                 Some(done) = self.tasks.join_next() => self.finish(done),
                 _ = ticks.tick() => {}

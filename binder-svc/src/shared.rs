@@ -75,7 +75,7 @@ impl Times {
     pub(crate) fn new(args: &Args) -> Self {
         let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
         Self {
-            request: args.request_deadline,
+            request: args.sync_deadline,
             bind: signed(args.bind_deadline),
             revoke: signed(args.revoke_deadline),
             keep: signed(args.keep_results),

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use broker_proto::{
     Error as ProtoError, ErrorCode,
-    client::{Target, Transport},
+    client::{Event, Target, Transport, follow},
     v1::{
         GetInstanceRequest, HoldRequest, Instance, InstanceState, ReleaseHoldRequest,
         WatchInstancesRequest, provisioner_client::ProvisionerClient,
     },
 };
 use bundles::Bundles;
+use futures::Stream;
 use service::context;
-use tonic::Streaming;
 
 use crate::error::Error;
 
@@ -81,14 +81,13 @@ impl Instances {
         }
     }
 
-    /// Every instance's state, then each change.
-    pub async fn watch(&self) -> Result<Streaming<InstanceState>, Error> {
-        self.client
-            .clone()
-            .watch_instances(WatchInstancesRequest {})
-            .await
-            .map(tonic::Response::into_inner)
-            .map_err(|status| Error::Upstream(ProtoError::from_status(&status)))
+    /// Every instance's state, then each change, for ever.
+    pub fn follow(&self) -> impl Stream<Item = Event<InstanceState>> {
+        let client = self.client.clone();
+        follow("instances", move || {
+            let mut client = client.clone();
+            async move { client.watch_instances(WatchInstancesRequest {}).await }
+        })
     }
 }
 

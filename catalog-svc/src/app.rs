@@ -6,11 +6,8 @@ use anyhow::Context as _;
 use broker_proto::v1::catalog_server::CatalogServer;
 use kube::Client;
 use prometheus_client::registry::Registry;
-use service::{Admin, Readiness, grpc::Listeners};
-use tokio::{
-    sync::watch,
-    task::{JoinError, JoinSet},
-};
+use service::{Admin, Readiness, Tasks, grpc::Listeners, supervise};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -80,82 +77,73 @@ impl App {
         self.admin_address
     }
 
-    /// Serves until `shutdown`.
+    /// Serves until `shutdown`, then drains.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let args = self.args;
-        let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry);
-        let readiness = Readiness::default();
-        let gate = readiness.gate("catalog");
-        let store = Store::new(self.client.clone(), &args.namespace);
-
+        let Self {
+            args,
+            client,
+            listeners,
+            address: _,
+            admin_address: _,
+            fetcher,
+        } = self;
+        let (mut registry, readiness) = (Registry::default(), Readiness::default());
+        let store = Store::new(client.clone(), &args.namespace);
         let (publisher, published) = watch::channel::<Option<Arc<Published>>>(None);
-        let mut tasks = JoinSet::new();
-        let directories = {
-            let mut directories = Directories::new(&args.templates.templates);
-            tokio::task::spawn_blocking(move || {
-                directories.refresh();
-                directories
-            })
-            .await?
-        };
-        let (folders, from_folders) = watch::channel(directories.content());
-        tasks.spawn(directory::watch(
-            directories,
-            args.poll,
-            folders,
-            shutdown.clone(),
-        ));
-        let (maps, from_maps) = watch::channel::<Option<Content>>(None);
-        tasks.spawn(config_map::watch(
-            self.client.clone(),
-            args.namespace.clone(),
-            maps,
-            shutdown.clone(),
-        ));
-        let inputs = Inputs {
-            folders: from_folders,
-            maps: from_maps,
-        };
+        let (complete, mut completed) = watch::channel(false);
         let discovery = Discovery {
-            fetcher: self.fetcher,
+            fetcher,
             store: store.clone(),
-            cluster: Cluster::new(self.client, &args),
+            cluster: Cluster::new(client.clone(), &args),
             publisher,
-            metrics,
-            gate,
+            metrics: Metrics::register(&mut registry),
+            complete,
             recheck: args.recheck,
         };
-        tasks.spawn(discovery.run(inputs, shutdown.clone()));
+        let mut tasks = Tasks::new(&readiness);
+        let inputs = sources(&args, client, &mut tasks).await?;
+        let work = discovery.run(inputs, tasks.stop());
+        let opened = async move {
+            // Not an error: the task beside it holds the sender.
+            let _ = completed.wait_for(|complete| *complete).await;
+        };
+        tasks.spawn_gated("catalog", opened, work);
 
         let service = grpc::Service::new(published, store, shutdown.clone());
-        let serving = service::grpc::serve(
+        let served = service::grpc::serve(
             &args.service,
-            self.listeners,
+            listeners,
             Routes::new(CatalogServer::new(service)),
             broker_proto::DESCRIPTORS,
             &[grpc::NAME],
             Admin::new(readiness, registry),
             shutdown.clone(),
         );
-        tokio::pin!(serving);
-        loop {
-            tokio::select! {
-                outcome = &mut serving => {
-                    shutdown.cancel();
-                    while let Some(task) = tasks.join_next().await {
-                        joined(task)?;
-                    }
-                    return outcome;
-                }
-                // A part that ends early takes the process with it: half a
-                // service would serve an old catalog for ever.
-                Some(task) = tasks.join_next() => joined(task)?,
-            }
-        }
+        supervise(&args.service, served, tasks, shutdown).await
     }
 }
 
-fn joined(task: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
-    task.context("join a part of the service")?
+/// Follows the places that plans come from; folders have been read once by then.
+async fn sources(args: &Args, client: Client, tasks: &mut Tasks) -> anyhow::Result<Inputs> {
+    let mut directories = Directories::new(&args.templates.templates);
+    let directories = tokio::task::spawn_blocking(move || {
+        directories.refresh();
+        directories
+    })
+    .await?;
+    let (folders, from_folders) = watch::channel(directories.content());
+    let (maps, from_maps) = watch::channel::<Option<Content>>(None);
+    let stop = tasks.stop();
+    tasks.spawn(
+        "folders",
+        directory::watch(directories, args.poll, folders, stop.clone()),
+    );
+    tasks.spawn(
+        "config-maps",
+        config_map::watch(client, args.namespace.clone(), maps, stop),
+    );
+    Ok(Inputs {
+        folders: from_folders,
+        maps: from_maps,
+    })
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use service::{ServiceArgs, args::seconds, process::Arguments};
+use service::{ServiceArgs, args::duration, process::Arguments};
 
 use crate::command::PlanCommand;
 
@@ -74,13 +74,15 @@ pub struct Args {
     #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]
     pub namespace: String,
 
-    /// Seconds between two looks at the folders of templates.
-    #[arg(long, env = "BROKER_TEMPLATES_POLL", default_value = "2", value_parser = seconds)]
+    /// Time between two checks of the template folders for changes.
+    #[arg(long, env = "BROKER_TEMPLATES_POLL", default_value = "2s",
+        value_name = "DURATION", value_parser = duration)]
     pub poll: Duration,
 
-    /// Seconds between two looks at what the cluster serves and allows, which
+    /// Time between two checks of what the cluster serves and allows, which
     /// decide whether a plan can be ordered.
-    #[arg(long, env = "BROKER_RECHECK", default_value = "60", value_parser = seconds)]
+    #[arg(long, env = "BROKER_RECHECK", default_value = "60s",
+        value_name = "DURATION", value_parser = duration)]
     pub recheck: Duration,
 
     /// Whether the ClusterRole mongodb-osb-plans decides what can be ordered.

@@ -11,7 +11,6 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 use plan::{Bundle, Fault, id::Digest};
-use service::Gate;
 use service::telemetry::chain;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +49,8 @@ pub(crate) struct Discovery {
     pub(crate) publisher: watch::Sender<Option<Arc<Published>>>,
     pub(crate) metrics: Metrics,
     /// Opens with the first catalog.
-    pub(crate) gate: Gate,
+    /// True once everything that was found is served or refused.
+    pub(crate) complete: watch::Sender<bool>,
     pub(crate) recheck: Duration,
 }
 
@@ -106,7 +106,7 @@ impl Discovery {
             let due = swept.is_none_or(|swept: Instant| swept.elapsed() >= SWEEP);
             if outcome == Outcome::Complete {
                 retry = RETRY;
-                self.gate.open();
+                self.complete.send_replace(true);
                 if self.tidy(&mut state, due).await && due {
                     swept = Some(Instant::now());
                 }

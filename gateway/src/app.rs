@@ -6,11 +6,8 @@ use anyhow::Context as _;
 use axum::Router;
 use broker_proto::client::Target;
 use prometheus_client::registry::Registry;
-use service::{Admin, Readiness, context, grpc::Listeners};
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use service::{Admin, Readiness, Tasks, context, grpc::Listeners, supervise};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -63,9 +60,7 @@ impl App {
         let follower = Follower {
             client: catalog,
             slot,
-            gate: readiness.gate("catalog"),
             connected: metrics.catalog_stream.clone(),
-            first_answer: args.peers.read_deadline,
         };
         let gateway = Gateway {
             credentials,
@@ -73,7 +68,7 @@ impl App {
             peers,
             metrics,
             in_flight: Semaphore::new(usize::try_from(args.http.max_in_flight)?),
-            request_timeout: args.peers.sync_deadline + SLACK,
+            request_timeout: args.peers.write_deadline + SLACK,
             max_body: usize::try_from(args.http.max_body)?,
             poll_terminal: args.http.deprovision_poll_terminal,
         };
@@ -111,35 +106,25 @@ impl App {
             follower,
             admin,
         } = self;
-        let stop = CancellationToken::new();
-        let mut background = JoinSet::new();
-        background.spawn(follower.run(stop.clone()));
-        background.spawn(
-            gateway
-                .credentials
-                .clone()
-                .follow(args.http.credentials_reload, stop.clone()),
-        );
+        let mut tasks = Tasks::new(&admin.readiness);
+        let stop = tasks.stop();
+        let mut catalog = gateway.catalog.clone();
+        let received = async move {
+            // Not an error: the follower holds the sender.
+            let _ = catalog.wait_for(Option::is_some).await;
+        };
+        tasks.spawn_gated("catalog", received, follower.run(stop.clone()));
+        let credentials = gateway.credentials.clone();
+        let reload = args.http.credentials_reload;
+        tasks.spawn("credentials", credentials.follow(reload, stop));
         let served = service::http::serve(
             &args.service,
             listeners,
             router,
             error::unparsed,
             admin,
-            shutdown,
+            shutdown.clone(),
         );
-        let outcome = tokio::select! {
-            outcome = served => outcome,
-            // Neither ends before it is told to, unless it panics.
-            Some(ended) = background.join_next() => {
-                ended.context("run a background task")
-                    .and(Err(anyhow::anyhow!("a background task ended by itself")))
-            }
-        };
-        stop.cancel();
-        while let Some(ended) = background.join_next().await {
-            ended.context("join a background task")?;
-        }
-        outcome
+        supervise(&args.service, served, tasks, shutdown).await
     }
 }

@@ -3,17 +3,17 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use service::{ServiceArgs, args::seconds, process::Arguments};
+use service::{ServiceArgs, args::duration, process::Arguments};
 
-/// Serves the Open Service Broker API and passes requests on to the broker's services.
+/// Serves the Open Service Broker API 2.17 to platforms.
 #[derive(Debug, Clone, Parser)]
 #[command(version, mut_arg("listen", |arg| arg.default_value("0.0.0.0:8080")))]
 pub struct Args {
-    /// Listeners, logging, drain.
+    /// Listeners, logging and shutdown.
     #[command(flatten)]
     pub service: ServiceArgs,
 
-    /// The services behind.
+    /// The broker's other services.
     #[command(flatten)]
     pub peers: PeerArgs,
 
@@ -31,11 +31,11 @@ impl Arguments for Args {
 /// Where the broker's services are, and how long they may take.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PeerArgs {
-    /// Where catalog-svc is: host:port, with https:// before it for TLS.
+    /// Address of catalog-svc: host:port, with https:// before it for TLS.
     #[arg(long, env = "BROKER_CATALOG", default_value = "catalog-svc:7000")]
     pub catalog: String,
 
-    /// Where provisioner-svc is.
+    /// Address of provisioner-svc, in the same form.
     #[arg(
         long,
         env = "BROKER_PROVISIONER",
@@ -43,26 +43,28 @@ pub struct PeerArgs {
     )]
     pub provisioner: String,
 
-    /// Where binder-svc is.
+    /// Address of binder-svc, in the same form.
     #[arg(long, env = "BROKER_BINDER", default_value = "binder-svc:7000")]
     pub binder: String,
 
-    /// Seconds that a request that changes something may take; what is done
-    /// synchronously must be done by then.
-    #[arg(long, env = "BROKER_SYNC_DEADLINE", default_value = "60", value_parser = seconds)]
-    pub sync_deadline: Duration,
+    /// Longest time for a PUT, PATCH or DELETE; then it is answered 504. Must
+    /// be longer than BROKER_SYNC_DEADLINE of the other services.
+    #[arg(long, env = "BROKER_WRITE_DEADLINE", default_value = "60s",
+        value_name = "DURATION", value_parser = duration)]
+    pub write_deadline: Duration,
 
-    /// Seconds that a request that only reads may take.
-    #[arg(long, env = "BROKER_READ_DEADLINE", default_value = "10", value_parser = seconds)]
+    /// Longest time for a GET; then it is answered 504.
+    #[arg(long, env = "BROKER_READ_DEADLINE", default_value = "10s",
+        value_name = "DURATION", value_parser = duration)]
     pub read_deadline: Duration,
 }
 
 /// How the OSB endpoint behaves.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HttpArgs {
-    /// Directory with the platforms' logins: files `username` and `password`,
-    /// or one sub-directory with these two files for each login. Read again
-    /// when it changes.
+    /// Directory of the logins that platforms may use: the files "username"
+    /// and "password", or a folder with these two files for each login.
+    /// Changes take effect while the gateway runs.
     #[arg(
         long,
         env = "BROKER_CREDENTIALS",
@@ -70,12 +72,14 @@ pub struct HttpArgs {
     )]
     pub credentials: PathBuf,
 
-    /// Seconds between two looks at the credentials directory.
-    #[arg(long, env = "BROKER_CREDENTIALS_RELOAD", default_value = "5", value_parser = seconds)]
+    /// Time between two checks of that directory for changes.
+    #[arg(long, env = "BROKER_CREDENTIALS_RELOAD", default_value = "5s",
+        value_name = "DURATION", value_parser = duration)]
     pub credentials_reload: Duration,
 
-    /// Largest request body in bytes. Bounded, since a body grows up to
-    /// six-fold on its way to a service that takes messages of 4 MiB.
+    /// Largest request body in bytes; larger ones are answered 413. At most
+    /// 716800: a body can grow six-fold on its way to a service, which takes
+    /// messages of 4 MiB.
     #[arg(
         long,
         env = "BROKER_MAX_BODY",
@@ -84,7 +88,7 @@ pub struct HttpArgs {
     )]
     pub max_body: u32,
 
-    /// Requests served at a time; further ones are answered 503.
+    /// Most requests at a time; further ones are answered 503.
     #[arg(
         long,
         env = "BROKER_MAX_IN_FLIGHT",
@@ -93,7 +97,7 @@ pub struct HttpArgs {
     )]
     pub max_in_flight: u32,
 
-    /// What a poll of a finished asynchronous deprovision or unbind answers.
+    /// Answer to a poll after an asynchronous deprovision or unbind has succeeded.
     #[arg(
         long,
         env = "BROKER_DEPROVISION_POLL_TERMINAL",
@@ -117,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_gateway_listens_on_8080_unless_told_otherwise() {
+    fn the_gateway_listens_on_8080_by_default() {
         let args = Args::try_parse_from(["gateway"]).unwrap();
         assert_eq!(args.service.listen.port(), 8080);
         assert_eq!(args.http.max_body, 512 * 1024);

@@ -1,11 +1,10 @@
-//! Calls of the broker's services: a deadline on each, and another try where
-//! a replica that is being replaced was hit and nothing can happen twice.
+//! Calls of the provisioner and the binder, a deadline on each.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use broker_proto::{
     Error, ErrorCode,
-    client::{self, Target, Transport},
+    client::{self, Target, Transport, within},
     v1::{
         BindRequest, BindResponse, Binding, DeprovisionRequest, DeprovisionResponse,
         FetchBindingRequest, FetchInstanceRequest, FetchInstanceResponse,
@@ -15,37 +14,27 @@ use broker_proto::{
     },
 };
 use service::context;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use crate::args::PeerArgs;
-
-/// The transport ends a call at its deadline; this much later it is given up,
-/// for calls that wait for a first address and never reach the transport.
-const GRACE: Duration = Duration::from_millis(250);
-/// Pauses before further tries; another replica is likely to be picked.
-const PAUSES: [Duration; 3] = [
-    Duration::from_millis(20),
-    Duration::from_millis(100),
-    Duration::from_millis(400),
-];
 
 /// The services behind, other than the catalog.
 #[derive(Debug, Clone)]
 pub(crate) struct Peers {
     provisioner: ProvisionerClient<Transport>,
     binder: BinderClient<Transport>,
-    sync_deadline: Duration,
+    write_deadline: Duration,
     read_deadline: Duration,
 }
 
 impl Peers {
     /// Starts connecting; does not wait for it.
     pub(crate) fn connect(args: &PeerArgs) -> Result<Self, client::Error> {
-        let target = |address: &str| Target::new(address, args.sync_deadline, context::inject);
+        let target = |address: &str| Target::new(address, args.write_deadline, context::inject);
         Ok(Self {
             provisioner: target(&args.provisioner).provisioner()?,
             binder: target(&args.binder).binder()?,
-            sync_deadline: args.sync_deadline,
+            write_deadline: args.write_deadline,
             read_deadline: args.read_deadline,
         })
     }
@@ -55,20 +44,14 @@ impl Peers {
         &self,
         message: ProvisionRequest,
     ) -> Result<ProvisionResponse, Error> {
-        self.write(message, |request| {
-            let mut client = self.provisioner.clone();
-            async move { client.provision(request).await }
-        })
-        .await
+        let request = self.write(message);
+        result(self.provisioner.clone().provision(request)).await
     }
 
     /// OSB PATCH of an instance.
     pub(crate) async fn update(&self, message: UpdateRequest) -> Result<UpdateResponse, Error> {
-        self.write(message, |request| {
-            let mut client = self.provisioner.clone();
-            async move { client.update(request).await }
-        })
-        .await
+        let request = self.write(message);
+        result(self.provisioner.clone().update(request)).await
     }
 
     /// OSB DELETE of an instance.
@@ -76,11 +59,8 @@ impl Peers {
         &self,
         message: DeprovisionRequest,
     ) -> Result<DeprovisionResponse, Error> {
-        self.write(message, |request| {
-            let mut client = self.provisioner.clone();
-            async move { client.deprovision(request).await }
-        })
-        .await
+        let request = self.write(message);
+        result(self.provisioner.clone().deprovision(request)).await
     }
 
     /// OSB GET of an instance.
@@ -88,11 +68,8 @@ impl Peers {
         &self,
         message: FetchInstanceRequest,
     ) -> Result<FetchInstanceResponse, Error> {
-        self.read(message, |request| {
-            let mut client = self.provisioner.clone();
-            async move { client.fetch_instance(request).await }
-        })
-        .await
+        let request = self.read(message);
+        result(self.provisioner.clone().fetch_instance(request)).await
     }
 
     /// OSB poll of an instance.
@@ -100,29 +77,20 @@ impl Peers {
         &self,
         message: LastOperationRequest,
     ) -> Result<OperationStatus, Error> {
-        self.read(message, |request| {
-            let mut client = self.provisioner.clone();
-            async move { client.last_operation(request).await }
-        })
-        .await
+        let request = self.read(message);
+        result(self.provisioner.clone().last_operation(request)).await
     }
 
     /// OSB PUT of a binding.
     pub(crate) async fn bind(&self, message: BindRequest) -> Result<BindResponse, Error> {
-        self.write(message, |request| {
-            let mut client = self.binder.clone();
-            async move { client.bind(request).await }
-        })
-        .await
+        let request = self.write(message);
+        result(self.binder.clone().bind(request)).await
     }
 
     /// OSB DELETE of a binding.
     pub(crate) async fn unbind(&self, message: UnbindRequest) -> Result<UnbindResponse, Error> {
-        self.write(message, |request| {
-            let mut client = self.binder.clone();
-            async move { client.unbind(request).await }
-        })
-        .await
+        let request = self.write(message);
+        result(self.binder.clone().unbind(request)).await
     }
 
     /// OSB GET of a binding.
@@ -130,11 +98,8 @@ impl Peers {
         &self,
         message: FetchBindingRequest,
     ) -> Result<Binding, Error> {
-        self.read(message, |request| {
-            let mut client = self.binder.clone();
-            async move { client.fetch_binding(request).await }
-        })
-        .await
+        let request = self.read(message);
+        result(self.binder.clone().fetch_binding(request)).await
     }
 
     /// OSB poll of a binding.
@@ -142,113 +107,37 @@ impl Peers {
         &self,
         message: LastBindingOperationRequest,
     ) -> Result<OperationStatus, Error> {
-        self.read(message, |request| {
-            let mut client = self.binder.clone();
-            async move { client.last_binding_operation(request).await }
-        })
-        .await
+        let request = self.read(message);
+        result(self.binder.clone().last_binding_operation(request)).await
     }
 
-    /// A call that changes nothing: it may be sent twice.
-    async fn read<M: Clone, T, F>(
-        &self,
-        message: M,
-        call: impl Fn(Request<M>) -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<Response<T>, Status>>,
-    {
-        let again = |status: &Status| was_never_sent(status) || was_not_answered(status);
-        within(
-            self.read_deadline,
-            tried(self.read_deadline, message, call, again),
-        )
-        .await
+    fn read<M>(&self, message: M) -> Request<M> {
+        within(self.read_deadline, message)
     }
 
-    /// A call that changes something: it is sent once.
-    async fn write<M: Clone, T, F>(
-        &self,
-        message: M,
-        call: impl Fn(Request<M>) -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<Response<T>, Status>>,
-    {
-        within(
-            self.sync_deadline,
-            tried(self.sync_deadline, message, call, was_never_sent),
-        )
-        .await
+    fn write<M>(&self, message: M) -> Request<M> {
+        within(self.write_deadline, message)
     }
-}
-
-/// Calls, and calls again as long as `again` allows and tries are left.
-async fn tried<M: Clone, T, F>(
-    deadline: Duration,
-    message: M,
-    call: impl Fn(Request<M>) -> F,
-    again: impl Fn(&Status) -> bool,
-) -> Result<Response<T>, Status>
-where
-    F: Future<Output = Result<Response<T>, Status>>,
-{
-    for pause in PAUSES {
-        match call(timed(message.clone(), deadline)).await {
-            Err(status) if again(&status) => tokio::time::sleep(pause).await,
-            answer => return answer,
-        }
-    }
-    call(timed(message, deadline)).await
-}
-
-/// No connection came about, so nobody has seen the request.
-fn was_never_sent(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        if error.is::<tonic::ConnectError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// The connection broke. A service that is up and says "unavailable" of
-/// something behind it names its error, and asking it again at once is no use.
-fn was_not_answered(status: &Status) -> bool {
-    status.code() == Code::Unavailable && status.details().is_empty()
-}
-
-/// A request that tells its deadline to the peer.
-fn timed<M>(message: M, deadline: Duration) -> Request<M> {
-    let mut request = Request::new(message);
-    request.set_timeout(deadline);
-    request
 }
 
 /// The answer, or an error that any client may see.
-async fn within<T>(
-    deadline: Duration,
-    call: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, Error> {
+async fn result<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Error> {
     // Boxed: a client's future is several KiB, and sits in every handler's.
-    let answer = tokio::time::timeout(deadline + GRACE, Box::pin(call)).await;
-    let status = match answer {
-        Ok(Ok(response)) => return Ok(response.into_inner()),
-        Ok(Err(status)) => status,
-        Err(_) => Status::deadline_exceeded("no answer"),
+    let status = match Box::pin(call).await {
+        Ok(response) => return Ok(response.into_inner()),
+        Err(status) => status,
     };
     let error = Error::from_status(&status);
     if matches!(
         error.code,
         ErrorCode::Internal | ErrorCode::Unavailable | ErrorCode::DeadlineExceeded
     ) {
-        // The transport's text is for us alone; the client gets a fixed one.
+        // The status names addresses and causes, for us alone; the client gets
+        // a fixed text. A service's own cause is in its log, by the request id.
         tracing::warn!(
             grpc.code = ?status.code(),
             grpc.message = status.message(),
-            "a service did not answer as it should"
+            "call to a service failed"
         );
     }
     Err(error)

@@ -17,8 +17,7 @@ use cluster::{
 };
 use kube::Client;
 use prometheus_client::registry::Registry;
-use service::{Admin, Gate, Readiness, grpc::Listeners};
-use tokio::task::JoinSet;
+use service::{Admin, Readiness, Tasks, grpc::Listeners, supervise};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -37,7 +36,6 @@ pub struct App {
     context: Arc<Context>,
     share: Share,
     admin: Admin,
-    synced: Gate,
 }
 
 /// Runs the service with the cluster that the environment names.
@@ -54,20 +52,19 @@ impl App {
         let listeners = Listeners::bind(&args.service).await?;
         let mut registry = Registry::default();
         let readiness = Readiness::default();
-        let synced = readiness.gate("records");
         let catalog = Target::new(&args.catalog, CATALOG_DEADLINE, service::context::inject)
             .catalog()
             .context("set up the client of --catalog")?;
         let namespace = args.broker.namespace.clone();
         let timing = Timing {
-            renew: args.lease_renew,
-            lifetime: args.lease_lifetime,
+            renew: args.replica.lease_renew,
+            lifetime: args.replica.lease_lifetime,
         };
         let share = Share::new(
             client.clone(),
             &namespace,
             "provisioner",
-            &args.replica,
+            &args.replica.replica,
             timing,
         );
         let context = Context {
@@ -76,7 +73,7 @@ impl App {
             cache: Cache::default(),
             revisions: Revisions::new(client.clone(), &namespace),
             catalog: Catalog::new(catalog),
-            events: Events::new(client, "provisioner-svc", &args.replica),
+            events: Events::new(client, "provisioner-svc", &args.replica.replica),
             members: share.members(),
             tenure: share.tenure(),
             metrics: Metrics::register(&mut registry),
@@ -87,7 +84,6 @@ impl App {
             context: Arc::new(context),
             share,
             admin: Admin::new(readiness, registry),
-            synced,
         })
     }
 
@@ -108,24 +104,13 @@ impl App {
             context,
             share,
             admin,
-            synced,
         } = self;
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let api = context.records.api().clone();
-        tasks.spawn(context.cache.clone().run(api, stop.clone()));
-        tasks.spawn(context.catalog.clone().follow(stop.clone()));
-        tasks.spawn(share.run(stop.clone()));
-        tasks.spawn(reconcile::run(Arc::clone(&context), stop.clone()));
-        tasks.spawn(sweep::run(Arc::clone(&context), stop.clone()));
-        let cache = context.cache.clone();
-        let waiting = tokio::spawn(async move {
-            cache.synced().await;
-            synced.open();
-        });
-
+        let tasks = background(&context, share, &admin.readiness);
         let args = context.args.service.clone();
-        let server = ProvisionerServer::new(Service { context });
+        let server = ProvisionerServer::new(Service {
+            context,
+            shutdown: shutdown.clone(),
+        });
         let served = service::grpc::serve(
             &args,
             listeners,
@@ -133,14 +118,50 @@ impl App {
             broker_proto::DESCRIPTORS,
             &[provisioner_server::SERVICE_NAME],
             admin,
-            shutdown,
-        )
-        .await;
-        waiting.abort();
-        stop.cancel();
-        while let Some(ended) = tasks.join_next().await {
-            ended.context("join a background task")?;
-        }
-        served
+            shutdown.clone(),
+        );
+        supervise(&args, served, tasks, shutdown).await
     }
+}
+
+/// What works beside the server.
+fn background(context: &Arc<Context>, share: Share, readiness: &Readiness) -> Tasks {
+    let mut tasks = Tasks::new(readiness);
+    let stop = tasks.stop();
+    let (records, cache) = (context.records.api().clone(), context.cache.clone());
+    let listed = async move { cache.synced().await };
+    tasks.spawn_gated(
+        "records",
+        listed,
+        context.cache.clone().run(records, stop.clone()),
+    );
+    let (mut members, replica) = (
+        context.members.clone(),
+        context.args.replica.replica.clone(),
+    );
+    // A synchronous request names this replica as its driver, which the others
+    // believe only while its lease lives.
+    let held = async move {
+        if members
+            .wait_for(|members| members.lives(&replica))
+            .await
+            .is_err()
+        {
+            std::future::pending::<()>().await;
+        }
+    };
+    tasks.spawn_gated("lease", held, share.run(stop.clone()));
+    let catalog = context.catalog.clone();
+    let received = async move { catalog.received().await };
+    tasks.spawn_gated(
+        "catalog",
+        received,
+        context.catalog.clone().follow(stop.clone()),
+    );
+    tasks.spawn(
+        "reconcile",
+        reconcile::run(Arc::clone(context), stop.clone()),
+    );
+    tasks.spawn("sweep", sweep::run(Arc::clone(context), stop));
+    tasks
 }

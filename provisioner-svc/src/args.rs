@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser};
-use service::{ServiceArgs, args::seconds, process::Arguments};
+use service::{ReplicaArgs, ServiceArgs, args::duration, process::Arguments};
 
 /// Owns service instances: renders, applies, watches, updates and deletes deployments.
 #[derive(Debug, Clone, Parser)]
 #[command(version, about)]
 pub struct Args {
-    /// What every service takes.
+    /// Listeners, logging and shutdown.
     #[command(flatten)]
     pub service: ServiceArgs,
 
@@ -17,25 +17,18 @@ pub struct Args {
     #[command(flatten)]
     pub broker: BrokerArgs,
 
-    /// catalog-svc, as host:port.
+    /// Address of catalog-svc, as host:port.
     #[arg(long, env = "BROKER_CATALOG", default_value = "catalog-svc:7000")]
     pub catalog: String,
 
-    /// This replica's name, unique among the provisioner's replicas.
-    #[arg(long, env = "BROKER_REPLICA", default_value = "provisioner-svc-0")]
-    pub replica: String,
+    /// The replicas that share the work.
+    #[command(flatten)]
+    pub replica: ReplicaArgs,
 
-    /// Seconds between renewals of this replica's lease.
-    #[arg(long, env = "BROKER_LEASE_RENEW", default_value = "3", value_parser = seconds)]
-    pub lease_renew: Duration,
-
-    /// Seconds after which a replica that does not renew counts as gone and
-    /// its work is taken over.
-    #[arg(long, env = "BROKER_LEASE_LIFETIME", default_value = "12", value_parser = seconds)]
-    pub lease_lifetime: Duration,
-
-    /// Seconds that a synchronous request waits for its operation.
-    #[arg(long, env = "BROKER_SYNC_DEADLINE", default_value = "50", value_parser = seconds)]
+    /// How long a synchronous request waits for its operation; the operation
+    /// goes on after that.
+    #[arg(long, env = "BROKER_SYNC_DEADLINE", default_value = "50s",
+        value_name = "DURATION", value_parser = duration)]
     pub sync_deadline: Duration,
 
     /// Seconds that an operation may take if its plan does not say
@@ -43,12 +36,15 @@ pub struct Args {
     #[arg(long, env = "BROKER_OPERATION_DEADLINE", default_value = "1200")]
     pub operation_deadline: u32,
 
-    /// Hours that results of operations, and tombstones, stay readable.
-    #[arg(long, env = "BROKER_KEEP_RESULTS_HOURS", default_value = "72")]
-    pub keep_results_hours: u32,
+    /// How long the results of operations and the records of deleted
+    /// instances are kept.
+    #[arg(long, env = "BROKER_KEEP_RESULTS", default_value = "72h",
+        value_name = "DURATION", value_parser = duration)]
+    pub keep_results: Duration,
 
-    /// Seconds between sweeps for what nobody owns.
-    #[arg(long, env = "BROKER_SWEEP_INTERVAL", default_value = "60", value_parser = seconds)]
+    /// Time between two sweeps for objects that belong to no instance.
+    #[arg(long, env = "BROKER_SWEEP_INTERVAL", default_value = "60s",
+        value_name = "DURATION", value_parser = duration)]
     pub sweep_interval: Duration,
 }
 

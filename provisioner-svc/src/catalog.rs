@@ -1,18 +1,17 @@
 //! The catalog as this service needs it: the newest snapshot in memory, and
 //! bundles by digest.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc};
 
 use broker_proto::{
-    client::Transport,
+    client::{Event, Transport, follow},
     v1::{self, catalog_client::CatalogClient},
 };
 use bundles::Bundles;
+use futures::StreamExt as _;
 use plan::Loaded;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// A plan of today's catalog, as far as an update needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,42 +60,28 @@ impl Catalog {
         self.bundles.get(digest).await
     }
 
+    /// Waits for the first snapshot.
+    pub async fn received(&self) {
+        let mut snapshot = self.snapshot.subscribe();
+        // Not an error: this holds the sender.
+        let _ = snapshot.wait_for(Option::is_some).await;
+    }
+
     /// Keeps the snapshot current until `stop`; the last one stays while
     /// catalog-svc is away.
     pub async fn follow(self, stop: CancellationToken) {
-        let mut pause = Duration::from_millis(100);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                received = self.receive() => if received { pause = Duration::from_millis(100) },
+        let snapshots = follow("catalog", || {
+            let mut client = self.client.clone();
+            async move { client.watch_catalog(v1::WatchCatalogRequest {}).await }
+        });
+        let mut snapshots = pin!(snapshots.take_until(stop.cancelled()));
+        while let Some(event) = snapshots.next().await {
+            match event {
+                Event::Message(snapshot) => {
+                    self.snapshot.send_replace(Some(snapshot));
+                }
+                Event::Lost => {}
             }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-            pause = (pause * 2).min(MAX_PAUSE);
         }
-    }
-
-    /// One stream to its end; `true` if it brought anything.
-    async fn receive(&self) -> bool {
-        let mut received = false;
-        let stream = self
-            .client
-            .clone()
-            .watch_catalog(v1::WatchCatalogRequest {})
-            .await;
-        let mut stream = match stream {
-            Ok(stream) => stream.into_inner(),
-            Err(status) => {
-                tracing::debug!(code = ?status.code(), "catalog not watched");
-                return false;
-            }
-        };
-        while let Ok(Some(snapshot)) = stream.message().await {
-            received = true;
-            self.snapshot.send_replace(Some(snapshot));
-        }
-        received
     }
 }

@@ -56,7 +56,7 @@ impl Context {
 
     /// How long results of operations stay readable.
     pub(crate) fn keep(&self) -> SignedDuration {
-        SignedDuration::from_hours(i64::from(self.args.keep_results_hours))
+        SignedDuration::try_from(self.args.keep_results).unwrap_or(SignedDuration::MAX)
     }
 
     /// How long a synchronous request waits.
@@ -73,7 +73,7 @@ impl Context {
     /// Who works on an operation that a request begins: where the client
     /// waits, the replica that it waits at.
     pub(crate) fn driver(&self, asynchronous: bool) -> Option<String> {
-        (!asynchronous).then(|| self.args.replica.clone())
+        (!asynchronous).then(|| self.args.replica.replica.clone())
     }
 
     /// A consistent read of a record; what was read is known from then on.

@@ -4,10 +4,12 @@
 use std::{pin::Pin, sync::Arc};
 
 use broker_proto::v1::{self, provisioner_server::Provisioner};
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+use tracing::instrument;
 
 use crate::{context::Context, error::Error, requests};
 
@@ -15,6 +17,8 @@ use crate::{context::Context, error::Error, requests};
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) context: Arc<Context>,
+    /// Ends the streams, which would hold up the drain.
+    pub(crate) shutdown: CancellationToken,
 }
 
 fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
@@ -26,6 +30,7 @@ fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl Provisioner for Service {
+    #[instrument(skip_all, fields(instance.id = request.get_ref().instance_id))]
     async fn provision(
         &self,
         request: Request<v1::ProvisionRequest>,
@@ -33,6 +38,7 @@ impl Provisioner for Service {
         answer(requests::provision::provision(&self.context, request.into_inner()).await)
     }
 
+    #[instrument(skip_all, fields(instance.id = request.get_ref().instance_id))]
     async fn update(
         &self,
         request: Request<v1::UpdateRequest>,
@@ -40,6 +46,7 @@ impl Provisioner for Service {
         answer(requests::update::update(&self.context, request.into_inner()).await)
     }
 
+    #[instrument(skip_all, fields(instance.id = request.get_ref().instance_id))]
     async fn deprovision(
         &self,
         request: Request<v1::DeprovisionRequest>,
@@ -47,6 +54,7 @@ impl Provisioner for Service {
         answer(requests::deprovision::deprovision(&self.context, request.into_inner()).await)
     }
 
+    #[instrument(skip_all, fields(instance.id = request.get_ref().instance_id))]
     async fn fetch_instance(
         &self,
         request: Request<v1::FetchInstanceRequest>,
@@ -54,6 +62,7 @@ impl Provisioner for Service {
         answer(requests::fetch::fetch(&self.context, &request.into_inner().instance_id).await)
     }
 
+    #[instrument(skip_all, fields(instance.id = request.get_ref().instance_id))]
     async fn last_operation(
         &self,
         request: Request<v1::LastOperationRequest>,
@@ -61,6 +70,7 @@ impl Provisioner for Service {
         answer(requests::poll::poll(&self.context, &request.into_inner()).await)
     }
 
+    #[instrument(skip_all, fields(instance.id = request.get_ref().instance_id))]
     async fn get_instance(
         &self,
         request: Request<v1::GetInstanceRequest>,
@@ -68,6 +78,7 @@ impl Provisioner for Service {
         answer(requests::fetch::describe(&self.context, &request.into_inner().instance_id).await)
     }
 
+    #[instrument(skip_all, fields(instance.id = request.get_ref().instance_id))]
     async fn hold(
         &self,
         request: Request<v1::HoldRequest>,
@@ -75,6 +86,7 @@ impl Provisioner for Service {
         answer(requests::hold::hold(&self.context, &request.into_inner()).await)
     }
 
+    #[instrument(skip_all, fields(instance.id = request.get_ref().instance_id))]
     async fn release_hold(
         &self,
         request: Request<v1::ReleaseHoldRequest>,
@@ -86,6 +98,7 @@ impl Provisioner for Service {
     type WatchInstancesStream =
         Pin<Box<dyn Stream<Item = Result<v1::InstanceState, Status>> + Send>>;
 
+    #[instrument(skip_all)]
     async fn watch_instances(
         &self,
         _request: Request<v1::WatchInstancesRequest>,
@@ -93,6 +106,8 @@ impl Provisioner for Service {
         let (sender, receiver) = mpsc::channel(64);
         // Ends when the receiver, which the connection owns, is dropped.
         tokio::spawn(requests::watch::stream(Arc::clone(&self.context), sender));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let states = ReceiverStream::new(receiver);
+        let states = states.take_until(self.shutdown.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(states)))
     }
 }

@@ -122,7 +122,7 @@ pub struct RunArgs {
 
     /// Seconds without any contact, after there was one, from which `/live` fails.
     #[arg(long, env = "BROKER_DEAD_AFTER", default_value = "600",
-          value_parser = service::args::seconds)]
+          value_parser = service::args::duration)]
     pub dead_after: Duration,
 }
 

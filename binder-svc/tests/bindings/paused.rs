@@ -106,8 +106,8 @@ impl<'a> Case<'a> {
         create_namespace(&world.control_plane.client(), &name).await;
         let mut args = world.args("heir");
         args.namespace.clone_from(&name);
-        args.lease_renew = RENEW;
-        args.lease_lifetime = LIFETIME;
+        args.replica.lease_renew = RENEW;
+        args.replica.lease_lifetime = LIFETIME;
         let heir = world.binder_with(args).await;
         Self { world, name, heir }
     }

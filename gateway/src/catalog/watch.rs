@@ -1,88 +1,46 @@
-//! Keeps the newest catalog in memory: one stream from catalog-svc, opened
-//! again whenever it ends. While catalog-svc is away the last catalog stays.
+//! Keeps the newest catalog in memory. While catalog-svc is away the last
+//! catalog stays.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc};
 
 use broker_proto::{
-    client::Transport,
+    client::{Event, Transport, follow},
     v1::{CatalogSnapshot, WatchCatalogRequest, catalog_client::CatalogClient},
 };
+use futures::StreamExt as _;
 use prometheus_client::metrics::gauge::Gauge;
-use service::Gate;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 use super::Catalog;
-
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Follower {
     pub(crate) client: CatalogClient<Transport>,
     pub(crate) slot: watch::Sender<Option<Arc<Catalog>>>,
-    /// Opened by the first catalog; never closed again, since an old catalog
-    /// serves better than none.
-    pub(crate) gate: Gate,
     pub(crate) connected: Gauge,
-    /// For a peer that accepts the call and then says nothing.
-    pub(crate) first_answer: Duration,
 }
 
 impl Follower {
     /// Follows until `stop`.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let mut heard = false;
-            let ended = tokio::select! {
-                ended = self.stream(&mut heard) => ended,
-                () = stop.cancelled() => return,
-            };
-            self.connected.set(0);
-            // Streams end by themselves when the server ages its connections.
-            if heard {
-                pause = FIRST_PAUSE;
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let snapshots = follow("catalog", || {
+            let mut client = self.client.clone();
+            async move { client.watch_catalog(WatchCatalogRequest {}).await }
+        });
+        let mut snapshots = pin!(snapshots.take_until(stop.cancelled()));
+        while let Some(event) = snapshots.next().await {
+            match event {
+                Event::Message(snapshot) => {
+                    self.connected.set(1);
+                    self.take(&snapshot);
+                }
+                Event::Lost => {
+                    self.connected.set(0);
+                }
             }
-            match ended {
-                Ok(()) => tracing::debug!("the stream of catalogs ended"),
-                Err(status) => tracing::warn!(
-                    grpc.code = ?status.code(),
-                    grpc.message = status.message(),
-                    "the stream of catalogs broke; it will be opened again"
-                ),
-            }
-            // Jitter, so that replicas do not come back in step.
-            let jittered = pause.mul_f64(rand::random_range(0.5..1.5));
-            tokio::select! {
-                () = tokio::time::sleep(jittered) => {}
-                () = stop.cancelled() => return,
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-    }
-
-    /// Takes snapshots until the stream ends.
-    async fn stream(&mut self, heard: &mut bool) -> Result<(), Status> {
-        let first_answer = self.first_answer;
-        let late = |_| Status::deadline_exceeded("no catalog came");
-        let opened = self.client.watch_catalog(WatchCatalogRequest {});
-        let mut stream = tokio::time::timeout(first_answer, opened)
-            .await
-            .map_err(late)??
-            .into_inner();
-        let mut next = tokio::time::timeout(first_answer, stream.message())
-            .await
-            .map_err(late)??;
-        while let Some(snapshot) = next {
-            *heard = true;
-            self.connected.set(1);
-            self.take(&snapshot);
-            next = stream.message().await?;
-        }
-        Ok(())
     }
 
     fn take(&self, snapshot: &CatalogSnapshot) {
@@ -99,12 +57,11 @@ impl Follower {
                 tracing::info!(
                     catalog.generation = %snapshot.generation,
                     catalog.offerings = snapshot.offerings.len(),
-                    "catalog taken"
+                    "new catalog received"
                 );
                 self.slot.send_replace(Some(Arc::new(catalog)));
-                self.gate.open();
             }
-            Err(error) => tracing::error!(%error, "a catalog could not be rendered"),
+            Err(error) => tracing::error!(%error, "catalog not usable, the last one stays"),
         }
     }
 }

@@ -71,7 +71,7 @@ impl TestApp {
                 catalog: fakes.target.clone(),
                 provisioner: fakes.target.clone(),
                 binder: fakes.target.clone(),
-                sync_deadline: Duration::from_secs(10),
+                write_deadline: Duration::from_secs(10),
                 read_deadline: Duration::from_secs(5),
             },
             http: HttpArgs {

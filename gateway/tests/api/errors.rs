@@ -114,7 +114,7 @@ async fn a_foreign_status_is_ours_and_never_shows_its_text() {
         (Code::Unimplemented, 500),
         (Code::Unavailable, 503),
         (Code::DeadlineExceeded, 504),
-        (Code::Cancelled, 504),
+        (Code::Cancelled, 503),
     ] {
         let status = Status::new(code, "dial tcp 10.0.0.7: hunter2");
         app.fakes.provisioner.fetch.fail_with(status);
@@ -129,7 +129,7 @@ async fn a_foreign_status_is_ours_and_never_shows_its_text() {
 #[tokio::test]
 async fn a_call_that_takes_too_long_is_504() {
     let app = TestApp::start_with(|args| {
-        args.peers.sync_deadline = Duration::from_millis(200);
+        args.peers.write_deadline = Duration::from_millis(200);
         args.peers.read_deadline = Duration::from_millis(200);
     })
     .await;
@@ -148,11 +148,7 @@ async fn a_service_that_is_away_is_503_and_others_are_served_on() {
     })
     .await;
     let answer = app.get(BINDING).send().await;
-    assert!(
-        [503, 504].contains(&answer.status.as_u16()),
-        "{}",
-        answer.status
-    );
+    answer.refused(503);
     app.get(INSTANCE).send().await.granted(200);
 }
 
@@ -170,7 +166,7 @@ async fn a_change_is_tried_again_only_while_no_connection_comes_about() {
     bind.await.unwrap().granted(202);
     assert_eq!(late.binder.bind.count(), 1);
 
-    late.binder.bind.fail_at_first(1);
+    late.binder.bind.fail(ErrorCode::Unavailable);
     app.put(BINDING, &body).send().await.refused(503);
     assert_eq!(late.binder.bind.count(), 2);
 }

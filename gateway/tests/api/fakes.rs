@@ -27,7 +27,6 @@ pub(crate) struct Method<Q, A>(Mutex<State<Q, A>>);
 struct State<Q, A> {
     asked: Vec<(Q, Option<String>)>,
     answer: Result<A, Status>,
-    failures: usize,
     delay: Duration,
 }
 
@@ -36,7 +35,6 @@ impl<Q: Clone, A: Clone> Method<Q, A> {
         Self(Mutex::new(State {
             asked: Vec::new(),
             answer: Ok(answer),
-            failures: 0,
             delay: Duration::ZERO,
         }))
     }
@@ -51,11 +49,6 @@ impl<Q: Clone, A: Clone> Method<Q, A> {
 
     pub(crate) fn fail_with(&self, status: impl Into<Status>) {
         self.0.lock().unwrap().answer = Err(status.into());
-    }
-
-    /// The next `count` calls find nobody.
-    pub(crate) fn fail_at_first(&self, count: usize) {
-        self.0.lock().unwrap().failures = count;
     }
 
     pub(crate) fn delay(&self, delay: Duration) {
@@ -83,10 +76,6 @@ impl<Q: Clone, A: Clone> Method<Q, A> {
         let (answer, delay) = {
             let mut state = self.0.lock().unwrap();
             state.asked.push((request.into_inner(), id));
-            if state.failures > 0 {
-                state.failures -= 1;
-                return Err(Status::unavailable("connection refused to 10.0.0.7:7000"));
-            }
             (state.answer.clone(), state.delay)
         };
         tokio::time::sleep(delay).await;

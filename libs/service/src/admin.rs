@@ -1,7 +1,9 @@
 //! The admin port: `/live`, `/ready`, `/metrics`. It is the last to close, so
 //! that a drain can be watched.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
 
 use axum::{
     Router,
@@ -15,6 +17,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::readiness::Readiness;
+
+/// How long connections to the admin port may keep it open at the end.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// What the admin port shows.
 #[derive(Debug, Clone)]
@@ -43,21 +48,42 @@ impl Admin {
             .with_state(self)
     }
 
-    /// Serves until `stop` is cancelled.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        stop: CancellationToken,
-    ) -> std::io::Result<()> {
-        axum::serve(listener, self.router())
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await
+    /// Starts to serve on `listener`, until [`Serving::end`].
+    pub(crate) fn serve(self, listener: TcpListener) -> Serving {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let task = tokio::spawn(async move {
+            axum::serve(listener, self.router())
+                .with_graceful_shutdown(stopped)
+                .await
+        });
+        Serving { stop, task }
+    }
+}
+
+/// An admin port that is being served.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Serving {
+    /// Closes the port; connections get a moment to end.
+    pub(crate) async fn end(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        let Ok(joined) = tokio::time::timeout(CLOSING, self.task).await else {
+            tracing::warn!("admin port closed with connections open");
+            return Ok(());
+        };
+        joined
+            .context("join the admin port")?
+            .context("serve the admin port")
     }
 }
 
 /// Binds a listener; the error names the address and the argument.
 pub async fn bind(address: SocketAddr, argument: &str) -> anyhow::Result<TcpListener> {
-    use anyhow::Context as _;
     TcpListener::bind(address)
         .await
         .with_context(|| format!("listen on {address} ({argument})"))
@@ -85,7 +111,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         )
             .into_response(),
         Err(error) => {
-            tracing::error!(%error, "metrics could not be encoded");
+            tracing::error!(%error, "metrics not encoded");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -1,9 +1,16 @@
-//! Crash and stop points for tests. When it reaches the point that
-//! `BROKER_CRASH_AT` names, a debug build ends itself, as `kill -9` would; at
-//! the one that `BROKER_STOP_AT` names it stops itself, once, as `kill -STOP`
-//! would, until it gets SIGCONT. Release builds have none.
+//! Failpoints for tests. When it reaches the point that `BROKER_CRASH_AT`
+//! names, a debug build ends itself, as `kill -9` would; at the one that
+//! `BROKER_STOP_AT` names it stops itself, once, as `kill -STOP` would, until
+//! it gets SIGCONT; at the one that `BROKER_PANIC_AT` names the task panics.
+//! Release builds have none.
 
-/// Ends or stops the process if this is the point that a test names.
+/// The environment variables that name failpoints.
+pub(crate) const VARIABLES: [&str; 3] = ["BROKER_CRASH_AT", "BROKER_STOP_AT", "BROKER_PANIC_AT"];
+
+/// Ends or stops the process, or panics, if this is the point that a test names.
+///
+/// # Panics
+/// If the test says so.
 #[cfg(debug_assertions)]
 pub fn reach(point: &str) {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,9 +26,11 @@ pub fn reach(point: &str) {
         eprintln!("stop point {point} reached");
         let _ =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
-        // Another thread may get the signal first: this one must not go on by a hair.
+        // Another thread may get the signal first: this one must not run on
+        // until the stop arrives.
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
+    assert!(!is_named("BROKER_PANIC_AT"), "panic point {point} reached");
 }
 
 /// Does nothing in a release build.

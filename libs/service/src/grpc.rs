@@ -15,6 +15,11 @@ use tower::ServiceBuilder;
 
 use crate::{admin::Admin, args::ServiceArgs, context::ContextLayer, readiness::Readiness};
 
+/// Calls on a connection that is closed for its age may still take this long:
+/// longer than any call; streams are cut by it.
+const AGE_GRACE: Duration = Duration::from_secs(120);
+const HEALTH: &str = "grpc.health.v1.Health";
+
 /// A service's two listeners, bound before any work starts.
 #[derive(Debug)]
 pub struct Listeners {
@@ -34,12 +39,12 @@ impl Listeners {
     }
 }
 
-/// Serves `routes` until `shutdown`, then drains: not ready, a short delay,
-/// no new connections, calls in flight finish within the deadline. The admin
-/// port closes last.
+/// Serves `routes` until `shutdown`, then drains: it is not ready any more, but
+/// accepts connections for the drain delay; after that calls in flight may
+/// finish. The admin port closes last.
 ///
-/// `descriptors` are encoded `FileDescriptorSet`s for reflection; `names` the
-/// full names of the gRPC services for health.
+/// `descriptors` is an encoded `FileDescriptorSet` for reflection; `names` are
+/// the full names of the gRPC services, for health and reflection.
 pub async fn serve(
     args: &ServiceArgs,
     listeners: Listeners,
@@ -50,25 +55,26 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let reflection = tonic_reflection::server::Builder::configure()
+    let mut reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(descriptors)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .context("set up gRPC reflection")?;
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    for name in names.iter().chain([&HEALTH]) {
+        reflection = reflection.with_service_name(*name);
+    }
+    let reflection = reflection.build_v1().context("set up gRPC reflection")?;
     let routes = routes.add_service(health_service).add_service(reflection);
 
     let stop_accepting = CancellationToken::new();
-    let stop_admin = CancellationToken::new();
     let readiness = admin.readiness.clone();
     let draining = readiness.gate("drain");
     draining.open();
 
-    let admin_task = tokio::spawn(admin.serve(listeners.admin, stop_admin.clone()));
+    let admin = admin.serve(listeners.admin);
     let report = tokio::spawn(report_health(readiness, health, names));
     let server = Server::builder()
         .layer(ServiceBuilder::new().layer(ContextLayer))
         .max_connection_age(args.max_connection_age)
-        .max_connection_age_grace(args.drain_deadline)
+        .max_connection_age_grace(AGE_GRACE)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
@@ -86,22 +92,15 @@ pub async fn serve(
             stop_accepting.cancel();
             // A stream that never ends must not keep the process: past the
             // deadline the connections are dropped.
-            match tokio::time::timeout(args.drain_deadline, &mut server).await {
+            match tokio::time::timeout(args.drain_time(), &mut server).await {
                 Ok(outcome) => outcome.context("serve gRPC"),
                 Err(_) => Ok(()),
             }
         }
     };
     report.abort();
-    stop_admin.cancel();
-    if let Ok(joined) = tokio::time::timeout(Duration::from_secs(2), admin_task).await {
-        joined
-            .context("join the admin port")?
-            .context("serve the admin port")?;
-    } else {
-        tracing::warn!("the admin port still had open connections at exit");
-    }
-    outcome
+    let closed = admin.end().await;
+    outcome.and(closed)
 }
 
 /// Keeps the gRPC health of each service equal to the readiness.

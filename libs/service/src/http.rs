@@ -15,7 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use axum::{Router, body::Body};
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::{body::Incoming, service::service_fn};
@@ -42,10 +41,10 @@ const MAX_HEADERS: usize = 1000;
 /// After a failed accept (no file descriptors left, say) before the next one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` until `shutdown`, then drains: not ready, a short delay in
-/// which clients are told to open new connections, no new connections,
-/// requests in flight finish within the deadline. The admin port closes last.
-/// A request that is no HTTP is refused in the router's stead, with `unparsed`.
+/// Serves `router` until `shutdown`, then drains: it is not ready any more;
+/// for the drain delay every answer closes its connection; then no connections
+/// are accepted, and requests in flight may finish. The admin port closes last.
+/// `unparsed` makes the body of the answer to what is not HTTP.
 pub async fn serve(
     args: &ServiceArgs,
     listeners: Listeners,
@@ -56,8 +55,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let draining = admin.readiness.gate("drain");
     draining.open();
-    let stop_admin = CancellationToken::new();
-    let admin_task = tokio::spawn(admin.serve(listeners.admin, stop_admin.clone()));
+    let admin = admin.serve(listeners.admin);
 
     let connections = TaskTracker::new();
     let life = Life {
@@ -80,22 +78,14 @@ pub async fn serve(
         }
     }
     connections.close();
-    let drained = tokio::time::timeout(args.drain_deadline, connections.wait()).await;
+    let drained = tokio::time::timeout(args.drain_time(), connections.wait()).await;
     if drained.is_err() {
         tracing::warn!(
             connections = connections.len(),
-            "requests in flight did not finish within the drain deadline"
+            "connections dropped, their requests did not finish in time"
         );
     }
-    stop_admin.cancel();
-    if let Ok(joined) = tokio::time::timeout(Duration::from_secs(2), admin_task).await {
-        joined
-            .context("join the admin port")?
-            .context("serve the admin port")?;
-    } else {
-        tracing::warn!("the admin port still had open connections at exit");
-    }
-    Ok(())
+    admin.end().await
 }
 
 /// What a connection goes by; what ends it, other than its client.
@@ -121,7 +111,7 @@ async fn accept(listener: TcpListener, router: &Router, life: &Life, connections
                 connections.spawn(connection(stream, router.clone(), life.clone()));
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
+                tracing::warn!(%error, "connection not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

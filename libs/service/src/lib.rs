@@ -1,5 +1,5 @@
 //! Process plumbing that every service shares: arguments, telemetry, request
-//! context, admin port, gRPC server and drain.
+//! context, admin port, servers, background tasks and shutdown.
 //!
 //! Knows nothing of what the services do.
 
@@ -11,8 +11,11 @@ pub mod grpc;
 pub mod http;
 pub mod process;
 pub mod readiness;
+mod settings;
+mod supervise;
 pub mod telemetry;
 
 pub use admin::Admin;
-pub use args::ServiceArgs;
-pub use readiness::{Gate, Readiness};
+pub use args::{ReplicaArgs, ServiceArgs};
+pub use readiness::Readiness;
+pub use supervise::{Outcome, Tasks, supervise};

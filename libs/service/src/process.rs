@@ -6,7 +6,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::{args::ServiceArgs, telemetry};
+use crate::{args::ServiceArgs, settings, telemetry};
 
 /// Exit code for a configuration that cannot be used (sysexits' EX_USAGE).
 const USAGE: u8 = 64;
@@ -41,6 +41,7 @@ where
         eprintln!("{error:#}");
         return ExitCode::from(USAGE);
     }
+    settings::warn_of_unknown(&A::command());
     install_tls_provider();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -65,7 +66,7 @@ pub fn install_tls_provider() {
 }
 
 fn fatal(error: &anyhow::Error) -> ExitCode {
-    tracing::error!(error = format!("{error:#}"), "the service ends");
+    tracing::error!(error = format!("{error:#}"), "service failed");
     // Absent outside of a pod.
     let _ = std::fs::write(TERMINATION_LOG, format!("{error:#}\n"));
     ExitCode::FAILURE
@@ -76,7 +77,9 @@ async fn await_signals(shutdown: CancellationToken) {
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) else {
-        tracing::error!("signal handlers could not be installed; SIGTERM will not drain");
+        tracing::error!(
+            "signal handlers not installed, SIGTERM will end the process without draining"
+        );
         return;
     };
     let mut wait = async || {
@@ -86,9 +89,9 @@ async fn await_signals(shutdown: CancellationToken) {
         }
     };
     let name = wait().await;
-    tracing::info!(signal = name, "draining");
+    tracing::info!(signal = name, "shutting down");
     shutdown.cancel();
     let name = wait().await;
-    tracing::warn!(signal = name, "a second signal: ending at once");
+    tracing::warn!(signal = name, "second signal, exiting at once");
     std::process::exit(130);
 }

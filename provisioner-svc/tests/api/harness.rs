@@ -197,9 +197,9 @@ impl World {
         let mut args = <Args as clap::Parser>::parse_from(["provisioner-svc"]);
         args.service = ServiceArgs::for_tests();
         args.catalog = self.catalog_address.to_string();
-        replica.clone_into(&mut args.replica);
-        args.lease_renew = LEASE_RENEW;
-        args.lease_lifetime = LEASE_LIFETIME;
+        replica.clone_into(&mut args.replica.replica);
+        args.replica.lease_renew = LEASE_RENEW;
+        args.replica.lease_lifetime = LEASE_LIFETIME;
         args.broker.namespace.clone_from(&self.namespace);
         args
     }

@@ -1,0 +1,146 @@
+//! Load while connections age and replicas are replaced: no call fails.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use broker_proto::{
+    client::{RESOLVE_EVERY, Transport},
+    v1::{self, provisioner_client::ProvisionerClient},
+};
+use clap::Parser;
+use service::ServiceArgs;
+use tokio::{sync::watch, task::JoinSet};
+use tonic::Status;
+
+use crate::replica::{Addresses, Answers, Replica};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const CALLERS: usize = 8;
+
+/// Callers that call without a pause until this is ended.
+struct Load {
+    callers: JoinSet<()>,
+    answered: watch::Receiver<usize>,
+    stop: watch::Sender<bool>,
+    failures: Arc<Mutex<Vec<String>>>,
+}
+
+impl Load {
+    fn start(client: &ProvisionerClient<Transport>) -> Self {
+        let (count, answered) = watch::channel(0);
+        let stop = watch::Sender::new(false);
+        let failures: Arc<Mutex<Vec<String>>> = Arc::default();
+        let count = Arc::new(count);
+        let mut callers = JoinSet::new();
+        for number in 0..CALLERS {
+            let (mut client, count) = (client.clone(), Arc::clone(&count));
+            let (stopped, failures) = (stop.subscribe(), Arc::clone(&failures));
+            callers.spawn(async move {
+                while !*stopped.borrow() {
+                    if let Err(status) = call(&mut client, number).await {
+                        failures.lock().unwrap().push(format!("{number}: {status}"));
+                    }
+                    count.send_modify(|count| *count += 1);
+                }
+            });
+        }
+        Self {
+            callers,
+            answered,
+            stop,
+            failures,
+        }
+    }
+
+    /// Waits for that many more answers.
+    async fn go_on(&mut self, count: usize) {
+        let wanted = *self.answered.borrow() + count;
+        self.answered
+            .wait_for(|answered| *answered >= wanted)
+            .await
+            .unwrap();
+    }
+
+    async fn end(mut self) -> Vec<String> {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.callers.join_next().await {
+            ended.unwrap();
+        }
+        self.failures.lock().unwrap().clone()
+    }
+}
+
+/// Half of the callers send what must not be sent twice.
+async fn call(client: &mut ProvisionerClient<Transport>, caller: usize) -> Result<(), Status> {
+    match caller % 4 {
+        0 => client
+            .get_instance(v1::GetInstanceRequest::default())
+            .await
+            .map(drop),
+        1 => client.update(v1::UpdateRequest::default()).await.map(drop),
+        2 => client.hold(v1::HoldRequest::default()).await.map(drop),
+        _ => client
+            .deprovision(v1::DeprovisionRequest::default())
+            .await
+            .map(drop),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_fails_while_connections_age() {
+    let replica = Replica::start_with(Answers::AtOnce, |args| {
+        args.max_connection_age = Duration::from_millis(5);
+    });
+    let addresses = Addresses::default();
+    addresses.add(replica.address);
+    let mut load = Load::start(&addresses.client(DEADLINE));
+    load.go_on(5000).await;
+    assert_eq!(load.end().await, Vec::<String>::new());
+}
+
+/// Their addresses stay until they have ended: nothing but the drain and the
+/// second tries keep the calls from failing.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_fails_while_replicas_are_replaced() {
+    let start = || {
+        Replica::start_with(Answers::AtOnce, |args| {
+            args.drain_delay = Duration::from_millis(200);
+        })
+    };
+    let mut replicas: Vec<Replica> = std::iter::repeat_with(start).take(3).collect();
+    let addresses = Addresses::default();
+    for replica in &replicas {
+        addresses.add(replica.address);
+    }
+    let mut load = Load::start(&addresses.client(DEADLINE));
+    load.go_on(500).await;
+    for replica in &mut replicas {
+        let next = start();
+        addresses.add(next.address);
+        replica.terminate().await;
+        load.go_on(500).await;
+        addresses.remove(replica.address);
+        load.go_on(500).await;
+        *replica = next;
+    }
+    assert_eq!(load.end().await, Vec::<String>::new());
+    for replica in &replicas {
+        assert!(replica.count() > 0, "a new replica got no call");
+    }
+}
+
+#[derive(Debug, Parser)]
+struct Service {
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+/// Clients that looked up just before a replica began to end call it until
+/// their next look-up.
+#[test]
+fn a_replica_serves_on_for_longer_than_clients_keep_its_address() {
+    let args = Service::parse_from(["service"]).service;
+    assert!(args.drain_delay > RESOLVE_EVERY);
+}
