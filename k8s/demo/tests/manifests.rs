@@ -14,8 +14,8 @@ use demo::{
     kubectl::{Access, Kubectl},
 };
 use k8s_openapi::api::{
-    core::v1::{Namespace, Secret},
-    rbac::v1::{ClusterRole, PolicyRule, Role, RoleBinding},
+    core::v1::{Namespace, Secret, ServiceAccount},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding},
 };
 use kube::{
     Api, Client, ResourceExt as _,
@@ -36,12 +36,16 @@ const THREE: [&str; 3] = [
 
 /// A control plane with the broker's manifests.
 async fn deployed() -> ControlPlane {
+    let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("../overlays/dev");
+    deployed_from(&overlay).await
+}
+
+async fn deployed_from(overlay: &Path) -> ControlPlane {
     let control_plane = ControlPlane::start().await.unwrap();
     let kubectl = Kubectl {
         program: binaries::provide(Binary::Kubectl).await.unwrap(),
         cluster: Access::File(control_plane.kubeconfig().to_owned()),
     };
-    let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("../overlays/dev");
     let overlay = overlay.to_str().unwrap();
     kubectl
         .output(&["apply", "--server-side", "-k", overlay], LIMIT)
@@ -66,12 +70,42 @@ fn forbidden<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> String {
     }
 }
 
-fn namespace(name: &str, managed_by: Option<&str>) -> Namespace {
-    let labels = managed_by.map_or_else(
-        || json!({}),
-        |by| json!({"app.kubernetes.io/managed-by": by}),
-    );
+/// In the message of what a policy refuses.
+const POLICY: &str = "ValidatingAdmissionPolicy";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+const BROKER: &str = "mongodb-osb.io/broker";
+const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+const ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
+
+fn namespace(name: &str, labels: &Value) -> Namespace {
     serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).unwrap()
+}
+
+/// The labels with which a broker in `broker` makes an instance's namespace, with one changed,
+/// or without it.
+fn labels(broker: &str, (key, value): (&str, Value)) -> Value {
+    let mut labels = json!({
+        MANAGED_BY: "mongodb-osb", BROKER: broker,
+        ENFORCE: "restricted", ENFORCE_VERSION: "latest",
+    });
+    labels[key] = value;
+    labels
+        .as_object_mut()
+        .unwrap()
+        .retain(|_, value| !value.is_null());
+    labels
+}
+
+/// The same, unchanged.
+fn right_labels(broker: &str) -> Value {
+    labels(broker, (MANAGED_BY, json!("mongodb-osb")))
+}
+
+/// A merge patch of one label.
+fn relabel(key: &str, value: Value) -> Patch<Value> {
+    let mut labels = json!({});
+    labels[key] = value;
+    Patch::Merge(json!({"metadata": {"labels": labels}}))
 }
 
 fn role_binding(name: &str, role: &str, subject: &Value) -> RoleBinding {
@@ -87,81 +121,148 @@ fn service_account(namespace: &str, name: &str) -> Value {
     json!({"kind": "ServiceAccount", "namespace": namespace, "name": name})
 }
 
-/// A new policy takes a moment to be enforced.
+/// New rights and a new policy take a moment to be enforced.
 async fn wait_for_the_policy(namespaces: &Api<Namespace>) {
     let parameters = PostParams {
         dry_run: true,
         ..PostParams::default()
     };
+    let probe = namespace("probe", &json!({}));
     for _ in 0..60 {
-        if namespaces
-            .create(&parameters, &namespace("probe", None))
-            .await
-            .is_err()
-        {
-            return;
+        match namespaces.create(&parameters, &probe).await {
+            Err(kube::Error::Api(status)) if status.message.contains(POLICY) => return,
+            _ => tokio::time::sleep(Duration::from_millis(500)).await,
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     panic!("the policy is not enforced after 30 s");
 }
 
 #[tokio::test]
-async fn the_provisioner_is_kept_to_namespaces_of_ours_and_to_three_roles() {
+async fn the_provisioner_makes_only_namespaces_of_its_own_that_are_restricted() {
     let control_plane = deployed().await;
-    let admin = control_plane.client();
+    let admin: Api<Namespace> = Api::all(control_plane.client());
+    let namespaces: Api<Namespace> = Api::all(account(&control_plane, "provisioner-svc").await);
+    let create = PostParams::default();
+    wait_for_the_policy(&namespaces).await;
+
+    for (name, labels, reason) in [
+        ("ours", right_labels(NAMESPACE), "begins with mdb-"),
+        (
+            "mdb-one",
+            labels(NAMESPACE, (MANAGED_BY, json!("somebody"))),
+            "app.kubernetes.io/managed-by=mongodb-osb",
+        ),
+        (
+            "mdb-one",
+            right_labels("another-broker"),
+            "mongodb-osb.io/broker=mongodb-osb",
+        ),
+        (
+            "mdb-one",
+            labels(NAMESPACE, (ENFORCE, Value::Null)),
+            "pod-security.kubernetes.io/enforce=restricted",
+        ),
+        (
+            "mdb-one",
+            labels(NAMESPACE, (ENFORCE, json!("privileged"))),
+            "pod-security.kubernetes.io/enforce=restricted",
+        ),
+        // An old version has few rules.
+        (
+            "mdb-one",
+            labels(NAMESPACE, (ENFORCE_VERSION, json!("v1.10"))),
+            "pod-security.kubernetes.io/enforce-version=latest",
+        ),
+    ] {
+        let message = forbidden(namespaces.create(&create, &namespace(name, &labels)).await);
+        assert!(message.contains(reason), "{labels}: {message}");
+    }
+    let ours = namespace("mdb-one", &right_labels(NAMESPACE));
+    namespaces.create(&create, &ours).await.unwrap();
+
+    let params = PatchParams::default();
+    for (key, value) in [
+        (MANAGED_BY, Value::Null),
+        (BROKER, json!("another-broker")),
+        (ENFORCE, Value::Null),
+        (ENFORCE, json!("baseline")),
+        (ENFORCE_VERSION, json!("v1.10")),
+        (ENFORCE_VERSION, Value::Null),
+    ] {
+        forbidden(
+            namespaces
+                .patch("mdb-one", &params, &relabel(key, value))
+                .await,
+        );
+    }
+    let note = Patch::Merge(json!({"metadata": {"annotations": {"note": "fine"}}}));
+    namespaces.patch("mdb-one", &params, &note).await.unwrap();
+
+    // What an administrator relaxed stays so, and goes no further.
+    let relax = relabel(ENFORCE, json!("baseline"));
+    admin.patch("mdb-one", &params, &relax).await.unwrap();
+    let again = Patch::Merge(json!({"metadata": {"annotations": {"note": "again"}}}));
+    namespaces.patch("mdb-one", &params, &again).await.unwrap();
+    let further = relabel(ENFORCE, json!("privileged"));
+    forbidden(namespaces.patch("mdb-one", &params, &further).await);
+    let delete = DeleteParams::default();
+    namespaces.delete("mdb-one", &delete).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_provisioner_leaves_namespaces_of_others_alone() {
+    let control_plane = deployed().await;
+    let admin: Api<Namespace> = Api::all(control_plane.client());
+    let provisioner = account(&control_plane, "provisioner-svc").await;
+    let namespaces: Api<Namespace> = Api::all(provisioner.clone());
+    let (create, delete) = (PostParams::default(), DeleteParams::default());
+    let params = PatchParams::default();
+    wait_for_the_policy(&namespaces).await;
+
+    for (name, labels) in [
+        ("theirs", json!({})),
+        // Our labels do not make a namespace ours that has not our kind of name.
+        ("labelled", right_labels(NAMESPACE)),
+        ("mdb-of-another", right_labels("another-broker")),
+    ] {
+        admin
+            .create(&create, &namespace(name, &labels))
+            .await
+            .unwrap();
+        forbidden(namespaces.delete(name, &delete).await);
+        for (key, value) in [(MANAGED_BY, "mongodb-osb"), (BROKER, NAMESPACE)] {
+            // One of them is there already in each of these namespaces, or both.
+            forbidden(
+                namespaces
+                    .patch(name, &params, &relabel(key, json!(value)))
+                    .await,
+            );
+        }
+        let granted = role_binding(
+            "granted",
+            THREE[0],
+            &service_account(NAMESPACE, "provisioner-svc"),
+        );
+        let bindings: Api<RoleBinding> = Api::namespaced(provisioner.clone(), name);
+        forbidden(bindings.create(&create, &granted).await);
+    }
+}
+
+#[tokio::test]
+async fn the_provisioner_binds_three_roles_to_whom_they_are_for() {
+    let control_plane = deployed().await;
     let provisioner = account(&control_plane, "provisioner-svc").await;
     let namespaces: Api<Namespace> = Api::all(provisioner.clone());
     let create = PostParams::default();
     wait_for_the_policy(&namespaces).await;
+    let ours = namespace("mdb-one", &right_labels(NAMESPACE));
+    namespaces.create(&create, &ours).await.unwrap();
 
-    // Namespaces: ours can be made and deleted, others not; the label stays.
-    let ours = namespaces
-        .create(&create, &namespace("ours", Some("mongodb-osb")))
-        .await
-        .unwrap();
-    assert_eq!(ours.name_any(), "ours");
-    let message = forbidden(
-        namespaces
-            .create(&create, &namespace("other", Some("somebody")))
-            .await,
-    );
-    assert!(
-        message.contains("app.kubernetes.io/managed-by=mongodb-osb"),
-        "{message}"
-    );
-    Api::<Namespace>::all(admin.clone())
-        .create(&create, &namespace("theirs", None))
-        .await
-        .unwrap();
-    forbidden(namespaces.delete("theirs", &DeleteParams::default()).await);
-    let adopt = Patch::Merge(
-        json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "mongodb-osb"}}}),
-    );
-    forbidden(
-        namespaces
-            .patch("theirs", &PatchParams::default(), &adopt)
-            .await,
-    );
-    let disown =
-        Patch::Merge(json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}}));
-    forbidden(
-        namespaces
-            .patch("ours", &PatchParams::default(), &disown)
-            .await,
-    );
-    let mark = Patch::Merge(json!({"metadata": {"annotations": {"note": "fine"}}}));
-    namespaces
-        .patch("ours", &PatchParams::default(), &mark)
-        .await
-        .unwrap();
-
-    // Role bindings: the three roles, to whom they are for, in a namespace of ours.
-    let bindings: Api<RoleBinding> = Api::namespaced(provisioner.clone(), "ours");
+    let bindings: Api<RoleBinding> = Api::namespaced(provisioner, "mdb-one");
     for (role, namespace, name) in [
         (THREE[0], NAMESPACE, "provisioner-svc"),
         (THREE[1], NAMESPACE, "binder-svc"),
-        (THREE[2], "ours", "mdb"),
+        (THREE[2], "mdb-one", "mdb"),
     ] {
         let good = role_binding(role, role, &service_account(namespace, name));
         bindings.create(&create, &good).await.unwrap();
@@ -173,7 +274,7 @@ async fn the_provisioner_is_kept_to_namespaces_of_ours_and_to_three_roles() {
             service_account(NAMESPACE, "provisioner-svc"),
         ),
         (THREE[0], service_account("theirs", "default")),
-        (THREE[0], service_account("ours", "mdb")),
+        (THREE[0], service_account("mdb-one", "mdb")),
         (
             THREE[1],
             json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "eve"}),
@@ -186,26 +287,104 @@ async fn the_provisioner_is_kept_to_namespaces_of_ours_and_to_three_roles() {
                 .await,
         );
     }
-    let elsewhere: Api<RoleBinding> = Api::namespaced(provisioner.clone(), "theirs");
-    let good = role_binding(
-        "good",
-        THREE[0],
-        &service_account(NAMESPACE, "provisioner-svc"),
-    );
-    forbidden(elsewhere.create(&create, &good).await);
-    Api::<RoleBinding>::namespaced(admin, "theirs")
-        .create(&create, &good)
+}
+
+/// kustomize renames accounts; the policies follow, and apply to nobody else.
+#[tokio::test]
+async fn the_policies_apply_to_renamed_accounts_and_to_no_others_of_that_name() {
+    // Beside the others: kustomize takes no absolute paths.
+    let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../overlays");
+    let folder = tempfile::Builder::new()
+        .prefix(".renamed-")
+        .tempdir_in(overlays)
+        .unwrap();
+    let text = "namePrefix: acme-\nnamespace: acme\nresources: [../dev]\n";
+    std::fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
+    let control_plane = deployed_from(folder.path()).await;
+    let admin = control_plane.client();
+    let create = PostParams::default();
+
+    let renamed = control_plane
+        .service_account("acme", "acme-provisioner-svc")
+        .await
+        .unwrap()
+        .client();
+    let namespaces: Api<Namespace> = Api::all(renamed.clone());
+    wait_for_the_policy(&namespaces).await;
+    let ours = namespace("mdb-one", &right_labels("acme"));
+    namespaces.create(&create, &ours).await.unwrap();
+    let before = namespace("mdb-two", &right_labels(NAMESPACE));
+    forbidden(namespaces.create(&create, &before).await);
+    wait_for_token_refusal(&Api::namespaced(renamed, "acme"), "acme-provisioner-svc").await;
+
+    // An account of the old name, elsewhere, with all rights.
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), "default");
+    let unrelated = serde_json::from_value(json!({"metadata": {"name": "provisioner-svc"}}));
+    accounts.create(&create, &unrelated.unwrap()).await.unwrap();
+    let all: ClusterRoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": "unrelated"},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin",
+        },
+        "subjects": [service_account("default", "provisioner-svc")],
+    }))
+    .unwrap();
+    let bindings: Api<ClusterRoleBinding> = Api::all(admin);
+    bindings.create(&create, &all).await.unwrap();
+    let unrelated = control_plane
+        .service_account("default", "provisioner-svc")
         .await
         .unwrap();
-    forbidden(elsewhere.delete("good", &DeleteParams::default()).await);
-    bindings
-        .delete(THREE[0], &DeleteParams::default())
-        .await
+    let namespaces: Api<Namespace> = Api::all(unrelated.client());
+    let anything = namespace("anything", &json!({}));
+    let mut made = namespaces.create(&create, &anything).await;
+    // RBAC takes a moment to learn of the role; only the policy's refusal would be the fault.
+    while let Err(kube::Error::Api(status)) = &made {
+        assert!(
+            status.code == 403 && !status.message.contains(POLICY),
+            "{status:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        made = namespaces.create(&create, &anything).await;
+    }
+    made.unwrap();
+}
+
+/// Waits until a Secret that asks for a token of `of` is refused by the policy.
+async fn wait_for_token_refusal(secrets: &Api<Secret>, of: &str) {
+    let parameters = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let token: Secret = serde_json::from_value(json!({
+        "metadata": {"name": "token", "annotations": {"kubernetes.io/service-account.name": of}},
+        "type": "kubernetes.io/service-account-token",
+    }))
+    .unwrap();
+    for _ in 0..60 {
+        match secrets.create(&parameters, &token).await {
+            Err(kube::Error::Api(status)) if status.message.contains("make no tokens") => return,
+            _ => tokio::time::sleep(Duration::from_millis(500)).await,
+        }
+    }
+    panic!("the policy is not enforced after 30 s");
+}
+
+#[tokio::test]
+async fn no_service_gets_the_token_of_another_through_a_secret() {
+    let control_plane = deployed().await;
+    for name in ["provisioner-svc", "binder-svc"] {
+        let secrets: Api<Secret> = Api::namespaced(account(&control_plane, name).await, NAMESPACE);
+        wait_for_token_refusal(&secrets, "catalog-svc").await;
+        let other: Secret = serde_json::from_value(json!({
+            "metadata": {"name": format!("of-{name}")}, "stringData": {"a": "b"},
+        }))
         .unwrap();
-    namespaces
-        .delete("ours", &DeleteParams::default())
-        .await
-        .unwrap();
+        secrets
+            .create(&PostParams::default(), &other)
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test]

@@ -5,10 +5,7 @@ use cluster::{
     error::{call, optional},
     gate, inventory,
 };
-use k8s_openapi::api::{
-    core::v1::{PersistentVolumeClaim, Secret},
-    rbac::v1::RoleBinding,
-};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Preconditions, PropagationPolicy},
@@ -102,9 +99,6 @@ impl Job<'_> {
         if !self.record.resource.spec.own_namespace {
             let secrets: Api<Secret> = Api::namespaced(self.context.client(), self.namespace());
             waiting.extend(self.delete_labelled(&secrets).await?);
-            let bindings: Api<RoleBinding> =
-                Api::namespaced(self.context.client(), self.namespace());
-            waiting.extend(self.delete_labelled(&bindings).await.unwrap_or_default());
         }
         if waiting.is_empty() {
             self.observed.leftovers_gone = true;

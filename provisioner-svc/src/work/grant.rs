@@ -23,6 +23,16 @@ pub(crate) const BINDER_ROLE: &str = "mongodb-osb-binder";
 /// What mongo-bootstrap needs.
 pub(crate) const BOOTSTRAP_ROLE: &str = "mongodb-osb-mongo-bootstrap";
 
+/// Pod Security: the namespace takes restricted pods only, since whoever may write
+/// a plan would else own the nodes. The admission policy in
+/// `k8s/base/access/instance-namespaces.yaml` demands `enforce` and its version.
+/// `warn` shows what is refused where the workload is applied, not only in events.
+const POD_SECURITY: [(&str, &str); 3] = [
+    ("pod-security.kubernetes.io/enforce", "restricted"),
+    ("pod-security.kubernetes.io/enforce-version", "latest"),
+    ("pod-security.kubernetes.io/warn", "restricted"),
+];
+
 impl Job<'_> {
     pub(super) async fn make_namespace(&mut self) -> Done {
         let name = self.namespace().to_owned();
@@ -31,21 +41,17 @@ impl Job<'_> {
                 names::BROKER.to_owned(),
                 self.context.args.broker.namespace.clone(),
             ),
-            // Restricted workloads only, unless a cluster's operator says otherwise.
-            (
-                "pod-security.kubernetes.io/warn".to_owned(),
-                "restricted".to_owned(),
-            ),
             (
                 "mongodb-osb.io/plan-name".to_owned(),
                 label_value(&self.record.resource.spec.plan_name),
             ),
         ];
+        let pod_security = POD_SECURITY.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let gate = gate::namespace(
             &self.context.client(),
             &name,
             &self.record.labels(),
-            &extra.into_iter().collect(),
+            &extra.into_iter().chain(pod_security).collect(),
         )
         .await?;
         self.observed.namespace = Some(gate.clone());

@@ -209,7 +209,12 @@ impl World {
     }
 
     pub(crate) async fn provisioner_with(&self, args: Args) -> Provisioner {
-        let app = App::bind(args, self.client()).await.unwrap();
+        self.provisioner_as(args, self.client()).await
+    }
+
+    /// With the rights of that client.
+    pub(crate) async fn provisioner_as(&self, args: Args, client: Client) -> Provisioner {
+        let app = App::bind(args, client).await.unwrap();
         let (address, admin) = (app.address().unwrap(), app.admin_address().unwrap());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(app.run(shutdown.clone()));

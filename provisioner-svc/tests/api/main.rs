@@ -15,5 +15,6 @@ mod operations;
 mod paused;
 mod rendering;
 mod replicas;
+mod rights;
 mod storage;
 mod troubles;

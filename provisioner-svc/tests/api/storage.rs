@@ -16,7 +16,10 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::harness::{World, deprovisioned, end_of, eventually, provisioned};
+use crate::{
+    harness::{World, deprovisioned, end_of, eventually, provisioned},
+    rights::shipped_account,
+};
 
 const SIZED: [(&str, &str); 2] = [
     (
@@ -122,7 +125,9 @@ async fn storage_grows_never_shrinks_and_is_refused_before_anything_changes() {
     let world = World::alone().await;
     classes_and_volumes(&world).await;
     let plan = world.plan("sized", &SIZED);
-    let provisioner = world.provisioner("a").await;
+    // Volumes are what no other test changes with the shipped rights.
+    let account = shipped_account(&world).await;
+    let provisioner = world.provisioner_as(world.args("a"), account).await;
     let mut client = provisioner.client.clone();
     provisioned(&client, plan.provision("grows", json!({}))).await;
     provisioned(&client, plan.provision("rigid", json!({"class": "rigid"}))).await;
