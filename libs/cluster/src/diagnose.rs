@@ -1,5 +1,5 @@
 //! Why workloads are not ready: reasons from pods, volume claims and events,
-//! in words that a poll can show.
+//! as text for a poll.
 
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
@@ -9,12 +9,18 @@ use crate::error::{Error, call};
 /// How many reasons are worth showing at once.
 const SHOWN: usize = 3;
 
-/// Short sentences about pods and volume claims with these labels that are in
-/// trouble; empty if there is nothing to tell.
+/// Event reason of the controllers of workloads: a pod was refused, for example
+/// by Pod Security or a quota. There is no pod then that could say so.
+const FAILED_CREATE: &str = "FailedCreate";
+
+/// Short sentences about what is in trouble: pods and volume claims with these
+/// labels, and the workloads with the UIDs `awaited` whose pods are refused.
+/// Empty where nothing is known to be wrong.
 pub async fn diagnose(
     client: &Client,
     namespace: &str,
     selector: &str,
+    awaited: &[String],
 ) -> Result<Vec<String>, Error> {
     let params = ListParams::default().labels(selector);
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -31,8 +37,34 @@ pub async fn diagnose(
         .await?;
         reasons.push(claim_reason(claim, event.as_ref()));
     }
+    if reasons.is_empty() {
+        let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+        let refused = ListParams::default().fields(&format!("reason={FAILED_CREATE}"));
+        reasons.extend(refusals(call(events.list(&refused)).await?.items, awaited));
+    }
     reasons.truncate(SHOWN);
     Ok(reasons)
+}
+
+/// Why the pods of the workloads with these UIDs are refused, each reason once,
+/// the latest first.
+fn refusals(mut events: Vec<Event>, awaited: &[String]) -> Vec<String> {
+    events.retain(|event| {
+        let uid = event.involved_object.uid.as_ref();
+        uid.is_some_and(|uid| awaited.contains(uid))
+    });
+    events.sort_by_key(|event| std::cmp::Reverse(at(event)));
+    let mut reasons = Vec::new();
+    for event in events {
+        let of = event.involved_object;
+        let kind = of.kind.unwrap_or_default().to_lowercase();
+        let name = of.name.unwrap_or_default();
+        let reason = event
+            .message
+            .map(|message| format!("{kind} {name}: {message}"));
+        reasons.extend(reason.filter(|reason| !reasons.contains(reason)));
+    }
+    reasons
 }
 
 fn pod_reason(pod: &Pod) -> Option<String> {
@@ -90,10 +122,11 @@ async fn latest_event(
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let fields = format!("involvedObject.kind={kind},involvedObject.name={name}");
     let list = call(api.list(&ListParams::default().fields(&fields))).await?;
-    Ok(list
-        .items
-        .into_iter()
-        .max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0)))
+    Ok(list.items.into_iter().max_by_key(at))
+}
+
+fn at(event: &Event) -> Option<jiff::Timestamp> {
+    event.last_timestamp.as_ref().map(|time| time.0)
 }
 
 #[cfg(test)]
@@ -126,6 +159,28 @@ mod tests {
         }]}));
         assert_eq!(pod_reason(&starting), None);
         assert_eq!(pod_reason(&pod(&json!({}))), None);
+    }
+
+    #[test]
+    fn refused_pods_of_what_is_awaited_are_told_once_the_latest_first() {
+        let event = |uid: &str, minute: i64, message: &str| -> Event {
+            serde_json::from_value(json!({
+                "metadata": {}, "message": message,
+                "involvedObject": {"kind": "StatefulSet", "name": "mdb", "uid": uid},
+                "lastTimestamp": jiff::Timestamp::from_second(minute * 60).unwrap().to_string(),
+            }))
+            .unwrap()
+        };
+        let events = vec![
+            event("ours", 1, "quota"),
+            event("ours", 3, "privileged"),
+            event("theirs", 4, "theirs"),
+            event("ours", 2, "privileged"),
+        ];
+        assert_eq!(
+            refusals(events, &["ours".to_owned()]),
+            ["statefulset mdb: privileged", "statefulset mdb: quota"]
+        );
     }
 
     #[test]

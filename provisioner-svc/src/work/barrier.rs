@@ -43,7 +43,10 @@ impl Job<'_> {
             {
                 diagnosed = Some(now);
                 let (client, selector) = (self.context.client(), self.record.selector());
-                let found = diagnose::diagnose(&client, self.namespace(), &selector).await;
+                let applied = self.applied.get(&index).into_iter().flatten();
+                let awaited: Vec<String> = applied.filter_map(|object| object.live.uid()).collect();
+                let found =
+                    diagnose::diagnose(&client, self.namespace(), &selector, &awaited).await;
                 hints = found.unwrap_or_default();
             }
             self.say(sentence(&waiting, &hints)).await;

@@ -4,10 +4,10 @@ use broker_proto::{
     ErrorCode,
     v1::{LastOperationRequest, OperationState},
 };
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, ListParams, PostParams},
 };
 use serde_json::json;
 
@@ -69,6 +69,49 @@ async fn a_name_that_is_somebody_elses_is_waited_for_and_never_touched() {
         (found.uid(), found.resource_version()),
         (foreign.uid(), foreign.resource_version())
     );
+}
+
+/// Whoever may write a plan must not own the nodes with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_with_a_privileged_pod_gets_no_pod_and_the_poll_says_why() {
+    let world = World::start().await;
+    let files = [
+        ("plan.yaml", "provision: async\n"),
+        (
+            "1.yaml",
+            "apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: root}
+spec:
+  replicas: 1
+  serviceName: root
+  selector: {matchLabels: {app: root}}
+  template:
+    metadata: {labels: {app: root}}
+    spec:
+      hostPID: true
+      containers: [{name: a, image: a, securityContext: {privileged: true}}]
+",
+        ),
+    ];
+    let plan = world.plan("privileged", &files);
+    let provisioner = world.provisioner("a").await;
+    let mut client = provisioner.client.clone();
+    let answer = client.provision(plan.provision("i", json!({}))).await;
+    let operation = answer.unwrap().into_inner().operation;
+    poll_says(
+        &client,
+        &operation,
+        "violates PodSecurity \"restricted:latest\"",
+    )
+    .await;
+    let namespace = world.record("i").await.spec.namespace;
+    let pods: Api<Pod> = Api::namespaced(world.client(), &namespace);
+    assert_eq!(
+        pods.list(&ListParams::default()).await.unwrap().items.len(),
+        0
+    );
+    deprovisioned(&client, plan.deprovision("i")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
