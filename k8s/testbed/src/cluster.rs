@@ -4,6 +4,7 @@
 //! machine's. Starting first removes what an earlier run left; ending leaves nothing; both can be
 //! repeated. What is ours is known by our names and our folder alone.
 
+mod cgroup;
 mod claim;
 mod clean;
 mod control;

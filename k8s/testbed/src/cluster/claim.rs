@@ -12,7 +12,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::{Extent, Name, clean, daemon, layout::Layout, network};
+use super::{
+    Extent, Name, clean, daemon,
+    layout::{Layout, Rights},
+    network,
+};
 use crate::{
     command,
     error::{At as _, Error, Result},
@@ -22,15 +26,6 @@ use crate::{
 
 const CLAIM: &str = "/run/mongodb-osb-testbed.json";
 const LIST_LIMIT: Duration = Duration::from_secs(30);
-
-/// What may be removed with a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rights {
-    /// Its own processes and files.
-    Own,
-    /// The machine's network set-up and kube-proxy's rules, too: they are this cluster's.
-    Machine,
-}
 
 /// The right to start or end one cluster now.
 pub(super) struct Claim {

@@ -3,29 +3,30 @@
 //! Containers, mounts, interfaces, rules and control groups outlive the processes that made them.
 //! All are found by our own names and folder; nothing is taken from a list that could be lost.
 
-mod cgroup;
 mod leftover;
 mod rules;
 
 use std::{fs, path::Path};
 
-use super::{claim::Rights, daemon, layout::Layout, network, node};
+use super::{
+    cgroup, daemon,
+    layout::{Layout, Rights},
+    network,
+};
 use crate::error::{At as _, Error, Result};
-
-pub(super) use cgroup::create as create_cgroups;
 
 /// Removes it all. Does nothing where there is nothing.
 pub(super) async fn everything(layout: &Layout, rights: Rights) -> Result<()> {
     daemon::kill_all(layout).await?;
     if rights == Rights::Machine {
-        cgroup::kill_all(node::CGROUP).await?;
+        cgroup::kill_all().await?;
     }
     leftover::remove_shim_sockets(layout);
     leftover::unmount_below(layout.root()).await?;
     if rights == Rights::Machine {
         network::delete_links().await?;
         rules::remove().await?;
-        cgroup::remove(node::CGROUP).await?;
+        cgroup::remove().await?;
         leftover::remove_network_results();
         leftover::remove_plugin_socket();
     }

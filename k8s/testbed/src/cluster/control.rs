@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Extent, Name, daemon, layout::Layout, network, node};
+use super::{Extent, Name, daemon, layout::Layout, network};
 use crate::{
     api_server::{ApiServer, Etcd, SERVICE_ADDRESS, controller_manager_args},
     binaries::{self, Binary},
@@ -56,7 +56,7 @@ pub(super) async fn start(
 
     let mut args = api_server.args();
     if extent == Extent::Node {
-        args.extend(node::api_server_args(&authority)?);
+        args.extend(kubelet_client_args(&authority)?);
     }
     let etcd_args = etcd.args(&layout.file("etcd"));
     let etcd = launch(layout, Binary::Etcd, etcd_args).await?;
@@ -79,6 +79,25 @@ pub(super) async fn start(
     let scheduler = launch(layout, Binary::KubeScheduler, scheduler_args).await?;
     control_plane::wait_controllers(admin.client(), &[&scheduler, &manager]).await?;
     Ok((server, admin))
+}
+
+/// What the API server needs to reach the kubelet, for logs and exec.
+fn kubelet_client_args(authority: &Authority) -> Result<Vec<String>> {
+    let (certificate, key) = authority.client_files(
+        "kubelet-client",
+        "kube-apiserver-kubelet-client",
+        &["system:masters"],
+    )?;
+    Ok(vec![
+        format!(
+            "--kubelet-certificate-authority={}",
+            authority.certificate_file().display()
+        ),
+        format!("--kubelet-client-certificate={}", certificate.display()),
+        format!("--kubelet-client-key={}", key.display()),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
+    ])
 }
 
 /// Starts a program of ours.

@@ -1,4 +1,4 @@
-//! Where each thing of a named cluster is kept.
+//! Where each thing of a named cluster is kept, and how much of the machine is its own.
 
 use std::{
     fs,
@@ -15,6 +15,15 @@ use crate::{
 
 /// The longest path that a Unix socket can have.
 const SOCKET_LIMIT: usize = 107;
+
+/// What may be removed with a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rights {
+    /// Its own processes and files.
+    Own,
+    /// The machine's network set-up and kube-proxy's rules, too: they are this cluster's.
+    Machine,
+}
 
 /// The folders and files of one cluster.
 #[derive(Debug, Clone)]

@@ -7,12 +7,16 @@ use kube::Api;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::{clean, control, layout::Layout, network, objects};
+use super::{
+    cgroup::{self, CGROUP},
+    control,
+    layout::Layout,
+    network, objects,
+};
 use crate::{
     binaries::Binary,
     error::{At as _, Error, Result},
     identity::Server,
-    pki::Authority,
     port::Port,
     process::Process,
     wait,
@@ -20,34 +24,12 @@ use crate::{
 
 /// The node's name.
 const NODE: &str = "node1";
-/// The parent of all pods' control groups.
-pub(super) const CGROUP: &str = "mongodb-osb-testbed";
-
 const READY_LIMIT: Duration = Duration::from_secs(120);
-
-/// What the API server needs to reach the kubelet, for logs and exec.
-pub(super) fn api_server_args(authority: &Authority) -> Result<Vec<String>> {
-    let (certificate, key) = authority.client_files(
-        "kubelet-client",
-        "kube-apiserver-kubelet-client",
-        &["system:masters"],
-    )?;
-    Ok(vec![
-        format!(
-            "--kubelet-certificate-authority={}",
-            authority.certificate_file().display()
-        ),
-        format!("--kubelet-client-certificate={}", certificate.display()),
-        format!("--kubelet-client-key={}", key.display()),
-        "--kubelet-preferred-address-types=InternalIP".to_owned(),
-        "--enable-admission-plugins=NodeRestriction".to_owned(),
-    ])
-}
 
 /// Starts the node's part and waits until the node is ready.
 pub(super) async fn start(layout: &Layout, server: &Server, client: kube::Client) -> Result<()> {
     objects::create(client.clone()).await?;
-    clean::create_cgroups(CGROUP)?;
+    cgroup::create()?;
     let resolver = write_resolver(layout)?;
     let kubelet = start_kubelet(layout, server, &resolver).await?;
     let proxy = start_proxy(layout, server).await?;

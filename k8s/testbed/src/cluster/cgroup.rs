@@ -14,14 +14,17 @@ use crate::{
     process::Handle,
 };
 
+/// The parent of all pods' control groups.
+pub(super) const CGROUP: &str = "mongodb-osb-testbed";
+
 const MOUNT: &str = "/sys/fs/cgroup";
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Makes the group, which kubelet expects to be there.
-pub(in crate::cluster) fn create(name: &str) -> Result<()> {
+pub(super) fn create() -> Result<()> {
     for hierarchy in hierarchies() {
-        let group = hierarchy.join(name);
+        let group = hierarchy.join(CGROUP);
         fs::create_dir_all(&group).at("create", &group)?;
         // In the unified hierarchy, children have only the controllers that their parents pass on.
         if let Ok(controllers) = fs::read_to_string(hierarchy.join("cgroup.controllers")) {
@@ -36,16 +39,17 @@ pub(in crate::cluster) fn create(name: &str) -> Result<()> {
 }
 
 /// Kills every process in the group and below, and waits until they are gone.
-pub(super) async fn kill_all(name: &str) -> Result<()> {
+pub(super) async fn kill_all() -> Result<()> {
     let deadline = Instant::now() + LIMIT;
     loop {
-        let groups: Vec<PathBuf> = groups(name);
+        let groups: Vec<PathBuf> = groups();
         let processes: Vec<u32> = groups.iter().flat_map(|group| processes(group)).collect();
         if processes.is_empty() {
             return Ok(());
         }
         if Instant::now() > deadline {
-            let reason = format!("processes of pods cannot be killed: {processes:?}");
+            let ids: Vec<String> = processes.iter().map(u32::to_string).collect();
+            let reason = format!("processes of pods cannot be killed: {}", ids.join(", "));
             return Err(Error::Unsupported { reason });
         }
         for id in processes {
@@ -63,11 +67,11 @@ pub(super) async fn kill_all(name: &str) -> Result<()> {
 }
 
 /// Removes the group and those below.
-pub(super) async fn remove(name: &str) -> Result<()> {
+pub(super) async fn remove() -> Result<()> {
     let deadline = Instant::now() + LIMIT;
     loop {
         // Children come after their parents in the list.
-        let left: Vec<(PathBuf, io::Error)> = groups(name)
+        let left: Vec<(PathBuf, io::Error)> = groups()
             .into_iter()
             .rev()
             .filter_map(|group| fs::remove_dir(&group).err().map(|error| (group, error)))
@@ -85,10 +89,10 @@ pub(super) async fn remove(name: &str) -> Result<()> {
 }
 
 /// The group and all below, in every hierarchy, parents first.
-fn groups(name: &str) -> Vec<PathBuf> {
+fn groups() -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> = hierarchies()
         .into_iter()
-        .map(|hierarchy| hierarchy.join(name))
+        .map(|hierarchy| hierarchy.join(CGROUP))
         .filter(|group| group.is_dir())
         .collect();
     let mut next = 0;
