@@ -15,6 +15,8 @@ PROFILE ?= image
 IMAGE := $(TARGET)/image
 IMAGE_BIN := $(IMAGE)/$(HOST)/$(PROFILE)
 CONTEXT_DIR := $(IMAGE)/context
+STATIC_BUILD = RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile $(PROFILE) \
+  --target $(HOST) --target-dir $(IMAGE)
 IMAGE_CRATES := gateway catalog-svc provisioner-svc binder-svc demo
 IMAGE_PROGRAMS := gateway catalog-svc provisioner-svc binder-svc mongo-bootstrap demo
 CA_CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
@@ -33,20 +35,24 @@ WHERE := $(if $(CONTEXT),--context '$(CONTEXT)') $(if $(REGISTRY),--registry '$(
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo "Variables: KEEP=1 leaves the demo running; CONTEXT=<name> uses a cluster of yours;"
-	@echo "  REGISTRY=<host/path> is where that cluster gets the images from."
+	@echo "  REGISTRY=<host/path> is where that cluster gets the images from;"
+	@echo "  FORCE=1 with \`down\` removes a broker whoever deployed it."
 
 .PHONY: demo
 demo: build ## The broker's whole job on a real cluster [KEEP=1] [CONTEXT=name] [REGISTRY=host/path]
 	@$(DEMO) $(WHERE) demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: down
-down: build ## Removes what the demo left running [CONTEXT=name]
-	@$(DEMO) $(WHERE) down
+down: $(IMAGE_BIN)/demo ## Removes what the demo or Tilt left running [CONTEXT=name [FORCE=1]]
+	@$(DEMO) $(WHERE) down $(if $(filter-out 0,$(FORCE)),--force)
+
+# Compiled only where there is none: what runs can be removed while the tree does not compile.
+$(IMAGE_BIN)/demo:
+	@$(STATIC_BUILD) --bin demo --package demo
 
 .PHONY: build
 build: ## Builds the static programs and the build context of the images
-	@RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile $(PROFILE) \
-	  --target $(HOST) --target-dir $(IMAGE) --bins $(addprefix --package ,$(IMAGE_CRATES))
+	@$(STATIC_BUILD) --bins $(addprefix --package ,$(IMAGE_CRATES))
 	@test -r $(CA_CERTIFICATES) || { echo "no $(CA_CERTIFICATES): install ca-certificates or set CA_CERTIFICATES" >&2; exit 1; }
 	@mkdir -p $(CONTEXT_DIR)/bin
 	@install -m 0755 $(addprefix $(IMAGE_BIN)/,$(IMAGE_PROGRAMS)) $(CONTEXT_DIR)/bin/

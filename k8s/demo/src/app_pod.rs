@@ -136,13 +136,13 @@ impl Apps {
                 return Ok(ended.exit_code);
             }
             if Instant::now() > deadline {
-                let waiting = state
-                    .and_then(|state| state.waiting)
-                    .and_then(|waiting| waiting.reason);
-                bail!(
-                    "it did not end within {} s (waiting: {waiting:?})",
-                    LIMIT.as_secs()
-                );
+                let waiting = state.and_then(|state| state.waiting);
+                let reason = waiting
+                    .and_then(|waiting| waiting.reason)
+                    .map_or_else(String::new, |reason| {
+                        format!("; its container waits: {reason}")
+                    });
+                bail!("it did not end within {} s{reason}", LIMIT.as_secs());
             }
             sleep(LOOK_EVERY).await;
         }
@@ -185,7 +185,7 @@ impl Writer {
                 let log = self.log().await.unwrap_or_default();
                 let last = log.lines().next_back().unwrap_or_default();
                 bail!(
-                    "{} made no progress within {} s; its last word: {last}",
+                    "{} made no progress within {} s; the last line of its log: {last}",
                     self.name,
                     LIMIT.as_secs()
                 );

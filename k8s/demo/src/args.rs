@@ -6,11 +6,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::place::Choice;
 
-/// The MongoDB broker's demo.
+/// Deploys the broker on a cluster, orders databases through its OSB endpoint as a platform does,
+/// and checks what comes back.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// Where it runs and what it runs.
+    /// The cluster and the files that are used.
     #[command(flatten)]
     pub world: World,
     /// What to do.
@@ -21,19 +22,19 @@ pub struct Arguments {
 /// Where things are.
 #[derive(Debug, Clone, Args)]
 pub struct World {
-    /// The work tree: Dockerfile and k8s/ are there.
+    /// The checkout, with Dockerfile and k8s/.
     #[arg(long, default_value = ".")]
     pub root: PathBuf,
-    /// The images' build context, made by `make build`.
+    /// The build context of the images, which `make build` makes.
     #[arg(long, default_value = "target/image/context")]
     pub images: PathBuf,
-    /// A context of your kubeconfig; a testbed of the demo's own if absent.
+    /// A context of your kubeconfig. Without it the demo starts a testbed cluster on this machine.
     #[arg(long)]
     pub context: Option<String>,
-    /// Where that cluster pulls images from, as host/path; kind clusters need none.
+    /// The registry that this cluster pulls images from, as host/path; kind clusters need none.
     #[arg(long, requires = "context")]
     pub registry: Option<String>,
-    /// Name of the demo's own testbed.
+    /// Name of the testbed cluster.
     #[arg(long, default_value = "demo", conflicts_with = "context")]
     pub testbed: String,
 }
@@ -54,40 +55,45 @@ impl World {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Deploys, runs the scenario and removes everything.
+    /// Deploys the broker, runs the scenario, and removes everything.
     Demo {
-        /// Leave the broker running and print how to reach it.
+        /// Leave the broker running, and print how to reach it.
         #[arg(long)]
         keep: bool,
     },
     /// Deploys the broker and prints how to reach it.
     Up,
-    /// Runs the scenario on a broker that is up.
+    /// Runs the scenario on a broker that is deployed.
     Run,
-    /// Removes the broker, and the testbed under it.
-    Down,
-    /// Makes the images as archives.
+    /// Removes the broker that the demo or Tilt deployed, with all its databases,
+    /// or the demo's own testbed.
+    Down {
+        /// Remove the broker whoever deployed it.
+        #[arg(long, requires = "context")]
+        force: bool,
+    },
+    /// Writes the images as archives, which `docker load` and `crane push` read.
     Images {
         /// Folder for the archives.
         #[arg(long, default_value = "target/image/archives")]
         out: PathBuf,
     },
-    /// The demo's app, inside of the cluster: writes and reads a document.
+    /// The app that uses a binding, inside the cluster: writes a document and reads it back.
     App {
-        /// File with the binding's URI.
+        /// File with the `uri` of the binding's credentials.
         #[arg(long)]
         uri_file: PathBuf,
-        /// The document's id.
+        /// Id of the document.
         #[arg(long)]
         document: String,
     },
-    /// An app that writes, one document after the other, until it is told to end, and says every
-    /// second how many were acknowledged and how many of those are found.
+    /// An app that inserts one document after another until it gets SIGTERM. Each second it prints
+    /// how many inserts were acknowledged and how many of those documents it finds.
     Write {
-        /// File with the binding's URI.
+        /// File with the `uri` of the binding's credentials.
         #[arg(long)]
         uri_file: PathBuf,
-        /// What its documents' ids begin with.
+        /// Prefix of the documents' ids.
         #[arg(long)]
         series: String,
     },

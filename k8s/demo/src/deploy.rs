@@ -9,13 +9,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
-use k8s_openapi::{
-    api::core::v1::{Namespace, Pod, Secret},
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-};
+use anyhow::{Context as _, ensure};
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, ResourceExt,
     api::{ListParams, ObjectMeta, PostParams},
 };
 use secrecy::SecretString;
@@ -29,10 +26,12 @@ use crate::{
 
 /// The broker's namespace.
 pub const NAMESPACE: &str = "mongodb-osb";
-/// On every object that the demo applies; `down` removes nothing else.
+/// On every object that the demo or Tilt applies: by which of them.
 pub const LABEL: &str = "mongodb-osb.io/deployed-by";
-/// Value of [`LABEL`].
+/// Value of [`LABEL`] for the demo.
 pub const DEMO: &str = "demo";
+/// Value of [`LABEL`] for Tilt: k8s/overlays/dev.
+pub const TILT: &str = "tilt";
 /// The four Deployments.
 pub const SERVICES: [&str; 4] = ["catalog-svc", "provisioner-svc", "binder-svc", "gateway"];
 
@@ -50,9 +49,6 @@ pub async fn deploy(
     images: &[Image],
     work: &Path,
 ) -> anyhow::Result<()> {
-    if !place.is_own() {
-        refuse_what_is_not_ours(&place.client).await?;
-    }
     let overlay = work.join("overlay");
     write_overlay(root, images, &overlay)?;
     let overlay = overlay
@@ -154,48 +150,6 @@ async fn ensure_login(client: &kube::Client) -> anyhow::Result<()> {
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         Err(error) => Err(error).context("make the broker's login"),
     }
-}
-
-/// On a user's cluster a broker may be at work already: it is not touched.
-async fn refuse_what_is_not_ours(client: &kube::Client) -> anyhow::Result<()> {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    foreign(
-        namespaces
-            .get_opt(NAMESPACE)
-            .await
-            .context("look for the broker's namespace")?,
-    )?;
-    for name in [
-        "serviceinstances.mongodb-osb.io",
-        "servicebindings.mongodb-osb.io",
-    ] {
-        foreign(
-            definitions
-                .get_opt(name)
-                .await
-                .context("look for the broker's kinds")?,
-        )?;
-    }
-    Ok(())
-}
-
-fn foreign<K: Resource<DynamicType = ()>>(found: Option<K>) -> anyhow::Result<()> {
-    let Some(object) = found else {
-        return Ok(());
-    };
-    if object
-        .labels()
-        .get(LABEL)
-        .is_some_and(|value| value == DEMO)
-    {
-        return Ok(());
-    }
-    bail!(
-        "{} {} is there and was not made by the demo (no label {LABEL}={DEMO}): a broker seems to be in use on this cluster",
-        K::kind(&()),
-        object.name_any(),
-    )
 }
 
 fn write_overlay(root: &Path, images: &[Image], folder: &Path) -> anyhow::Result<()> {

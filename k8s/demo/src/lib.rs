@@ -16,6 +16,8 @@ pub mod images;
 
 pub mod deploy;
 
+pub mod occupancy;
+
 pub mod forward;
 
 pub mod stage;

@@ -10,7 +10,7 @@ use crate::{
     deploy::NAMESPACE,
     diagnose, images,
     place::{Choice, Place},
-    removal,
+    removal::{self, Whose},
     stage::Stage,
     transcript::{Transcript, duration},
     writer,
@@ -30,7 +30,10 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Demo { keep } => demo(&world, keep, transcript).await,
         Command::Up => up(&world, transcript).await,
         Command::Run => join(&world, transcript).await,
-        Command::Down => down(&world).await,
+        Command::Down { force } => {
+            let whose = if force { Whose::Anybodys } else { Whose::Ours };
+            down(&world, whose, &transcript).await
+        }
         Command::Images { out } => make_images(&world, &out).await,
     };
     match ended {
@@ -44,7 +47,16 @@ pub async fn run(arguments: Arguments) -> ExitCode {
 
 async fn demo(world: &World, keep: bool, transcript: Transcript) -> anyhow::Result<()> {
     let began = Instant::now();
-    let ended = match Stage::up(world, transcript.clone()).await {
+    let place = match Stage::open(world, &transcript).await {
+        // On a user's cluster nothing was changed yet.
+        Err(error) if world.context.is_some() => return Err(error),
+        place => place,
+    };
+    let staged = match place {
+        Ok(place) => Stage::deploy(place, world, transcript.clone()).await,
+        Err(error) => Err(error),
+    };
+    let ended = match staged {
         Ok(stage) => scenario(&stage).await.inspect(|()| {
             if keep {
                 explain(&stage.place);
@@ -56,7 +68,9 @@ async fn demo(world: &World, keep: bool, transcript: Transcript) -> anyhow::Resu
         ended?;
     } else {
         transcript.line("\nremoving everything");
-        let removed = down(world).await.context("remove everything");
+        let removed = down(world, Whose::Ours, &transcript)
+            .await
+            .context("remove everything");
         // What failed first is what matters.
         ended.and(removed)?;
     }
@@ -94,10 +108,23 @@ async fn acts(stage: &Stage) -> anyhow::Result<()> {
     growth.run().await
 }
 
-async fn down(world: &World) -> anyhow::Result<()> {
+async fn down(world: &World, whose: Whose, transcript: &Transcript) -> anyhow::Result<()> {
     match world.choice() {
-        Choice::Testbed(name) => Ok(testbed::Cluster::down(&name.parse()?).await?),
-        Choice::Context { name, .. } => removal::remove(&Place::connect(&name).await?.client).await,
+        Choice::Testbed(name) => {
+            let name = name.parse()?;
+            let was_there = testbed::Cluster::names().contains(&name);
+            testbed::Cluster::down(&name).await?;
+            transcript.line(&if was_there {
+                format!("the testbed cluster `{name}` is removed")
+            } else {
+                format!("there is no testbed cluster `{name}`")
+            });
+            Ok(())
+        }
+        Choice::Context { name, .. } => {
+            let place = Place::connect(&name).await?;
+            removal::remove(&place.client, &name, whose, transcript).await
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{
     deploy::{self, deploy},
     forward::Forward,
     images::{self, Image, Tag},
-    osb,
-    place::Place,
+    occupancy, osb,
+    place::{Choice, Place},
     scenario::{Growth, Scenario},
     transcript::Transcript,
 };
@@ -31,13 +31,34 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Brings up the cluster, makes the images and brings them there, and
-    /// deploys the broker. Repeatable.
-    pub async fn up(world: &World, transcript: Transcript) -> anyhow::Result<Self> {
+    /// Brings up the cluster. A user's cluster that has a broker already, which
+    /// the demo did not deploy, is refused.
+    pub async fn open(world: &World, transcript: &Transcript) -> anyhow::Result<Place> {
         transcript.line("bringing up the cluster");
-        let place = Place::open(&world.choice())
-            .await
-            .context("bring up the cluster")?;
+        let choice = world.choice();
+        let place = Place::open(&choice).await.context("bring up the cluster")?;
+        match choice {
+            Choice::Testbed(_) => {}
+            Choice::Context { name, .. } => occupancy::find(&place.client)
+                .await?
+                .refuse_deployment(&name)?,
+        }
+        Ok(place)
+    }
+
+    /// Brings up the cluster and the broker on it. Repeatable.
+    pub async fn up(world: &World, transcript: Transcript) -> anyhow::Result<Self> {
+        let place = Self::open(world, &transcript).await?;
+        Self::deploy(place, world, transcript).await
+    }
+
+    /// Makes the images and brings them to the cluster, and deploys the broker.
+    /// Repeatable.
+    pub async fn deploy(
+        place: Place,
+        world: &World,
+        transcript: Transcript,
+    ) -> anyhow::Result<Self> {
         let stage = Self::make(place, world, transcript).await?;
         stage.transcript.line("bringing the images to the cluster");
         stage.place.deliver(&stage.images).await?;

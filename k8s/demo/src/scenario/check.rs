@@ -84,8 +84,7 @@ impl Scenario {
         self.transcript.note(&format!("{app}: {}", run.log));
         ensure!(
             run.outcome == Outcome::Worked,
-            "{app} ended with {:?}: {}",
-            run.outcome,
+            "{app} could not use its database: {}",
             run.log
         );
         Ok(())
@@ -96,8 +95,7 @@ impl Scenario {
         self.transcript.note(&format!("{app}: {}", run.log));
         ensure!(
             run.outcome == Outcome::LoginRefused,
-            "{app} ended with {:?}: {}",
-            run.outcome,
+            "the database did not refuse the login of {app}: {}",
             run.log
         );
         Ok(())
