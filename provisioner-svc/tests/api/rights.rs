@@ -97,7 +97,7 @@ async fn the_shipped_rights_are_enough_for_the_whole_life_of_an_instance() {
     let plan = world.plan("steps", &EVERY_STEP);
     let mut args = world.args("a");
     args.sweep_interval = std::time::Duration::from_secs(1);
-    args.keep_results_hours = 0;
+    args.keep_results = std::time::Duration::ZERO;
     let provisioner = world.provisioner_as(args, account).await;
 
     provisioned(&provisioner.client, plan.provision("i", json!({}))).await;
