@@ -21,7 +21,7 @@ pub(crate) fn plan(bundle: &Bundle) -> Result<v1::Plan, String> {
         bindable: bundle.is_bindable(),
         binding_rotatable: bundle.is_binding_rotatable(),
         plan_updateable: Some(bundle.is_updateable()),
-        maximum_polling_duration: bundle.maximum_polling_duration().unwrap_or_default(),
+        maximum_polling_duration: bundle.maximum_polling_duration(),
         maintenance_version: bundle
             .version()
             .map(ToString::to_string)

@@ -31,11 +31,6 @@ pub struct Args {
         value_name = "DURATION", value_parser = duration)]
     pub sync_deadline: Duration,
 
-    /// Seconds that an operation may take if its plan does not say
-    /// (maximum_polling_duration).
-    #[arg(long, env = "BROKER_OPERATION_DEADLINE", default_value = "1200")]
-    pub operation_deadline: u32,
-
     /// How long the results of operations and the records of deleted
     /// instances are kept.
     #[arg(long, env = "BROKER_KEEP_RESULTS", default_value = "72h",

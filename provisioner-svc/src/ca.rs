@@ -1,13 +1,13 @@
 //! The broker's certificate authority: one Secret in the broker's namespace,
 //! supplied by a person or made once, and the leaves that it signs.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use cluster::{
     error::{call, optional},
     names,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Client,
@@ -17,13 +17,15 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use time::OffsetDateTime;
+use x509_parser::pem::parse_x509_pem;
 
 /// The Secret, of type kubernetes.io/tls: `tls.crt`, `tls.key`.
 pub(crate) const SECRET: &str = "mongodb-osb-ca";
 
-const TEN_YEARS: Duration = Duration::from_secs(3650 * 86_400);
+const TEN_YEARS: SignedDuration = SignedDuration::from_hours(3650 * 24);
 /// Clocks of pods may be behind ours.
-const SKEW: Duration = Duration::from_secs(3600);
+const SKEW: SignedDuration = SignedDuration::from_hours(1);
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,8 @@ pub(crate) enum Error {
 /// A key pair that signs.
 pub(crate) struct Authority {
     certificate: String,
+    /// The end of the certificate, and of all that it signs.
+    not_after: OffsetDateTime,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -77,7 +81,9 @@ fn make() -> Result<Secret, Error> {
     params
         .distinguished_name
         .push(DnType::CommonName, "MongoDB Open Service Broker CA");
-    validity(&mut params, TEN_YEARS);
+    let now = Timestamp::now();
+    params.not_before = day(now, -SKEW);
+    params.not_after = day(now, TEN_YEARS);
     let certificate = params.self_signed(&key)?;
     Ok(Secret {
         metadata: ObjectMeta {
@@ -114,15 +120,18 @@ impl Authority {
         let certificate = text("tls.crt")?;
         let key = KeyPair::from_pem(&text("tls.key")?).map_err(|_| Error::Malformed)?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(|_| Error::Malformed)?;
+        let not_after = end(&certificate).ok_or(Error::Malformed)?;
         Ok(Self {
             certificate,
+            not_after,
             issuer,
         })
     }
 
     /// Signs a new key pair for `names` (DNS names or IP addresses), good for
-    /// both ends of a connection: members are clients of one another.
-    pub(crate) fn issue(&self, names: &[String], lifetime: Duration) -> Result<Leaf, Error> {
+    /// both ends of a connection (members are clients of one another) and valid
+    /// as long as the authority: nothing renews it before.
+    pub(crate) fn issue(&self, names: &[String]) -> Result<Leaf, Error> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names)?;
         if let Some(first) = names.first() {
@@ -139,7 +148,8 @@ impl Authority {
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         params.use_authority_key_identifier_extension = true;
-        validity(&mut params, lifetime);
+        params.not_before = day(Timestamp::now(), -SKEW);
+        params.not_after = self.not_after;
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Leaf {
             certificate: certificate.pem(),
@@ -149,14 +159,30 @@ impl Authority {
     }
 }
 
-fn validity(params: &mut CertificateParams, lifetime: Duration) {
-    // Whole days, rounded outwards by SKEW at the beginning.
-    let day = |at: Timestamp| {
-        let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
-        let part = |number: i8| u8::try_from(number).unwrap_or(1);
-        rcgen::date_time_ymd(i32::from(date.year()), part(date.month()), part(date.day()))
-    };
-    let now = Timestamp::now();
-    params.not_before = day(now.checked_sub(SKEW).unwrap_or(now));
-    params.not_after = day(now.checked_add(lifetime).unwrap_or(now));
+/// The day of a moment some time before or after another.
+fn day(from: Timestamp, by: SignedDuration) -> OffsetDateTime {
+    let at = from.checked_add(by).unwrap_or(from);
+    let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let part = |number: i8| u8::try_from(number).unwrap_or(1);
+    rcgen::date_time_ymd(i32::from(date.year()), part(date.month()), part(date.day()))
+}
+
+/// When the first certificate of a PEM text ends.
+fn end(certificate: &str) -> Option<OffsetDateTime> {
+    let (_, pem) = parse_x509_pem(certificate.as_bytes()).ok()?;
+    Some(pem.parse_x509().ok()?.validity().not_after.to_datetime())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_ends_with_its_authority_and_not_before() {
+        let authority = Authority::read(&make().unwrap()).unwrap();
+        let leaf = authority.issue(&["mdb-0.example".to_owned()]).unwrap();
+        assert_eq!(end(&leaf.certificate), Some(authority.not_after));
+        let ten_years = day(Timestamp::now(), TEN_YEARS);
+        assert_eq!(authority.not_after, ten_years);
+    }
 }

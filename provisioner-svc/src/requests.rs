@@ -15,7 +15,7 @@ use broker_proto::{Error as Told, ErrorCode, json, v1};
 use plan::Loaded;
 use serde_json::{Map, Value};
 
-use crate::{args::Args, resource::Requester};
+use crate::resource::Requester;
 
 /// How often a handler starts over after a rival's write.
 const ATTEMPTS: usize = 5;
@@ -43,11 +43,9 @@ fn requester(requester: Option<v1::Requester>) -> Requester {
 }
 
 /// Seconds that an operation on an instance of this plan may take.
-fn deadline(args: &Args, loaded: &Loaded) -> u32 {
-    loaded
-        .bundle()
-        .maximum_polling_duration()
-        .unwrap_or(args.operation_deadline)
+fn deadline(loaded: &Loaded) -> u32 {
+    let idle = loaded.bundle().deadline().idle();
+    u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// 400 with every rule that the parameters break.

@@ -125,13 +125,11 @@ pub enum Error {
 /// Works out the database of an instance.
 pub(crate) fn resolve(
     binding: Option<&descriptor::Binding>,
-    evaluator: &Evaluator,
-    context: &Context,
+    scope: &Scope<'_>,
 ) -> Result<Database, Error> {
     let binding = binding
         .filter(|b| b.method == Method::Database)
         .ok_or(Error::Method)?;
-    let scope = Scope { evaluator, context };
     let admin = binding.admin.as_ref().ok_or_else(|| missing("admin"))?;
     let hosts = binding.hosts.as_ref().ok_or_else(|| missing("hosts"))?;
     let tls = match &binding.tls {
@@ -141,7 +139,7 @@ pub(crate) fn resolve(
             ca: tls
                 .ca
                 .as_ref()
-                .map(|ca| scope.string("tls.ca", ca))
+                .map(|ca| scope.secret("tls.ca", ca))
                 .transpose()?,
         },
     };
@@ -153,7 +151,7 @@ pub(crate) fn resolve(
         },
         admin: Admin {
             username: scope.text("admin.username", &admin.username)?,
-            password: scope.string("admin.password", &admin.password)?,
+            password: scope.secret("admin.password", &admin.password)?,
             database: scope.text("admin.database", &admin.database)?,
         },
         tls,
@@ -165,15 +163,28 @@ pub(crate) fn resolve(
     })
 }
 
-struct Scope<'a> {
-    evaluator: &'a Evaluator,
-    context: &'a Context,
+/// What the keys of `binding` are evaluated with.
+pub(crate) struct Scope<'a> {
+    pub(crate) evaluator: &'a Evaluator,
+    /// For keys that are shown: addresses and names.
+    pub(crate) public: &'a Context,
+    /// For keys that stay in Secrets.
+    pub(crate) secret: &'a Context,
 }
 
 impl Scope<'_> {
     fn json(&self, key: &'static str, source: &Expression) -> Result<Option<Value>, Error> {
+        self.json_with(self.public, key, source)
+    }
+
+    fn json_with(
+        &self,
+        context: &Context,
+        key: &'static str,
+        source: &Expression,
+    ) -> Result<Option<Value>, Error> {
         let fail = |message| Error::Key { key, message };
-        let value = self.evaluator.value(source, self.context).map_err(fail)?;
+        let value = self.evaluator.value(source, context).map_err(fail)?;
         if value.is_undefined() || value.is_none() {
             return Ok(None);
         }
@@ -181,27 +192,23 @@ impl Scope<'_> {
     }
 
     fn optional(&self, key: &'static str, source: &Expression) -> Result<Option<String>, Error> {
-        match self.json(key, source)? {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Error::Key {
-                key,
-                message: "is not a string".to_owned(),
-            }),
-        }
+        self.json(key, source)?
+            .map(|value| string(key, value))
+            .transpose()
     }
 
     fn string(&self, key: &'static str, source: &Expression) -> Result<String, Error> {
         self.optional(key, source)?.ok_or_else(|| missing(key))
     }
 
+    fn secret(&self, key: &'static str, source: &Expression) -> Result<String, Error> {
+        let value = self.json_with(self.secret, key, source)?;
+        string(key, value.ok_or_else(|| missing(key))?)
+    }
+
     fn text(&self, key: &'static str, source: &Text) -> Result<String, Error> {
-        match self.evaluator.text(source, self.context) {
-            Ok(Value::String(text)) => Ok(text),
-            Ok(_) => Err(Error::Key {
-                key,
-                message: "is not a string".to_owned(),
-            }),
+        match self.evaluator.text(source, self.public) {
+            Ok(value) => string(key, value),
             Err(TextError::Undefined(message) | TextError::Other(message)) => {
                 Err(Error::Key { key, message })
             }
@@ -224,6 +231,16 @@ impl Scope<'_> {
                 .collect(),
             Some(_) => Err(fail()),
         }
+    }
+}
+
+fn string(key: &'static str, value: Value) -> Result<String, Error> {
+    match value {
+        Value::String(text) => Ok(text),
+        _ => Err(Error::Key {
+            key,
+            message: "is not a string".to_owned(),
+        }),
     }
 }
 

@@ -9,13 +9,17 @@ use serde_json::{Map, Value, json};
 
 use crate::canonical;
 use crate::descriptor::{
-    Bootstrap, KindRef, Method, Namespace, Plan, Provision, Requires, Scope, Service,
+    Bootstrap, Deadline, KindRef, Method, Namespace, Plan, Provision, Requires, Scope, Service,
 };
 use crate::id::{Digest, OfferingId, PlanId};
 use crate::schema::{self, Operation, Resolved, Schemas, Violation};
 
 /// The layout of [`Content`]. A change that an older broker would misread takes a new number.
 const FORMAT: u32 = 1;
+
+/// Seconds by which a platform polls longer than an operation takes. Cloud Foundry polls once a
+/// minute and gives up as soon as the next poll would come too late.
+const POLLING_MARGIN: u64 = 180;
 
 /// A plan as it is stored, served and pinned.
 #[derive(Clone, PartialEq)]
@@ -252,9 +256,20 @@ impl Bundle {
         self.content.descriptor.version.as_ref()
     }
 
-    /// The catalog's `maximum_polling_duration`, also the deadline of an operation, in seconds.
-    pub fn maximum_polling_duration(&self) -> Option<u32> {
-        self.content.descriptor.maximum_polling_duration
+    /// When an operation on an instance has failed.
+    pub fn deadline(&self) -> &Deadline {
+        &self.content.descriptor.deadline
+    }
+
+    /// The catalog's `maximum_polling_duration`, in seconds: longer than an operation takes, since
+    /// a platform stops polling before it is over and would miss the reason of a failure.
+    pub fn maximum_polling_duration(&self) -> u32 {
+        let seconds = self
+            .deadline()
+            .total
+            .as_secs()
+            .saturating_add(POLLING_MARGIN);
+        u32::try_from(seconds).unwrap_or(u32::MAX)
     }
 
     /// How long data outlives a deprovision.

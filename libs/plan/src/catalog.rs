@@ -37,9 +37,21 @@ impl Catalog {
 
 /// Builds the catalog of roots laid over each other, the site's after the shipped.
 pub fn build(trees: &[Tree]) -> Catalog {
-    let overlay = Overlay::of(trees);
+    build_with(trees, None)
+}
+
+/// As [`build`], and finds what a plan must not do with the broker's own namespace.
+pub fn build_in(namespace: &str, trees: &[Tree]) -> Catalog {
+    build_with(trees, Some(namespace))
+}
+
+fn build_with(trees: &[Tree], namespace: Option<&str>) -> Catalog {
+    let site = Site {
+        overlay: Overlay::of(trees),
+        broker_namespace: namespace,
+    };
     let mut catalog = Catalog::default();
-    for path in &overlay.stray {
+    for path in &site.overlay.stray {
         let provider = path.split('/').next().unwrap_or_default();
         let message = "belongs to no plan: templates are in <provider>/<plan>/";
         catalog
@@ -47,13 +59,13 @@ pub fn build(trees: &[Tree]) -> Catalog {
             .push(Problem::at(&Pos::file(path), message).of(provider, None));
     }
     let mut taken = Taken::default();
-    for provider in overlay.providers() {
-        match service(&overlay, provider, &mut taken) {
+    for provider in site.overlay.providers() {
+        match service(&site.overlay, provider, &mut taken) {
             Err(problems) => {
                 let faults = problems.into_iter().map(|p| p.of(provider, None));
                 catalog.faults.extend(faults);
             }
-            Ok(service) => plans(&overlay, provider, &service, &mut taken, &mut catalog),
+            Ok(service) => plans(&site, provider, &service, &mut taken, &mut catalog),
         }
     }
     catalog.faults.sort();
@@ -65,6 +77,13 @@ pub fn build(trees: &[Tree]) -> Catalog {
 /// with a trial rendering for each choice that a schema offers.
 pub fn lint(trees: &[Tree]) -> Vec<Fault> {
     build(trees).faults
+}
+
+/// All folders, and where they are served.
+struct Site<'a> {
+    overlay: Overlay<'a>,
+    /// The broker's own namespace, where it is known.
+    broker_namespace: Option<&'a str>,
 }
 
 /// Ids and names that are in use; a second one is the fault of whoever comes later.
@@ -114,20 +133,20 @@ fn service(
 }
 
 fn plans(
-    overlay: &Overlay<'_>,
+    site: &Site<'_>,
     provider: &str,
     service: &Service,
     taken: &mut Taken,
     catalog: &mut Catalog,
 ) {
     let mut bundles = Vec::new();
-    let own = overlay
-        .folders
+    let folders = &site.overlay.folders;
+    let own = folders
         .keys()
         .filter(|(p, _)| *p == provider)
         .map(|(_, name)| *name);
     for name in own.filter(|name| !name.starts_with('_')) {
-        match plan(overlay, provider, name, service, taken) {
+        match plan(site, provider, name, service, taken) {
             Ok(bundle) => bundles.push(Arc::new(bundle)),
             Err(problems) => {
                 let faults = problems.into_iter().map(|p| p.of(provider, Some(name)));
@@ -145,7 +164,7 @@ fn plans(
 }
 
 fn plan(
-    overlay: &Overlay<'_>,
+    site: &Site<'_>,
     provider: &str,
     name: &str,
     service: &Service,
@@ -155,15 +174,17 @@ fn plan(
         node,
         files,
         origins,
-    } = resolve::folder(overlay, provider, name)?;
+    } = resolve::folder(&site.overlay, provider, name)?;
+    lint::refused(&node)?;
     let descriptor = from_node(&node).map_err(|p| vec![p])?;
     let subject = lint::Subject {
         folder: format!("{provider}/{name}"),
         node: &node,
         descriptor: &descriptor,
         files: &files,
-        siblings: siblings(overlay, provider),
+        siblings: siblings(&site.overlay, provider),
         origins: &origins,
+        broker_namespace: site.broker_namespace,
     };
     let checked = lint::plan(&subject)?;
     let plan_id = descriptor

@@ -13,11 +13,12 @@ mod text;
 mod schema_files;
 
 pub use binding::{Admin, Binding, Method, Tls};
-pub use generate::{Duration, DurationError, Generate, Issuer};
+pub use generate::{Duration, DurationError, Generate};
 pub use kind::{KindError, KindRef};
 pub use parameters::{Inherit, ParameterSchema, Parameters};
 pub use plan::{
-    Bootstrap, ClaimRule, Cost, Deletion, Namespace, Output, Plan, Provision, ReadyRule, Scope,
+    Bootstrap, ClaimRule, Cost, Deadline, Deletion, Namespace, Output, Plan, Provision, ReadyRule,
+    Scope,
     SecretInput,
 };
 pub use service::{DashboardClient, Requires, Service};

@@ -1,7 +1,7 @@
 //! Expressions of descriptors: the template engine without templates. Missing fields are
 //! undefined, not errors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use minijinja::value::Value as Jinja;
 use minijinja::{Environment, Error as JinjaError, ErrorKind, State, UndefinedBehavior};
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::descriptor::{Expression, Text};
 use crate::render::engine::{self, TextError, Undefined};
+use crate::render::slots::to_json;
 use crate::render::{Detail, jinja};
 
 /// Evaluates expressions and the texts of descriptors.
@@ -41,6 +42,22 @@ impl Evaluator {
             .template_from_str(text.as_str())
             .map(drop)
             .map_err(|e| engine::describe(&e))
+    }
+
+    /// The variables that an expression uses; none if it cannot be parsed.
+    pub(crate) fn names(&self, expression: &Expression) -> HashSet<String> {
+        self.env
+            .compile_expression(expression.as_str())
+            .map(|compiled| compiled.undeclared_variables(false))
+            .unwrap_or_default()
+    }
+
+    /// The variables that a text uses; none if it cannot be parsed.
+    pub(crate) fn names_of_text(&self, text: &Text) -> HashSet<String> {
+        self.env
+            .template_from_str(text.as_str())
+            .map(|compiled| compiled.undeclared_variables(false))
+            .unwrap_or_default()
     }
 
     /// The value of an expression.
@@ -94,12 +111,12 @@ fn from_json(text: &Jinja) -> Jinja {
 
 /// `contains(whole, part)`: whether all of `part` is in `whole`. Objects by key and deeply, lists
 /// item by item, text as a substring, everything else by equality.
-fn contains(whole: &Jinja, part: &Jinja) -> Result<bool, JinjaError> {
+fn contains(state: &State<'_, '_>, whole: &Jinja, part: &Jinja) -> Result<bool, JinjaError> {
     if whole.is_undefined() || part.is_undefined() {
         return Ok(false);
     }
     let json = |value: &Jinja| {
-        serde_json::to_value(value)
+        to_json(value, &mut engine::pay(state))
             .map_err(|_| JinjaError::new(ErrorKind::InvalidOperation, "cannot be compared"))
     };
     Ok(match (json(whole)?, json(part)?) {

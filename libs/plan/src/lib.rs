@@ -26,6 +26,7 @@ pub mod schema;
 pub mod variables;
 
 mod expr;
+mod redact;
 pub mod render;
 
 pub mod binding;

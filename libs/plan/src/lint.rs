@@ -3,6 +3,7 @@
 
 mod describe;
 mod names;
+mod refused;
 mod taint;
 mod trial;
 
@@ -16,6 +17,7 @@ use crate::render::engine::Engine;
 use crate::schema::{self, Schemas};
 
 pub(crate) use describe::service;
+pub(crate) use refused::refused;
 pub(crate) use trial::trial;
 
 /// A plan with everything it inherits.
@@ -28,6 +30,8 @@ pub(crate) struct Subject<'a> {
     /// The plans of the same offering.
     pub(crate) siblings: BTreeSet<&'a str>,
     pub(crate) origins: &'a BTreeMap<String, String>,
+    /// The broker's own namespace, where it is known.
+    pub(crate) broker_namespace: Option<&'a str>,
 }
 
 impl Subject<'_> {

@@ -16,7 +16,7 @@ use crate::render::engine::{Engine, TextError};
 use crate::render::{self, Detail, File, check};
 use crate::shown::{self, Shown};
 use crate::source::natural_order;
-use crate::variables::{self, Own, Variables};
+use crate::variables::{self, Own, SECRET_NAMES, Variables};
 
 /// A compiled bundle.
 pub struct Loaded {
@@ -118,7 +118,7 @@ impl Loaded {
                 applied,
                 now,
             },
-            self.context(variables),
+            self.public_context(variables),
         )
     }
 
@@ -143,7 +143,8 @@ impl Loaded {
         objects: &[Value],
     ) -> Result<Map<String, Value>, outputs::Error> {
         let outputs = &self.bundle.descriptor().outputs;
-        outputs::evaluate(outputs, &self.evaluator, self.context(variables), objects)
+        let context = self.public_context(variables);
+        outputs::evaluate(outputs, &self.evaluator, context, objects)
     }
 
     /// The declared outputs that are not known.
@@ -155,26 +156,29 @@ impl Loaded {
             .collect()
     }
 
-    /// What the platform shows of an instance. Only what is known before anything exists counts:
-    /// generated values, secrets and outputs are unknown here.
+    /// What the platform shows of an instance, from what is known before anything exists: outputs
+    /// are unknown here.
     pub fn shown(&self, variables: &Variables) -> Result<Shown, shown::Error> {
         let early = Variables {
-            generated: Map::new(),
-            secrets: Map::new(),
             outputs: Map::new(),
             ..variables.clone()
         };
         shown::evaluate(
             self.bundle.descriptor(),
             &self.evaluator,
-            &self.context(&early),
+            &self.public_context(&early),
         )
     }
 
     /// The database of an instance, for method `database`.
     pub fn database(&self, variables: &Variables) -> Result<binding::Database, binding::Error> {
         let binding = self.bundle.descriptor().binding.as_ref();
-        binding::resolve(binding, &self.evaluator, &self.context(variables))
+        let scope = binding::Scope {
+            evaluator: &self.evaluator,
+            public: &self.public_context(variables),
+            secret: &self.context(variables),
+        };
+        binding::resolve(binding, &scope)
     }
 
     /// What to generate, with the names of certificates filled in.
@@ -182,7 +186,7 @@ impl Loaded {
         &self,
         variables: &Variables,
     ) -> Result<BTreeMap<String, Generate>, outputs::Error> {
-        let context = self.context(variables);
+        let context = self.public_context(variables);
         self.bundle
             .descriptor()
             .generate
@@ -197,13 +201,7 @@ impl Loaded {
         generate: &Generate,
         context: &Context,
     ) -> Result<Generate, outputs::Error> {
-        let Generate::Certificate {
-            issuer,
-            sans,
-            lifetime,
-            renew_before,
-        } = generate
-        else {
+        let Generate::Certificate { sans } = generate else {
             return Ok(generate.clone());
         };
         let sans = sans
@@ -218,12 +216,7 @@ impl Loaded {
                 name: format!("generate.{name}"),
                 message,
             })?;
-        Ok(Generate::Certificate {
-            issuer: *issuer,
-            sans,
-            lifetime: *lifetime,
-            renew_before: *renew_before,
-        })
+        Ok(Generate::Certificate { sans })
     }
 
     pub(crate) fn evaluator(&self) -> &Evaluator {
@@ -234,7 +227,14 @@ impl Loaded {
         &self.binding_files
     }
 
-    /// The variables by name.
+    /// The variables by name, for what is stored outside of Secrets or shown.
+    pub(crate) fn public_context(&self, variables: &Variables) -> Context {
+        let mut context = self.context(variables);
+        context.retain(|name, _| !SECRET_NAMES.contains(&name.as_str()));
+        context
+    }
+
+    /// The variables by name, for what stays in Secrets.
     pub(crate) fn context(&self, variables: &Variables) -> Context {
         let bundle = &self.bundle;
         let own = Own {

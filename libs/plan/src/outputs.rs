@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::descriptor::{Expression, Output, Text};
 use crate::expr::{Context, Evaluator};
+use crate::redact::redacted;
 use crate::render::check::describe;
 use crate::render::engine::TextError;
 use crate::render::{jinja, slots_to_json};
@@ -21,14 +22,17 @@ pub struct Error {
 }
 
 /// All outputs that can be known by now. `context` holds the template variables, `objects` the
-/// live objects so far, which expressions see as `objects["Kind/name"]`.
+/// live objects so far, which expressions see as `objects["Kind/name"]`, Secrets without content.
 pub(crate) fn evaluate(
     outputs: &BTreeMap<String, Output>,
     evaluator: &Evaluator,
     mut context: Context,
     objects: &[Value],
 ) -> Result<Map<String, Value>, Error> {
-    let objects: BTreeMap<_, _> = objects.iter().map(|o| (describe(o), o)).collect();
+    let objects: BTreeMap<_, _> = objects
+        .iter()
+        .map(|object| (describe(object), redacted(object)))
+        .collect();
     context.insert("objects".to_owned(), jinja(objects));
     let mut known = Map::new();
     // An output may use another one, whatever their order.

@@ -10,6 +10,9 @@ use crate::kinds;
 
 /// What the provisioner does with a plan's objects.
 const VERBS: [&str; 6] = ["create", "delete", "get", "list", "patch", "watch"];
+/// What it does with Secrets, which are ready as soon as they exist: nothing waits for them by
+/// watch, which would deliver the content of all Secrets of a namespace.
+const SECRET_VERBS: [&str; 5] = ["create", "delete", "get", "list", "patch"];
 
 /// A rule of a ClusterRole, as Kubernetes writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,11 +54,11 @@ pub fn rules<'a>(
     for bundle in bundles {
         // Generated values are kept in a Secret, whatever the templates render.
         if !bundle.descriptor().generate.is_empty() {
-            grant("", "secrets", &VERBS);
+            grant("", "secrets", &SECRET_VERBS);
         }
         for kind in bundle.kinds() {
             let plural = kinds::plural(kind).ok_or_else(|| UnknownPlural(kind.clone()))?;
-            grant(&kind.group, plural, &VERBS);
+            grant(&kind.group, plural, verbs_of(kind));
         }
     }
     // Resources of one group with the same verbs share a rule.
@@ -74,6 +77,14 @@ pub fn rules<'a>(
             verbs: verbs.into_iter().map(str::to_owned).collect(),
         })
         .collect())
+}
+
+fn verbs_of(kind: &KindRef) -> &'static [&'static str] {
+    if kind.group.is_empty() && kind.kind == "Secret" {
+        &SECRET_VERBS
+    } else {
+        &VERBS
+    }
 }
 
 /// Splits bundles by who works them: those of the provisioner, and those of the installer.

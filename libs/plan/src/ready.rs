@@ -122,8 +122,8 @@ static CUSTOM: LazyLock<Rule> = LazyLock::new(|| Rule {
     ..Rule::default()
 });
 
-/// Judges a live object. `context` holds the template variables; `applied` is the object as it
-/// was last applied.
+/// Judges a live object, which is no Secret with a rule of the plan: lint refuses those. `context`
+/// holds the template variables without secrets; `applied` is the object as it was last applied.
 pub(crate) fn evaluate(
     rules: &Rules,
     overrides: &BTreeMap<String, ReadyRule>,

@@ -28,6 +28,10 @@ pub(crate) const BUILT_INS: [&str; 15] = [
     "now",
 ];
 
+/// Built-ins whose values belong in Secrets. Whatever is stored or shown elsewhere (outputs,
+/// messages, labels, addresses) is worked out without them.
+pub(crate) const SECRET_NAMES: [&str; 3] = ["generated", "secrets", "binding"];
+
 /// Names that only expressions see beside the built-ins.
 pub(crate) const EXPRESSION_NAMES: [&str; 3] = ["objects", "item", "ordinal"];
 

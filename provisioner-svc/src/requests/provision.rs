@@ -304,7 +304,7 @@ fn resource(
             revision: Some(revision.to_owned()),
             bundles: vec![bundle.digest().to_string()],
             started_at: Timestamp::now(),
-            deadline_seconds: deadline(&context.args, loaded),
+            deadline_seconds: deadline(loaded),
             driver: context.driver(bundle.provisions_asynchronously()),
             requested_by: asked.requester.clone(),
         },

@@ -258,7 +258,7 @@ async fn start(
         revision: Some(revision.clone()),
         bundles: bundles(record, &target.revision.bundle),
         started_at: Timestamp::now(),
-        deadline_seconds: deadline(&context.args, &target.loaded),
+        deadline_seconds: deadline(&target.loaded),
         driver: context.driver(target.asynchronous),
         requested_by: by.clone(),
     };

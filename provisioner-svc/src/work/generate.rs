@@ -135,7 +135,7 @@ impl Job<'_> {
             match generate {
                 Generate::Password { length } => put(name.clone(), values::password(*length)),
                 Generate::Key { bytes } => put(name.clone(), values::key(*bytes)),
-                Generate::Certificate { sans, lifetime, .. } => {
+                Generate::Certificate { sans } => {
                     let authority = ca::ensure(&self.context.client(), &self.context.args.broker.namespace)
                         .await
                         .map_err(|error| match error {
@@ -146,7 +146,7 @@ impl Job<'_> {
                             }
                         })?;
                     let names: Vec<String> = sans.iter().map(|san| san.0.clone()).collect();
-                    let leaf = authority.issue(&names, (*lifetime).into()).map_err(|_| {
+                    let leaf = authority.issue(&names).map_err(|_| {
                         refuse(format!(
                             "A certificate for generate.{name} cannot be made; check its sans."
                         ))

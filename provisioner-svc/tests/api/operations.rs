@@ -12,7 +12,7 @@ use crate::harness::{
 const ENDLESS: [(&str, &str); 3] = [
     (
         "plan.yaml",
-        "maximum_polling_duration: 600\nready:\n  ConfigMap/second: {ready: \"object.data.done == 'yes'\", message: \"waiting for done\"}\n",
+        "deadline: {total: 10m}\nready:\n  ConfigMap/second: {ready: \"object.data.done == 'yes'\", message: \"waiting for done\"}\n",
     ),
     (
         "1-first.yaml",
@@ -203,7 +203,7 @@ async fn a_failed_update_leaves_what_is_shown_and_can_be_repaired() {
     let plan = world.plan(
         "breakable",
         &[
-            ("plan.yaml", "maximum_polling_duration: 10
+            ("plan.yaml", "deadline: {total: 10s}
 parameters:
   create: {properties: {done: {type: string, default: 'yes'}}}
   update: {inherit: create}

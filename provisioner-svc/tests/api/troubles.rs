@@ -18,7 +18,7 @@ use crate::harness::{
 const SHARED: [(&str, &str); 2] = [
     (
         "plan.yaml",
-        "namespace: {shared: TENANTS}\nmaximum_polling_duration: 5\n",
+        "namespace: {shared: TENANTS}\ndeadline: {total: 5s}\n",
     ),
     (
         "1.yaml",

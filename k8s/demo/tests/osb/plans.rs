@@ -68,12 +68,12 @@ const PLANS: [(&str, &str); 12] = [
     // Provisioned asynchronously.
     (
         "polled",
-        "provision: async\nupdates_to: [polled-large]\nmaximum_polling_duration: 600\n\
+        "provision: async\nupdates_to: [polled-large]\ndeadline: {total: 7m}\n\
          costs: [{amount: {usd: 9.5}, unit: MONTHLY}]\nbullets: [polled]\nfree: false\n",
     ),
     ("polled-large", "provision: async\n"),
     // Its operations fail soon.
-    ("hasty", "provision: async\nmaximum_polling_duration: 15\n"),
+    ("hasty", "provision: async\ndeadline: {total: 15s}\n"),
     ("instant", "updates_to: [instant-large]\n"),
     ("instant-large", ""),
     // Bound asynchronously.

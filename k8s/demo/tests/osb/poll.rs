@@ -115,8 +115,9 @@ async fn a_failed_provision_is_a_state_and_no_error() {
     assert!(!answer.has("instance_usable") && !answer.has("update_repeatable"));
 }
 
-/// LOI-13, CAT-26: past `maximum_polling_duration` the operation has failed
-/// here too, and what it began can be deleted.
+/// LOI-13, CAT-26: past its plan's deadline, which is shorter than
+/// `maximum_polling_duration`, an operation has failed, and what it began can
+/// be deleted.
 #[tokio::test]
 async fn an_operation_that_takes_too_long_fails() {
     let platform = Platform::new().await;

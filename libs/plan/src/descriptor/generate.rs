@@ -24,30 +24,12 @@ pub enum Generate {
         #[serde(default = "key_bytes")]
         bytes: u32,
     },
-    /// A TLS key pair: `generated.<name>.certificate`, `.key`, `.ca` (PEM).
+    /// A TLS key pair, signed by the broker's CA and valid as long as that:
+    /// `generated.<name>.certificate`, `.key`, `.ca` (PEM).
     Certificate {
-        /// Who signs it.
-        #[serde(default)]
-        issuer: Issuer,
-        /// The DNS names (or IP addresses) that it is good for.
+        /// The DNS names (or IP addresses) that it is valid for.
         sans: Vec<Text>,
-        /// How long it is good for.
-        #[serde(default = "lifetime")]
-        lifetime: Duration,
-        /// How long before its end it is renewed.
-        #[serde(default = "renew_before")]
-        renew_before: Duration,
     },
-}
-
-/// Who signs a certificate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Issuer {
-    /// The broker's CA.
-    #[default]
-    Broker,
 }
 
 fn password_length() -> u32 {
@@ -56,14 +38,6 @@ fn password_length() -> u32 {
 
 fn key_bytes() -> u32 {
     756
-}
-
-fn lifetime() -> Duration {
-    Duration::from_secs(365 * 86_400)
-}
-
-fn renew_before() -> Duration {
-    Duration::from_secs(120 * 86_400)
 }
 
 /// A span of time as plans write it: `7d`, `12h`, `90m`, `30s`, or a plain number of seconds.

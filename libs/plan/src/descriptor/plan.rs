@@ -27,7 +27,8 @@ pub struct Plan {
     /// Whether it costs nothing. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free: Option<bool>,
-    /// Whether it can be bound. Default: the offering's word, else whether `binding` has a method.
+    /// Whether it can be bound. Default: what the offering says, else whether `binding` has a
+    /// method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bindable: Option<bool>,
     /// Name for people; goes into `metadata.displayName`.
@@ -48,9 +49,8 @@ pub struct Plan {
     pub version_description: Option<String>,
     /// Where its objects live.
     pub namespace: Namespace,
-    /// Seconds until an operation has failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub maximum_polling_duration: Option<u32>,
+    /// When an operation has failed.
+    pub deadline: Deadline,
     /// What happens to the data in the end.
     pub deletion: Deletion,
     /// Whether an instance is ready at once.
@@ -76,7 +76,6 @@ pub struct Plan {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, ClaimRule>,
     /// What becomes known when objects exist: `outputs.<name>`.
-    #[cfg_attr(test, schemars(with = "BTreeMap<String, Value>"))]
     pub outputs: BTreeMap<String, Output>,
     /// Where a person manages the instance. Text with what is known from the request: parameters,
     /// `context`, `instance`, `broker`; the platform gets it with its first answer.
@@ -95,10 +94,6 @@ pub struct Plan {
     pub updates_to: Vec<String>,
     /// Whether it renders objects outside of a namespace, or RBAC.
     pub scope: Scope,
-    /// Kinds that are never deleted with an instance.
-    pub keep: Vec<String>,
-    /// Whether there can be one instance only.
-    pub singleton: bool,
     /// Allows method `database` in the platform's own namespace: whoever reads Secrets there is
     /// admin of the database.
     pub tenant_is_admin: bool,
@@ -130,6 +125,39 @@ pub enum Namespace {
     Shared(String),
     /// In the one that a Kubernetes platform names.
     Context,
+}
+
+/// When an operation (provision, update, deprovision) has failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Deadline {
+    /// After so long without progress. Progress is a change of what a poll says: an object's
+    /// readiness message. Default: 20m, or `total` if that is shorter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
+    /// After so long in any case, at most 7d. The catalog's `maximum_polling_duration` is 3
+    /// minutes more, so that the platform still reads why.
+    pub total: Duration,
+}
+
+impl Deadline {
+    const IDLE: Duration = Duration::from_secs(20 * 60);
+    const TOTAL: Duration = Duration::from_secs(12 * 3600);
+
+    /// How long an operation may go without progress.
+    pub fn idle(&self) -> Duration {
+        self.idle.unwrap_or_else(|| Self::IDLE.min(self.total))
+    }
+}
+
+impl Default for Deadline {
+    fn default() -> Self {
+        Self {
+            idle: None,
+            total: Self::TOTAL,
+        }
+    }
 }
 
 /// What happens to the data in the end.
@@ -197,6 +225,7 @@ pub struct ClaimRule {
 
 /// What becomes known when objects exist.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Output {
     /// A list: `value` for each `item` of what the expression `each` gives.

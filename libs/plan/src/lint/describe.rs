@@ -1,21 +1,25 @@
 //! The descriptor: what its types cannot say about it.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::Subject;
 use crate::bundle::Offering;
 use crate::descriptor::{
-    Binding, Expression, Generate, KindRef, Method, Namespace, Output, Scope, Text,
+    Binding, Duration, Expression, Generate, KindRef, Method, Namespace, Output, Scope, Text,
 };
 use crate::expr::Evaluator;
 use crate::fault::{Pos, Problem};
 use crate::kinds;
 use crate::node;
 use crate::schema::{self, Schemas};
-use crate::variables::{BUILT_INS, EXPRESSION_NAMES};
+use crate::variables::{BUILT_INS, EXPRESSION_NAMES, SECRET_NAMES};
 
 /// Catalog strings longer than this are no use to platforms (CAT-04).
 const MAX_STRING: usize = 255;
+/// No platform polls longer: Cloud Foundry's own limit is 7 days.
+const MAX_DEADLINE: Duration = Duration::from_secs(7 * 86_400);
 
 /// Checks an offering.
 pub(crate) fn service(offering: &Offering, place: &dyn Fn(&str) -> Pos) -> Vec<Problem> {
@@ -54,6 +58,7 @@ pub(crate) fn plan(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
         problems: Vec::new(),
     };
     checks.texts();
+    checks.deadline();
     checks.parameters(schemas);
     checks.generated();
     checks.ready();
@@ -98,7 +103,17 @@ impl Checks<'_> {
         self.problems.push(Problem::at(&pos, message));
     }
 
+    /// An expression whose value is stored or shown outside of Secrets.
     fn expression(&mut self, path: &[&str], expression: Option<&Expression>) {
+        self.secret_expression(path, expression);
+        if let Some(expression) = expression {
+            let names = self.evaluator.names(expression);
+            self.without_secrets(path, &names);
+        }
+    }
+
+    /// An expression whose value stays in Secrets.
+    fn secret_expression(&mut self, path: &[&str], expression: Option<&Expression>) {
         if let Some(Err(message)) = expression.map(|e| self.evaluator.check(e)) {
             self.problem(
                 path,
@@ -107,11 +122,31 @@ impl Checks<'_> {
         }
     }
 
+    /// A text that is stored or shown outside of Secrets, as all are.
     fn text(&mut self, path: &[&str], text: Option<&Text>) {
-        if let Some(Err(message)) = text.map(|t| self.evaluator.check_text(t)) {
+        let Some(text) = text else { return };
+        if let Err(message) = self.evaluator.check_text(text) {
             self.problem(
                 path,
                 format!("{} is no template text: {message}", path.join(".")),
+            );
+        }
+        let names = self.evaluator.names_of_text(text);
+        self.without_secrets(path, &names);
+    }
+
+    fn without_secrets(&mut self, path: &[&str], names: &HashSet<String>) {
+        for name in SECRET_NAMES.iter().filter(|name| names.contains(**name)) {
+            let users = match *name {
+                "generated" => "templates, binding.admin.password and binding.tls.ca",
+                _ => "templates",
+            };
+            self.problem(
+                path,
+                format!(
+                    "{} cannot use {name}, whose values stay in Secrets: only {users} can",
+                    path.join(".")
+                ),
             );
         }
     }
@@ -133,10 +168,20 @@ impl Checks<'_> {
                 self.problem(&["bullets", &i.to_string()], format!("bullet {message}"));
             }
         }
-        if plan.maximum_polling_duration == Some(0) {
+    }
+
+    fn deadline(&mut self) {
+        let deadline = &self.subject.descriptor.deadline;
+        let (idle, total) = (deadline.idle(), deadline.total);
+        if total.as_secs() == 0 || total > MAX_DEADLINE {
             self.problem(
-                &["maximum_polling_duration"],
-                "maximum_polling_duration must be positive",
+                &["deadline", "total"],
+                format!("deadline.total must be 1s to {MAX_DEADLINE}"),
+            );
+        } else if idle.as_secs() == 0 || idle > total {
+            self.problem(
+                &["deadline", "idle"],
+                format!("deadline.idle must be 1s to {total}, which is deadline.total"),
             );
         }
     }
@@ -189,17 +234,9 @@ impl Checks<'_> {
                 Generate::Key { bytes } if !(6..=756).contains(bytes) => {
                     self.problem(&path, "bytes of a key must be 6 to 756");
                 }
-                Generate::Certificate {
-                    sans,
-                    lifetime,
-                    renew_before,
-                    ..
-                } => {
+                Generate::Certificate { sans } => {
                     if sans.is_empty() {
                         self.problem(&path, "a certificate needs at least one name in sans");
-                    }
-                    if renew_before >= lifetime {
-                        self.problem(&path, "renew_before must be shorter than lifetime");
                     }
                     for (i, san) in sans.iter().enumerate() {
                         let index = i.to_string();
@@ -221,6 +258,13 @@ impl Checks<'_> {
                 self.problem(
                     &["ready", target],
                     format!("{target:?} is not Kind or Kind/name"),
+                );
+            }
+            if kind == "Secret" {
+                self.problem(
+                    &["ready", target],
+                    "a Secret has no ready rule: Secrets are not watched, and ready as soon as \
+                     they exist",
                 );
             }
             self.expression(&["ready", target, "ready"], rule.ready.as_ref());
@@ -312,12 +356,12 @@ impl Checks<'_> {
         self.text(&["binding", "database"], binding.database.as_ref());
         if let Some(admin) = &binding.admin {
             self.text(&["binding", "admin", "username"], Some(&admin.username));
-            self.expression(&["binding", "admin", "password"], Some(&admin.password));
+            self.secret_expression(&["binding", "admin", "password"], Some(&admin.password));
             self.text(&["binding", "admin", "database"], Some(&admin.database));
         }
         if let Some(tls) = &binding.tls {
             self.expression(&["binding", "tls", "mode"], Some(&tls.mode));
-            self.expression(&["binding", "tls", "ca"], tls.ca.as_ref());
+            self.secret_expression(&["binding", "tls", "ca"], tls.ca.as_ref());
         }
     }
 
@@ -356,6 +400,26 @@ impl Checks<'_> {
         }
     }
 
+    fn shared_namespace(&mut self, name: &str) {
+        let path = ["namespace", "shared"];
+        if !is_label(name) {
+            self.problem(&path, format!("{name:?} is no namespace name"));
+        } else if name.starts_with(SYSTEM) {
+            self.problem(
+                &path,
+                format!("{name} belongs to Kubernetes: a plan cannot apply objects there"),
+            );
+        } else if Some(name) == self.subject.broker_namespace {
+            self.problem(
+                &path,
+                format!(
+                    "{name} is the broker's own namespace: a plan that applies objects there \
+                     could take over the broker"
+                ),
+            );
+        }
+    }
+
     fn relations(&mut self) {
         let plan = self.subject.descriptor;
         let own = self
@@ -375,13 +439,8 @@ impl Checks<'_> {
                 self.problem(&["updates_to", &index], message);
             }
         }
-        if let Namespace::Shared(name) = &plan.namespace
-            && !is_label(name)
-        {
-            self.problem(
-                &["namespace", "shared"],
-                format!("{name:?} is no namespace name"),
-            );
+        if let Namespace::Shared(name) = &plan.namespace {
+            self.shared_namespace(name);
         }
         if let Some(bootstrap) = &plan.bootstrap {
             if !is_label(&bootstrap.service_account) {
@@ -396,6 +455,9 @@ impl Checks<'_> {
         }
     }
 }
+
+/// Namespaces of Kubernetes itself.
+const SYSTEM: &str = "kube-";
 
 fn is_label(name: &str) -> bool {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';

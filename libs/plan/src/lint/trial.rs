@@ -118,7 +118,7 @@ impl Trial<'_> {
                 let pos = self.subject.key(["ready", target, "ready"]);
                 return Err(Problem::at(&pos, text));
             }
-            let context = self.context(variables);
+            let context = self.loaded.public_context(variables);
             for expression in rule.ready.iter().chain(&rule.failed) {
                 self.loaded
                     .evaluator()

@@ -40,7 +40,7 @@ fn the_example_of_the_documentation_loads() {
     assert!(small.provisions_asynchronously() && small.is_updateable());
     assert!(small.may_update_to("medium") && !small.may_update_to("small"));
     assert_eq!(small.version().unwrap().to_string(), "1.0.0");
-    assert_eq!(small.maximum_polling_duration(), Some(1200));
+    assert_eq!(small.maximum_polling_duration(), 12 * 3600 + 180);
     assert_eq!(small.retain().as_secs(), 7 * 86_400);
     assert_eq!(
         small.metadata()["bullets"],
@@ -205,5 +205,7 @@ fn rules_of_the_cluster_role_follow_from_kinds() {
         ["delete", "get", "list", "patch"]
     );
     assert_eq!(find("events").unwrap().verbs, ["get", "list"]);
+    // Nothing watches Secrets.
+    assert_eq!(find("secrets").unwrap().verbs, all[..5]);
     assert!(rules.iter().all(|r| !r.resources.contains(&"*".to_owned())));
 }

@@ -1,6 +1,6 @@
 //! Every kind of fault names its file and its line.
 
-use crate::support::{catalog, shown};
+use crate::support::{catalog, shown, tree};
 
 const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n";
 
@@ -46,6 +46,114 @@ fn an_unknown_key_names_the_nearest_one() {
         CONFIG,
         "p/a/plan.yaml:1:12: unknown value \"mine\"",
     );
+}
+
+#[test]
+fn a_key_of_another_version_says_what_to_write_instead() {
+    for (descriptor, fault) in [
+        (
+            "free: true\nkeep: [PersistentVolumeClaim]\n",
+            "p/a/plan.yaml:2:1: key \"keep\" is not supported by this version",
+        ),
+        (
+            "free: true\nsingleton: false\n",
+            "p/a/plan.yaml:2:1: key \"singleton\" is not supported by this version",
+        ),
+        (
+            "maximum_polling_duration: 1200\n",
+            "p/a/plan.yaml:1:1: key \"maximum_polling_duration\" is not written in plans: write \
+             deadline: {total: 12h}",
+        ),
+        (
+            "generate:\n  tls: {type: certificate, sans: [a], renew_before: 1d}\n",
+            "p/a/plan.yaml:2:39: key \"renew_before\" is not supported by this version",
+        ),
+        (
+            "generate:\n  tls: {type: certificate, sans: [a], lifetime: 1d}\n",
+            "p/a/plan.yaml:2:39: key \"lifetime\" is not supported by this version",
+        ),
+        (
+            "generate:\n  tls: {type: certificate, sans: [a], issuer: broker}\n",
+            "p/a/plan.yaml:2:39: key \"issuer\" is not supported by this version",
+        ),
+    ] {
+        expect(descriptor, CONFIG, fault);
+    }
+    // A plan can take a key of its base away.
+    let mended = catalog(&[
+        ("p/_b/plan.yaml", "keep: []\n"),
+        ("p/_b/t.yaml", CONFIG),
+        ("p/a/plan.yaml", "extends: _b\nkeep: null\n"),
+    ]);
+    assert_eq!(shown(&mended), "");
+}
+
+#[test]
+fn a_deadline_has_bounds() {
+    for (deadline, fault) in [
+        ("{total: 0s}", "deadline.total must be 1s to 7d"),
+        ("{total: 8d}", "deadline.total must be 1s to 7d"),
+        ("{idle: 2h, total: 1h}", "deadline.idle must be 1s to 1h"),
+        ("{idle: 0}", "deadline.idle must be 1s to 12h"),
+    ] {
+        let found = faults(&format!("free: true\ndeadline: {deadline}\n"), CONFIG);
+        assert!(
+            found.starts_with("p/a/plan.yaml:2:") && found.contains(fault),
+            "{deadline}: {found}"
+        );
+    }
+    for good in ["{}", "{total: 1s}", "{idle: 12h}", "{idle: 1s, total: 7d}"] {
+        assert_eq!(
+            faults_of(&format!("deadline: {good}\n"), CONFIG),
+            "",
+            "{good}"
+        );
+    }
+}
+
+#[test]
+fn what_is_kept_outside_of_secrets_uses_none() {
+    let binding = |keys: &str| {
+        format!(
+            "generate: {{a: {{type: password}}}}\noutputs: {{h: [\"h:1\"]}}\n\
+             secrets: {{s: {{name: s}}}}\nbinding: {{method: database, {keys}}}\n"
+        )
+    };
+    let plan = |key: &str| {
+        format!("generate: {{a: {{type: password}}}}\nsecrets: {{s: {{name: s}}}}\n{key}\n")
+    };
+    let admin = "admin: {username: u, password: generated.a}";
+    for (descriptor, path, name) in [
+        (plan("outputs: {x: 'mongodb://{{ generated.a }}@h'}"), "outputs.x", "generated"),
+        (plan("outputs: {x: [{k: '{{ secrets.s.k }}'}]}"), "outputs.x", "secrets"),
+        (plan("outputs: {x: {each: '[generated.a]', value: '{{ item }}'}}"), "outputs.x.each", "generated"),
+        (plan("outputs: {x: {each: 'range(1)', value: '{{ generated.a }}'}}"), "outputs.x.value", "generated"),
+        (plan("ready: {ConfigMap/c: {message: '{{ generated.a }}'}}"), "ready.ConfigMap/c.message", "generated"),
+        (plan("ready: {ConfigMap/c: {ready: 'object.data.x == generated.a'}}"), "ready.ConfigMap/c.ready", "generated"),
+        (plan("ready: {ConfigMap/c: {failed: 'secrets.s.k is defined'}}"), "ready.ConfigMap/c.failed", "secrets"),
+        (plan("dashboard_url: 'https://{{ generated.a }}'"), "dashboard_url", "generated"),
+        (plan("labels: {l: '{{ secrets.s.k }}'}"), "labels.l", "secrets"),
+        (plan("attributes: {l: ['{{ generated.a }}']}"), "attributes.l", "generated"),
+        (
+            "generate:\n  a: {type: password}\n  t: {type: certificate, sans: ['{{ generated.a }}']}\n".to_owned(),
+            "generate.t.sans.0",
+            "generated",
+        ),
+        (binding(&format!("hosts: '[generated.a]', {admin}")), "binding.hosts", "generated"),
+        (binding(&format!("hosts: outputs.h, replica_set: secrets.s.k, {admin}")), "binding.replica_set", "secrets"),
+        (binding(&format!("hosts: outputs.h, database: '{{{{ generated.a }}}}', {admin}")), "binding.database", "generated"),
+        (binding(&format!("hosts: outputs.h, tls: {{mode: generated.a}}, {admin}")), "binding.tls.mode", "generated"),
+        (binding("hosts: outputs.h, admin: {username: '{{ generated.a }}', password: generated.a}"), "binding.admin.username", "generated"),
+        (binding("hosts: outputs.h, admin: {username: u, password: generated.a, database: '{{ secrets.s.k }}'}"), "binding.admin.database", "secrets"),
+    ] {
+        let found = faults(&descriptor, CONFIG);
+        let fault = format!("{path} cannot use {name}, whose values stay in Secrets");
+        assert!(found.contains(&fault), "{descriptor}: {found}");
+    }
+    let good = binding(
+        "hosts: outputs.h, admin: {username: u, password: generated.a}, tls: {mode: \"'required'\", ca: generated.a}",
+    );
+    assert_eq!(faults_of(&good, CONFIG), "");
 }
 
 #[test]
@@ -340,6 +448,52 @@ fn parameters_must_be_schemas_and_keep_off_built_ins() {
     );
 }
 
+/// Each level holds the one below twice: 2^30 parts, written with 30 lines.
+#[test]
+fn a_value_that_holds_itself_over_and_over_is_refused_before_it_is_written() {
+    let nested = format!(
+        "{{% set x = ['a'] %}}\n{}",
+        "{% set x = [x, x] %}\n".repeat(30)
+    );
+    for use_of_it in [
+        "{{ x }}",
+        "{{ x | tojson | length }}",
+        "{{ x | string | length }}",
+        "{{ x | upper | length }}",
+        "{{ x | join | length }}",
+        "{{ 'a' | replace('a', x) | length }}",
+    ] {
+        let template = format!("{nested}{CONFIG}data: {{a: \"{use_of_it}\"}}\n");
+        let found = faults("parameters: {}\n", &template);
+        assert!(
+            found.starts_with("p/a/t.yaml:36:") && found.contains("too large"),
+            "{use_of_it}: {found}"
+        );
+    }
+}
+
+#[test]
+fn a_plan_keeps_off_the_namespaces_of_kubernetes_and_the_broker() {
+    let plan = |namespace: &str| {
+        let descriptor = format!("free: true\nnamespace: {{shared: {namespace}}}\n");
+        let files = [
+            ("p/a/plan.yaml", descriptor.as_str()),
+            ("p/a/t.yaml", CONFIG),
+        ];
+        shown(&plan::catalog::build_in("broker", &[tree(&files)]))
+    };
+    assert_eq!(
+        plan("kube-system"),
+        "p/a/plan.yaml:2:13: kube-system belongs to Kubernetes: a plan cannot apply objects there"
+    );
+    assert_eq!(
+        plan("broker"),
+        "p/a/plan.yaml:2:13: broker is the broker's own namespace: a plan that applies objects \
+         there could take over the broker"
+    );
+    assert_eq!(plan("tenants"), "");
+}
+
 #[test]
 fn expressions_are_tried() {
     expect(
@@ -351,6 +505,11 @@ fn expressions_are_tried() {
         "ready:\n  configmap: {}\n",
         CONFIG,
         "is not Kind or Kind/name",
+    );
+    expect(
+        "ready:\n  Secret/s: {ready: \"object.data.x is defined\"}\n",
+        CONFIG,
+        "p/a/plan.yaml:2:3: a Secret has no ready rule",
     );
     expect(
         "ready:\n  ConfigMap/c: {ready: \"nothing(object)\"}\n",

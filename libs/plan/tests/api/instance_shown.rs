@@ -34,10 +34,6 @@ fn texts_are_filled_from_the_request() {
 fn what_is_not_known_at_once_cannot_be_shown() {
     for (descriptor, place) in [
         (
-            "generate: {a: {type: password}}\ndashboard_url: \"x{{ generated.a }}\"\n",
-            "p/plan/plan.yaml:2:",
-        ),
-        (
             "outputs: {a: b}\nlabels:\n  l: \"{{ outputs.a }}\"\n",
             "p/plan/plan.yaml:3:",
         ),

@@ -179,6 +179,20 @@ fn an_output_of_a_live_object_comes_when_the_object_has_it() {
 }
 
 #[test]
+fn the_content_of_a_secret_does_not_reach_outputs() {
+    let descriptor = "outputs:\n  pw: \"{{ objects['Secret/s'].stringData.k }}\"\n  \
+                      version: \"{{ objects['Secret/s'].metadata.resourceVersion }}\"\n";
+    let template = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {k: hunter2}\n";
+    let loaded = crate::support::load(descriptor, template);
+    let variables = variables(json!({}));
+    let file = loaded.render_file("t.yaml", &variables).unwrap();
+    let mut secret = file.objects.into_iter().next().unwrap();
+    secret["metadata"]["resourceVersion"] = json!("7");
+    let known = loaded.outputs(&variables, &[secret]).unwrap();
+    assert_eq!(json!(known), json!({"version": "7"}));
+}
+
+#[test]
 fn a_secret_of_the_operator_is_in_no_bundle() {
     let descriptor = "secrets: {s3: {name: my-s3}}\n";
     let template = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {k: \"{{ secrets.s3.accessKey }}\"}\n";
