@@ -7,7 +7,7 @@
 pub(crate) mod ast;
 pub(crate) mod check;
 pub(crate) mod engine;
-mod slots;
+pub(crate) mod slots;
 mod tree;
 
 use serde_json::Value;
@@ -57,7 +57,7 @@ pub(crate) enum Detail {
 
 /// A template value as JSON.
 pub(crate) fn slots_to_json(value: &minijinja::value::Value) -> Result<Value, String> {
-    slots::to_json(value, 64).map_err(|refusal| refusal.to_string())
+    slots::to_json(value, &mut slots::pay_once()).map_err(|refusal| refusal.to_string())
 }
 
 /// A JSON value as the engine sees it.

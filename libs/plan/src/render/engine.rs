@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use minijinja::filters;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Value as Jinja;
+use minijinja::value::{Rest, Value as Jinja};
 use minijinja::{
     AutoEscape, Environment, Error as JinjaError, ErrorKind, OutputSpan, OutputSpanKind, State,
     UndefinedBehavior,
@@ -12,7 +13,7 @@ use minijinja::{
 use serde_json::Value;
 
 use super::ast::{self, Names, Place, Refused};
-use super::slots::{CLOSE, OPEN, Refusal, Slots, to_json};
+use super::slots::{CLOSE, OPEN, Refusal, Slots, to_json, weigh};
 use super::tree::{self, Document};
 use super::{Detail, Error, jinja};
 use crate::fault::{Pos, Problem};
@@ -160,14 +161,52 @@ pub(crate) fn environment(undefined: UndefinedBehavior) -> Environment<'static> 
     }
     env.remove_global("debug");
     env.add_filter("tojson", tojson);
+    weigh_before_writing(&mut env);
     env
 }
 
+/// The engine's filters that make text of a value, whatever it is. They count it when it is made,
+/// which is too late for a list that holds another one many times, and so on.
+fn weigh_before_writing(env: &mut Environment<'static>) {
+    let writing = [
+        ("capitalize", Jinja::from_function(filters::capitalize)),
+        ("format", Jinja::from_function(filters::format)),
+        ("indent", Jinja::from_function(filters::indent)),
+        ("join", Jinja::from_function(filters::join)),
+        ("lines", Jinja::from_function(filters::lines)),
+        ("lower", Jinja::from_function(filters::lower)),
+        ("replace", Jinja::from_function(filters::replace)),
+        ("split", Jinja::from_function(filters::split)),
+        ("string", Jinja::from_function(filters::string)),
+        ("title", Jinja::from_function(filters::title)),
+        ("trim", Jinja::from_function(filters::trim)),
+        ("upper", Jinja::from_function(filters::upper)),
+    ];
+    for (name, filter) in writing {
+        let weighed = move |state: &mut State<'_, '_>, args: Rest<Jinja>| {
+            for value in args.iter().filter(|value| value.as_object().is_some()) {
+                weigh(value, &mut pay(state)).map_err(|refusal| refused(&refusal))?;
+            }
+            filter.call(state, &args)
+        };
+        env.add_filter(name, weighed);
+    }
+}
+
 /// JSON as an ordinary string; unlike the engine's own it fails on undefined.
-fn tojson(value: &Jinja) -> Result<String, JinjaError> {
-    to_json(value, 64)
+fn tojson(state: &State<'_, '_>, value: &Jinja) -> Result<String, JinjaError> {
+    to_json(value, &mut pay(state))
         .map(|value| value.to_string())
-        .map_err(|refusal| JinjaError::new(ErrorKind::UndefinedError, refusal.to_string()))
+        .map_err(|refusal| refused(&refusal))
+}
+
+/// Pays with the fuel of a rendering: the engine itself takes one for 64 bytes.
+pub(crate) fn pay(state: &State<'_, '_>) -> impl FnMut(usize) -> bool {
+    |bytes| state.consume_fuel(1 + bytes as u64 / 64).is_ok()
+}
+
+fn refused(refusal: &Refusal) -> JinjaError {
+    JinjaError::new(ErrorKind::UndefinedError, refusal.to_string())
 }
 
 /// What happens to an undefined value that is written.
@@ -186,7 +225,7 @@ pub(crate) fn with_slots(
     let slots = Arc::new(Slots::new());
     let mut env = env.clone();
     let keeper = Arc::clone(&slots);
-    env.set_formatter(move |out, _: &mut State<'_, '_>, value| {
+    env.set_formatter(move |out, state: &mut State<'_, '_>, value| {
         // A safe string is the text of a macro: the author's syntax and markers.
         if value.is_safe() {
             return out
@@ -194,8 +233,10 @@ pub(crate) fn with_slots(
                 .map_err(JinjaError::from);
         }
         let marker = match undefined {
-            Undefined::Zero if value.is_undefined() => keeper.keep(&Jinja::from(0)),
-            _ => keeper.keep(value),
+            Undefined::Zero if value.is_undefined() => {
+                keeper.keep(&Jinja::from(0), &mut pay(state))
+            }
+            _ => keeper.keep(value, &mut pay(state)),
         };
         match marker {
             Ok(marker) => out.write_str(&marker).map_err(JinjaError::from),

@@ -18,6 +18,24 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Deeper than any value goes.
 const MAX_DEPTH: usize = 64;
 
+/// Pays for a part of a value with so many bytes of text, before anything is made of it; false if
+/// nothing is left. A list may hold another one many times, and that a third one, so that what a
+/// value takes when it is written has nothing to do with what it takes in memory.
+pub(crate) type Pay<'a> = &'a mut dyn FnMut(usize) -> bool;
+
+/// The parts that a single value may have where no rendering pays for it.
+const MAX_PARTS: usize = 100_000;
+
+/// Pays for one value that belongs to no rendering.
+pub(crate) fn pay_once() -> impl FnMut(usize) -> bool {
+    let (mut parts, mut bytes) = (0_usize, 0_usize);
+    move |more| {
+        parts += 1;
+        bytes = bytes.saturating_add(more);
+        parts <= MAX_PARTS && bytes <= MAX_BYTES
+    }
+}
+
 /// The values of one rendering.
 pub(crate) struct Slots {
     nonce: String,
@@ -76,9 +94,9 @@ impl Slots {
     }
 
     /// Keeps a value and gives the marker that stands for it.
-    pub(crate) fn keep(&self, value: &Jinja) -> Result<String, ()> {
+    pub(crate) fn keep(&self, value: &Jinja, pay: Pay<'_>) -> Result<String, ()> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        match to_json(value, MAX_DEPTH) {
+        match to_json(value, pay) {
             Ok(value) => {
                 kept.bytes += size(&value);
                 if kept.bytes > MAX_BYTES {
@@ -215,10 +233,12 @@ fn size(value: &Value) -> usize {
 }
 
 /// A template value as JSON. Undefined is refused at any depth, as is what JSON cannot say.
-pub(crate) fn to_json(value: &Jinja, depth: usize) -> Result<Value, Refusal> {
-    if depth == 0 {
-        return Err(format!("a value is nested deeper than {MAX_DEPTH}").into());
-    }
+pub(crate) fn to_json(value: &Jinja, pay: Pay<'_>) -> Result<Value, Refusal> {
+    part_to_json(value, MAX_DEPTH, pay)
+}
+
+fn part_to_json(value: &Jinja, depth: usize, pay: Pay<'_>) -> Result<Value, Refusal> {
+    enter(value, depth, pay)?;
     match value.kind() {
         ValueKind::Undefined => Err(Refusal::Undefined),
         ValueKind::None => Ok(Value::Null),
@@ -232,23 +252,57 @@ pub(crate) fn to_json(value: &Jinja, depth: usize) -> Result<Value, Refusal> {
         ValueKind::Seq | ValueKind::Iterable => value
             .try_iter()
             .map_err(|_| unreadable())?
-            .map(|item| to_json(&item, depth - 1))
+            .map(|item| part_to_json(&item, depth - 1, pay))
             .collect::<Result<_, _>>()
             .map(Value::Array),
         ValueKind::Map => {
             let mut map = Map::new();
             for key in value.try_iter().map_err(|_| unreadable())? {
                 let item = value.get_item(&key).map_err(|_| unreadable())?;
-                let name = match to_json(&key, depth - 1)? {
+                let name = match part_to_json(&key, depth - 1, pay)? {
                     Value::String(name) => name,
                     Value::Number(name) => name.to_string(),
                     _ => return Err("the keys of an object must be strings".to_owned().into()),
                 };
-                map.insert(name, to_json(&item, depth - 1)?);
+                map.insert(name, part_to_json(&item, depth - 1, pay)?);
             }
             Ok(Value::Object(map))
         }
         kind => Err(format!("a value of type {kind} cannot be written").into()),
+    }
+}
+
+/// Pays for a value as if it was written, whatever it holds, and makes nothing of it.
+pub(crate) fn weigh(value: &Jinja, pay: Pay<'_>) -> Result<(), Refusal> {
+    weigh_part(value, MAX_DEPTH, pay)
+}
+
+fn weigh_part(value: &Jinja, depth: usize, pay: Pay<'_>) -> Result<(), Refusal> {
+    enter(value, depth, pay)?;
+    let is_map = value.kind() == ValueKind::Map;
+    if !is_map && !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+        return Ok(());
+    }
+    for item in value.try_iter().map_err(|_| unreadable())? {
+        if is_map {
+            let held = value.get_item(&item).map_err(|_| unreadable())?;
+            weigh_part(&held, depth - 1, pay)?;
+        }
+        weigh_part(&item, depth - 1, pay)?;
+    }
+    Ok(())
+}
+
+fn enter(value: &Jinja, depth: usize, pay: Pay<'_>) -> Result<(), Refusal> {
+    if depth == 0 {
+        return Err(format!("a value is nested deeper than {MAX_DEPTH}").into());
+    }
+    if pay(value.as_str().map_or(0, str::len)) {
+        Ok(())
+    } else {
+        Err("the values are too large: too many parts, or too much text"
+            .to_owned()
+            .into())
     }
 }
 
@@ -288,8 +342,8 @@ mod tests {
     #[test]
     fn a_marker_of_another_rendering_is_refused() {
         let (mine, other) = (Slots::new(), Slots::new());
-        mine.keep(&Jinja::from("a")).unwrap();
-        let foreign = other.keep(&Jinja::from("b")).unwrap();
+        mine.keep(&Jinja::from("a"), &mut pay_once()).unwrap();
+        let foreign = other.keep(&Jinja::from("b"), &mut pay_once()).unwrap();
         let values = mine.take();
         assert!(values.parts(&foreign).is_err());
         assert!(values.parts(&format!("x{CLOSE}")).is_err());
@@ -303,7 +357,7 @@ mod tests {
     #[test]
     fn exactly_one_value_keeps_its_type() {
         let slots = Slots::new();
-        let marker = slots.keep(&Jinja::from(5)).unwrap();
+        let marker = slots.keep(&Jinja::from(5), &mut pay_once()).unwrap();
         let values = slots.take();
         let parts = values.parts(&marker).unwrap();
         assert_eq!(values.typed(&parts), Ok(json!(5)));
@@ -320,14 +374,14 @@ mod tests {
             json!(5.0),
             json!(1e300),
         ] {
-            assert_eq!(to_json(&jinja(&n), 8), Ok(n));
+            assert_eq!(to_json(&jinja(&n), &mut pay_once()), Ok(n));
         }
-        assert!(to_json(&Jinja::from(f64::NAN), 8).is_err());
+        assert!(to_json(&Jinja::from(f64::NAN), &mut pay_once()).is_err());
     }
 
     #[test]
     fn a_value_with_marker_characters_is_refused() {
         let value = jinja(json!({"a": [format!("x{OPEN}")]}));
-        assert!(to_json(&value, 8).is_err());
+        assert!(to_json(&value, &mut pay_once()).is_err());
     }
 }
