@@ -85,7 +85,11 @@ impl Error {
             Self::Mongo(mongo::Error::Unreachable(_) | mongo::Error::Login(_)) => {
                 broker_proto::Error::unavailable("The instance's database")
             }
-            Self::Bundle(bundles::Error::Unusable { .. } | bundles::Error::Digest(_))
+            Self::Bundle(
+                bundles::Error::Unusable { .. }
+                | bundles::Error::Interrupted { .. }
+                | bundles::Error::Digest(_),
+            )
             | Self::Cluster(_)
             | Self::Ledger(_)
             | Self::Plan(_)

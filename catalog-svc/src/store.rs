@@ -19,24 +19,10 @@ use kube::{
 use plan::{Bundle, id::Digest};
 use serde_json::{Value, json};
 
+use bundles::stored::{BUNDLE, CURRENT_SINCE, DIGEST, PART, PARTS, PLAN, SUPERSEDED_AT};
 pub(crate) use entry::{Entry, newest};
 
 use crate::snapshot::PlanKey;
-
-/// The label of every part: the first 63 digits of the digest.
-pub(crate) const BUNDLE: &str = "mongodb-osb.io/bundle";
-/// The whole digest.
-const DIGEST: &str = "mongodb-osb.io/bundle-digest";
-/// The plan that it is a version of, `<provider>/<plan>`.
-const PLAN: &str = "mongodb-osb.io/bundle-plan";
-/// A part's number, from 0.
-const PART: &str = "mongodb-osb.io/bundle-part";
-/// How many parts there are.
-const PARTS: &str = "mongodb-osb.io/bundle-parts";
-/// When it became the current version of its plan.
-const CURRENT_SINCE: &str = "mongodb-osb.io/current-since";
-/// When it stopped being that; absent while it is.
-pub(crate) const SUPERSEDED_AT: &str = "mongodb-osb.io/superseded-at";
 
 const MANAGER: &str = "mongodb-osb";
 const DEADLINE: Duration = Duration::from_secs(10);

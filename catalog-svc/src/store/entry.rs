@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bundles::stored::{CURRENT_SINCE, DIGEST, PART, PARTS, PLAN, SUPERSEDED_AT};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ObjectMeta;
 use plan::id::Digest;
 
-use super::{CURRENT_SINCE, DIGEST, PART, PARTS, PLAN, SUPERSEDED_AT, annotation, number};
+use super::{annotation, number};
 use crate::snapshot::PlanKey;
 
 /// No bundle has more: a larger number is not of our writing.

@@ -2,41 +2,50 @@
 //! catalog-svc once and kept compiled. A digest says all about its bundle, so
 //! nothing here ever gets old.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+pub mod stored;
+
+use std::sync::Arc;
 
 use broker_proto::{
-    Error as Told, ErrorCode,
+    Error as ApiError, ErrorCode,
     client::Transport,
     v1::{GetBundleRequest, catalog_client::CatalogClient},
 };
 use plan::{Bundle, Loaded, id::Digest};
+use quick_cache::sync::Cache;
 
-/// Bundles in memory; a site has tens of plans.
-const KEPT: usize = 64;
+/// Bundles in memory: a site has tens of plans, and their older versions.
+const KEPT: usize = 128;
 
-/// Why a bundle cannot be had.
+/// Why a bundle cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// catalog-svc did not give it.
+    /// catalog-svc did not send it.
     #[error("fetch bundle {digest}")]
     Fetch {
-        /// Which.
+        /// The bundle.
         digest: String,
-        /// As told.
+        /// What catalog-svc answered.
         #[source]
-        source: Told,
+        source: ApiError,
     },
-    /// It is not what its digest says, or this version cannot use it.
+    /// It does not have its digest, or this version of the broker cannot use it.
     #[error("use bundle {digest}")]
     Unusable {
-        /// Which.
+        /// The bundle.
         digest: String,
-        /// Why.
+        /// The reason.
         #[source]
         source: plan::bundle::Error,
+    },
+    /// It was not compiled, since the process is about to end.
+    #[error("compile bundle {digest}")]
+    Interrupted {
+        /// The bundle.
+        digest: String,
+        /// The reason.
+        #[source]
+        source: tokio::task::JoinError,
     },
     /// Not the form of a digest.
     #[error("parse digest {0:?}")]
@@ -51,6 +60,7 @@ impl Error {
                 source.code,
                 ErrorCode::Unavailable | ErrorCode::DeadlineExceeded
             ),
+            Self::Interrupted { .. } => true,
             Self::Unusable { .. } | Self::Digest(_) => false,
         }
     }
@@ -60,7 +70,7 @@ impl Error {
 #[derive(Debug, Clone)]
 pub struct Bundles {
     client: CatalogClient<Transport>,
-    known: Arc<Mutex<HashMap<String, Arc<Loaded>>>>,
+    compiled: Arc<Cache<String, Arc<Loaded>>>,
 }
 
 impl Bundles {
@@ -68,15 +78,18 @@ impl Bundles {
     pub fn new(client: CatalogClient<Transport>) -> Self {
         Self {
             client,
-            known: Arc::default(),
+            compiled: Arc::new(Cache::new(KEPT)),
         }
     }
 
-    /// The bundle of that digest, compiled.
+    /// The bundle of that digest, compiled. Whoever asks while it is being
+    /// fetched waits for that; if it fails, the next one fetches it again.
     pub async fn get(&self, digest: &str) -> Result<Arc<Loaded>, Error> {
-        if let Some(loaded) = self.known().get(digest) {
-            return Ok(Arc::clone(loaded));
-        }
+        let load = self.load(digest);
+        self.compiled.get_or_insert_async(digest, load).await
+    }
+
+    async fn load(&self, digest: &str) -> Result<Arc<Loaded>, Error> {
         let expected: Digest = digest
             .parse()
             .map_err(|_| Error::Digest(digest.to_owned()))?;
@@ -90,25 +103,24 @@ impl Bundles {
             .await
             .map_err(|status| Error::Fetch {
                 digest: digest.to_owned(),
-                source: Told::from_status(&status),
+                source: ApiError::from_status(&status),
             })?;
-        let unusable = |source| Error::Unusable {
-            digest: digest.to_owned(),
-            source,
-        };
-        let bundle =
-            Bundle::from_bytes(&answer.into_inner().content, &expected).map_err(unusable)?;
-        let loaded = Arc::new(Loaded::new(Arc::new(bundle)).map_err(unusable)?);
-        let mut known = self.known();
-        if known.len() >= KEPT {
-            // All are a call away; which one goes matters little.
-            known.clear();
-        }
-        known.insert(digest.to_owned(), Arc::clone(&loaded));
-        Ok(loaded)
+        let content = answer.into_inner().content;
+        // Too long for a thread that answers calls.
+        let compiled = tokio::task::spawn_blocking(move || compile(&content, &expected)).await;
+        compiled
+            .map_err(|source| Error::Interrupted {
+                digest: digest.to_owned(),
+                source,
+            })?
+            .map_err(|source| Error::Unusable {
+                digest: digest.to_owned(),
+                source,
+            })
     }
+}
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Arc<Loaded>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn compile(content: &[u8], expected: &Digest) -> Result<Arc<Loaded>, plan::bundle::Error> {
+    let bundle = Bundle::from_bytes(content, expected)?;
+    Loaded::new(Arc::new(bundle)).map(Arc::new)
 }
