@@ -91,10 +91,15 @@ impl App {
         let store = Store::new(client.clone(), &args.namespace);
         let (publisher, published) = watch::channel::<Option<Arc<Published>>>(None);
         let (complete, mut completed) = watch::channel(false);
+        let mut cluster = Cluster::new(client.clone(), &args.namespace);
+        if !args.check_rights {
+            cluster.assume_rights();
+        }
         let discovery = Discovery {
+            namespace: args.namespace.clone(),
             fetcher,
             store: store.clone(),
-            cluster: Cluster::new(client.clone(), &args),
+            cluster,
             publisher,
             metrics: Metrics::register(&mut registry),
             complete,

@@ -43,6 +43,8 @@ pub(crate) struct Inputs {
 
 /// What the loop works with.
 pub(crate) struct Discovery {
+    /// The broker's own namespace, which plans must keep off.
+    pub(crate) namespace: String,
     pub(crate) fetcher: Fetcher,
     pub(crate) store: Store,
     pub(crate) cluster: Cluster,

@@ -5,8 +5,11 @@
 
 mod app;
 mod args;
+mod cli;
 mod command;
 mod discovery;
+#[cfg(test)]
+mod every_key;
 mod grpc;
 mod metrics;
 mod orderable;
@@ -17,5 +20,7 @@ mod store;
 mod wire;
 
 pub use app::{App, run};
-pub use args::{Args, Cli, TemplateArgs, UrlArgs};
+pub use args::{Args, TemplateArgs};
+pub use cli::Cli;
 pub use command::PlanCommand;
+pub use source::url::UrlArgs;

@@ -17,15 +17,13 @@ use plan::{
 };
 use service::telemetry::chain;
 
-use crate::args::Args;
-
 /// The role whose rights the provisioner has in an instance's namespace.
 pub(crate) const PLANS_ROLE: &str = "mongodb-osb-plans";
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the cluster was last seen to serve and to allow.
 #[derive(Debug, Default)]
-struct Facts {
+pub(crate) struct Facts {
     /// The kinds of each `apiVersion` that was asked for.
     served: BTreeMap<String, BTreeSet<String>>,
     role: Role,
@@ -44,19 +42,34 @@ enum Role {
 pub(crate) struct Cluster {
     client: Client,
     namespace: String,
-    check_rights: bool,
+    checks: Checks,
     facts: Facts,
 }
 
+/// What decides whether a plan can be ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Checks {
+    /// What the cluster serves, and the plans' ClusterRole.
+    ServedAndRights,
+    /// What the cluster serves.
+    Served,
+}
+
 impl Cluster {
-    /// Nothing is known yet.
-    pub(crate) fn new(client: Client, args: &Args) -> Self {
+    /// Nothing is known yet. `namespace` is the broker's own.
+    pub(crate) fn new(client: Client, namespace: &str) -> Self {
         Self {
             client,
-            namespace: args.namespace.clone(),
-            check_rights: args.check_rights,
+            namespace: namespace.to_owned(),
+            checks: Checks::ServedAndRights,
             facts: Facts::default(),
         }
+    }
+
+    /// Leaves the ClusterRole aside: the services run with a developer's
+    /// rights.
+    pub(crate) fn assume_rights(&mut self) {
+        self.checks = Checks::Served;
     }
 
     /// Asks for all that these plans need. What gets no answer stays as it was.
@@ -81,7 +94,7 @@ impl Cluster {
                 ),
             }
         }
-        if self.check_rights {
+        if self.checks == Checks::ServedAndRights {
             match deadline(role(&self.client)).await {
                 Ok(role) => self.facts.role = role,
                 Err(error) => tracing::warn!(
@@ -99,7 +112,9 @@ impl Cluster {
 }
 
 impl Facts {
-    fn reason(&self, bundle: &Bundle, namespace: &str) -> String {
+    /// Why a plan cannot be ordered; empty if it can. `namespace` is the
+    /// broker's own.
+    pub(crate) fn reason(&self, bundle: &Bundle, namespace: &str) -> String {
         let mut missing = Vec::new();
         for kind in &bundle.descriptor().requires {
             match self.served.get(&kind.api_version()) {

@@ -28,7 +28,9 @@ impl Discovery {
         let retry = !fetched.faults.is_empty();
         // Building renders every plan on trial: too long for a thread that
         // answers calls.
-        let mut found = tokio::task::spawn_blocking(move || found(&fetched.trees)).await?;
+        let namespace = self.namespace.clone();
+        let build = move || found(&namespace, &fetched.trees);
+        let mut found = tokio::task::spawn_blocking(build).await?;
         found.faults.extend(folders.faults);
         found.faults.extend(maps.faults);
         found.faults.extend(fetched.faults);
@@ -39,8 +41,8 @@ impl Discovery {
     }
 }
 
-fn found(trees: &[Tree]) -> Found {
-    let catalog = catalog::build(trees);
+fn found(namespace: &str, trees: &[Tree]) -> Found {
+    let catalog = catalog::build_in(namespace, trees);
     let mut found = Found {
         folders: folders(trees),
         faults: catalog.faults.into_iter().collect(),

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -24,8 +24,6 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-use crate::args::UrlArgs;
-
 /// Bytes of one file; the largest bundle of CRDs that we know has 3 MiB.
 const MAX_SIZE: usize = 8 << 20;
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -33,6 +31,20 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const PARALLEL: usize = 8;
 /// Release files are often two hops away.
 const MAX_HOPS: usize = 5;
+
+/// What `*.url` files may name.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct UrlArgs {
+    /// Hosts that `*.url` files may name; none by default. Repeat it, or
+    /// separate with ",".
+    #[arg(long = "url-allow", env = "BROKER_URL_ALLOW", value_delimiter = ',')]
+    pub allow: Vec<String>,
+
+    /// A PEM file of certificate authorities that these hosts are verified by,
+    /// instead of the system's.
+    #[arg(long = "url-ca", env = "BROKER_URL_CA")]
+    pub ca: Option<PathBuf>,
+}
 
 /// Why nothing was fetched. The texts are for the author of the plan.
 #[derive(Debug, thiserror::Error)]

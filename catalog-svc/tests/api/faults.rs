@@ -24,6 +24,21 @@ async fn a_plan_with_a_fault_is_told_with_its_place_and_the_others_are_served() 
 }
 
 #[tokio::test]
+async fn a_plan_that_would_apply_objects_beside_the_broker_is_not_served() {
+    let client = client().await;
+    let namespace = namespace(&client).await;
+    let templates = Templates::with_plan();
+    templates.plan("intruder", &format!("namespace: {{shared: {namespace}}}\n"));
+    let app = TestApp::start(&client, &namespace, &templates).await;
+    app.plan("map", "the valid plan", |_| true).await;
+    let report = app.report("intruder", "a report", |_| true).await;
+    assert_eq!(report.served_digest, "");
+    let message = &report.faults[0].message;
+    assert!(message.contains("the broker's own namespace"), "{message}");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn the_last_good_version_survives_a_restart_and_gives_way_when_the_fault_is_mended() {
     let client = client().await;
     let namespace = namespace(&client).await;

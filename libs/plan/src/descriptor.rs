@@ -18,8 +18,7 @@ pub use kind::{KindError, KindRef};
 pub use parameters::{Inherit, ParameterSchema, Parameters};
 pub use plan::{
     Bootstrap, ClaimRule, Cost, Deadline, Deletion, Namespace, Output, Plan, Provision, ReadyRule,
-    Scope,
-    SecretInput,
+    Scope, SecretInput,
 };
 pub use service::{DashboardClient, Requires, Service};
 pub use text::{Expression, Text};

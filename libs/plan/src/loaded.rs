@@ -131,7 +131,7 @@ impl Loaded {
         ordinal: u32,
         variables: &Variables,
     ) -> Membership {
-        let context = self.context(variables);
+        let context = self.public_context(variables);
         claims::membership(rule, &self.evaluator, report, ordinal, context)
     }
 
