@@ -1,5 +1,18 @@
 //! The one error type that crosses a service boundary, and the one place where
 //! [`ErrorCode`] meets [`tonic::Code`].
+//!
+//! Which error type to use where:
+//!
+//! - a library or a part of a service: a `thiserror` enum of its own, with the
+//!   cause as `#[source]`; its text is for the log;
+//! - a handler of a service: its service's error, which wraps those, and which
+//!   becomes an [`Error`] in one function next to it. The cause is logged there;
+//! - a decision that refuses a request: an [`Error`] itself, with a text that
+//!   tells the user the place and the remedy;
+//! - between services: [`Error`] as a [`Status`], and back by
+//!   [`Error::from_status`]. Never build a `Status` anywhere else;
+//! - towards the platform: `gateway/src/error.rs` makes HTTP and OSB of it;
+//! - `main`, `run` and start-up: `anyhow`, with a context that names the setting.
 
 use std::collections::HashMap;
 
@@ -14,7 +27,7 @@ pub const DOMAIN: &str = "mongodb-osb.io";
 const INSTANCE_USABLE: &str = "instance_usable";
 const UPDATE_REPEATABLE: &str = "update_repeatable";
 
-/// A failure as one service tells it to another.
+/// A failure as services report it to each other.
 ///
 /// `message` is for the user: it names the place and the remedy and holds no
 /// secret and no internals. The cause stays with the service that saw it, in
@@ -47,7 +60,7 @@ impl Error {
     pub fn internal() -> Self {
         Self::new(
             ErrorCode::Internal,
-            "The broker met an internal error; its log tells more.",
+            "The broker met an internal error; its log has the cause.",
         )
     }
 

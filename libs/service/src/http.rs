@@ -3,7 +3,7 @@
 //!
 //! `axum::serve` has none of these, so hyper's connection is driven here.
 
-mod unparsed;
+mod error_body;
 
 use std::{
     convert::Infallible,
@@ -26,10 +26,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-use self::unparsed::Worded;
+use self::error_body::ErrorBodyWriter;
 use crate::{admin::Admin, args::ServiceArgs, grpc::Listeners};
 
-pub use self::unparsed::Words;
+pub use self::error_body::ErrorBody;
 
 /// A head that is not complete by then is given up; an idle connection, too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
@@ -49,7 +49,7 @@ pub async fn serve(
     args: &ServiceArgs,
     listeners: Listeners,
     router: Router,
-    unparsed: Words,
+    unparsed: ErrorBody,
     admin: Admin,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -88,10 +88,10 @@ pub async fn serve(
     admin.end().await
 }
 
-/// What a connection goes by; what ends it, other than its client.
+/// Settings of a connection, and what ends it other than its client.
 #[derive(Debug, Clone)]
 struct Life {
-    unparsed: Words,
+    unparsed: ErrorBody,
     max_age: Duration,
     /// Answers say `connection: close` from here on.
     draining: CancellationToken,
@@ -134,7 +134,7 @@ async fn connection(stream: TcpStream, router: Router, life: Life) {
         }
     });
     let builder = builder();
-    let stream = TokioIo::new(Worded::new(stream, life.unparsed));
+    let stream = TokioIo::new(ErrorBodyWriter::new(stream, life.unparsed));
     let mut connection = pin!(builder.serve_connection(stream, service));
     tokio::select! {
         // Errors here are the client's: it went away, or spoke no HTTP.
@@ -208,7 +208,7 @@ mod tests {
         let shutdown = CancellationToken::new();
         let admin = Admin::new(Readiness::default(), Registry::default());
         let (tracker, stop) = (TaskTracker::new(), shutdown.clone());
-        let unparsed: Words = |_| "{}".to_owned();
+        let unparsed: ErrorBody = |_| "{}".to_owned();
         tracker.spawn(async move { serve(&args, listeners, router, unparsed, admin, stop).await });
         tracker.close();
         (address, shutdown, tracker)
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_http_is_refused_with_words() {
+    async fn what_is_not_http_is_refused_with_a_body() {
         let (address, _shutdown, _server) = start(ServiceArgs::for_tests()).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         assert!(ask(&mut stream, "/").await.ends_with("here"));

@@ -1,6 +1,6 @@
-//! Words for a request that the HTTP parser refuses. hyper answers it for
-//! itself, with a head and no body, and has no hook for that; so the head is
-//! recognized on its way out, and gets a body.
+//! Bodies for requests that the HTTP parser refuses. OSB wants a JSON body with
+//! every error, but hyper answers these by itself, with a head alone, and has
+//! no hook for that. So the head is recognized on its way out and gets a body.
 
 use std::{
     io::{self, IoSlice},
@@ -11,32 +11,32 @@ use std::{
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The JSON body for a refusal by the parser.
-pub type Words = fn(StatusCode) -> String;
+/// Makes the JSON body of the parser's error with that status.
+pub type ErrorBody = fn(StatusCode) -> String;
 
-/// A stream on which no refusal goes out without words.
+/// A stream on which no client error goes out without a body.
 #[derive(Debug)]
-pub(super) struct Worded<S> {
+pub(super) struct ErrorBodyWriter<S> {
     inner: S,
-    words: Words,
-    refusal: Option<Refusal>,
+    body: ErrorBody,
+    pending: Option<Replacement>,
 }
 
 /// What goes out instead of what hyper wrote.
 #[derive(Debug)]
-struct Refusal {
+struct Replacement {
     bytes: Vec<u8>,
     written: usize,
-    /// So much of hyper's own it stands for.
-    stands_for: usize,
+    /// How many bytes of hyper's it replaces.
+    replaces: usize,
 }
 
-impl<S> Worded<S> {
-    pub(super) fn new(inner: S, words: Words) -> Self {
+impl<S> ErrorBodyWriter<S> {
+    pub(super) fn new(inner: S, body: ErrorBody) -> Self {
         Self {
             inner,
-            words,
-            refusal: None,
+            body,
+            pending: None,
         }
     }
 }
@@ -54,22 +54,22 @@ fn bare(written: &[u8]) -> Option<(&str, StatusCode)> {
     (ends && empty && status.is_client_error()).then_some((head, status))
 }
 
-fn worded(written: &[u8], words: Words) -> Option<Refusal> {
+fn replacement(written: &[u8], body: ErrorBody) -> Option<Replacement> {
     let (head, status) = bare(written)?;
-    let body = words(status);
+    let body = body(status);
     let length = format!(
         "\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
         body.len()
     );
     let head = head.replacen("\r\ncontent-length: 0\r\n", &length, 1);
-    Some(Refusal {
+    Some(Replacement {
         bytes: format!("{head}{body}").into_bytes(),
         written: 0,
-        stands_for: written.len(),
+        replaces: written.len(),
     })
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Worded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ErrorBodyWriter<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -79,29 +79,29 @@ impl<S: AsyncRead + Unpin> AsyncRead for Worded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Worded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ErrorBodyWriter<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if this.refusal.is_none() {
-            this.refusal = worded(buffer, this.words);
+        if this.pending.is_none() {
+            this.pending = replacement(buffer, this.body);
         }
-        let Some(refusal) = &mut this.refusal else {
+        let Some(pending) = &mut this.pending else {
             return Pin::new(&mut this.inner).poll_write(context, buffer);
         };
-        while refusal.written < refusal.bytes.len() {
-            let rest = &refusal.bytes[refusal.written..];
+        while pending.written < pending.bytes.len() {
+            let rest = &pending.bytes[pending.written..];
             match ready!(Pin::new(&mut this.inner).poll_write(context, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => refusal.written += written,
+                written => pending.written += written,
             }
         }
-        let stood_for = refusal.stands_for;
-        this.refusal = None;
-        Poll::Ready(Ok(stood_for))
+        let replaced = pending.replaces;
+        this.pending = None;
+        Poll::Ready(Ok(replaced))
     }
 
     fn poll_write_vectored(
@@ -136,8 +136,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_bare_refusal_gets_a_body_and_all_else_goes_out_as_it_is() {
-        let words: Words = |status| format!("{{\"status\":{}}}", status.as_u16());
+    async fn a_bare_client_error_gets_a_body_and_all_else_goes_out_as_it_is() {
+        let body: ErrorBody = |status| format!("{{\"status\":{}}}", status.as_u16());
         for (written, expected) in [
             (
                 "HTTP/1.1 414 URI Too Long\r\ncontent-length: 0\r\ndate: x\r\n\r\n",
@@ -155,7 +155,7 @@ mod tests {
         ] {
             // So narrow that nothing goes out in one piece.
             let (near, mut far) = tokio::io::duplex(7);
-            let mut near = Worded::new(near, words);
+            let mut near = ErrorBodyWriter::new(near, body);
             let (sent, read) = tokio::join!(
                 async move {
                     near.write_all(written.as_bytes()).await?;
