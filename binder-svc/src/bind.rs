@@ -255,14 +255,11 @@ async fn resolve(
     let resolved = plan
         .bundle()
         .bind_parameters(&parameters)
-        .map_err(|violations| {
-            let rules: Vec<String> = violations.iter().map(ToString::to_string).collect();
-            invalid(rules.join("; "))
-        })?;
+        .map_err(|violations| invalid(plan::schema::refusal(&violations)))?;
     let target = shared.databases.of(instance, plan).await?;
     let default = databases::default_database(instance, &target);
     let grant = Grant::from_parameters(&resolved.effective, &default)
-        .map_err(|error| invalid(error.to_string()))?;
+        .map_err(|error| invalid(plan::schema::refusal(&[error])))?;
     let app_guid = match &inherited {
         Some(old) if asked.request.app_guid.is_empty() => old.app_guid.clone(),
         Some(_) | None => asked.request.app_guid.clone(),

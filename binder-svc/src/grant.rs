@@ -53,15 +53,13 @@ impl Role {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not a name that a login may have.
-    #[error(
-        "the parameter at /database must be a database name other than admin, local and config"
-    )]
+    #[error("/database must be a database name other than admin, local and config")]
     Database,
     /// Not a list of allowed roles.
-    #[error("the parameter at {0} must be one of read, readWrite, dbAdmin")]
+    #[error("{0} must be one of read, readWrite, dbAdmin")]
     Role(Pointer),
     /// No role at all.
-    #[error("the parameter at /roles must name at least one role")]
+    #[error("/roles must name at least one role")]
     NoRoles,
 }
 

@@ -119,9 +119,14 @@ fn decode_number(number: f64) -> Value {
     }
 }
 
+/// A part of a JSON pointer (RFC 6901).
+pub fn escape(part: &str) -> String {
+    part.replace('~', "~0").replace('/', "~1")
+}
+
 fn pointer(path: &[String]) -> String {
     path.iter().fold(String::new(), |mut text, part| {
-        let part = part.replace('~', "~0").replace('/', "~1");
+        let part = escape(part);
         // Writing to a String cannot fail.
         let _ = write!(text, "/{part}");
         text

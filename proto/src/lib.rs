@@ -1,6 +1,6 @@
 //! The contracts between the broker's services: generated messages, clients
 //! and servers ([`v1`]), the closed set of errors ([`error`]), JSON objects on
-//! the wire ([`json`]) and thin clients ([`client`]).
+//! the wire ([`json`]), texts for users ([`text`]) and clients ([`client`]).
 //!
 //! Knows nothing of Kubernetes, MongoDB or HTTP routes.
 
@@ -8,6 +8,7 @@ pub mod client;
 pub mod error;
 pub mod json;
 mod redact;
+pub mod text;
 
 pub use error::Error;
 pub use v1::ErrorCode;

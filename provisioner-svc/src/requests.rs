@@ -50,12 +50,8 @@ fn deadline(loaded: &Loaded) -> u32 {
 
 /// 400 with every rule that the parameters break.
 fn invalid(violations: &[plan::schema::Violation]) -> Told {
-    let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
     Told::new(
         ErrorCode::InvalidArgument,
-        format!(
-            "The parameters are not what the plan allows: {}.",
-            all.join("; ")
-        ),
+        plan::schema::refusal(violations),
     )
 }

@@ -11,7 +11,7 @@ use broker_proto::v1::Requester;
 use super::query::Query;
 use crate::{error::Error, identity, version::ApiVersion};
 
-/// What the door found out; put into each request that it lets in.
+/// What admission found out, as an extension of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Admitted {
     /// The login that was used.
@@ -41,7 +41,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
         let Some(admitted) = parts.extensions.get::<Admitted>() else {
-            tracing::error!("a request reached its handler past the door");
+            tracing::error!("request reached a handler without admission");
             return Err(Error::Internal);
         };
         Ok(Self {

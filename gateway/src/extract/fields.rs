@@ -80,11 +80,11 @@ impl Fields {
     }
 
     /// `maintenance_info.version`: all that counts of that object (PRO-14).
-    /// Compared as text later, so it need not be SemVer. An object without one
-    /// says nothing: a public suite sends `{}` wherever it has none.
+    /// Compared as text later, so it need not be SemVer. The specification
+    /// requires it in an object that is sent.
     pub(crate) fn maintenance_version(&mut self) -> Result<Option<String>, Error> {
         match self.nested("maintenance_info")? {
-            Some(info) => info.optional_text("version"),
+            Some(info) => info.required_text("version").map(Some),
             None => Ok(None),
         }
     }
@@ -160,6 +160,26 @@ mod tests {
         );
         let text = fields.structure("parameters").unwrap_err().to_string();
         assert!(text.contains("/parameters/a/0"), "{text}");
+    }
+
+    /// PRO-14: the version is required in an object that is sent.
+    #[test]
+    fn maintenance_info_has_a_version_or_is_absent() {
+        for (body, expected) in [
+            (json!({}), Some(None)),
+            (json!({"maintenance_info": null}), Some(None)),
+            (
+                json!({"maintenance_info": {"version": "1"}}),
+                Some(Some("1")),
+            ),
+            (json!({"maintenance_info": {}}), None),
+            (json!({"maintenance_info": {"version": null}}), None),
+            (json!({"maintenance_info": {"version": ""}}), None),
+        ] {
+            let version = fields(body.clone()).maintenance_version().ok();
+            let version = version.as_ref().map(Option::as_deref);
+            assert_eq!(version, expected, "{body}");
+        }
     }
 
     /// Trap 13.

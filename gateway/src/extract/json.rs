@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use broker_proto::json as wire;
+use broker_proto::json::{self as wire, escape};
 use prost_types::Struct;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -69,7 +69,7 @@ fn unsafe_number<'a, K: fmt::Display>(
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
         };
         if let Some(inner) = inner {
-            let key = key.to_string().replace('~', "~0").replace('/', "~1");
+            let key = escape(&key.to_string());
             return Some(format!("/{key}{inner}"));
         }
     }
@@ -91,7 +91,7 @@ impl Strict<'_> {
         let mut pointer = String::new();
         for part in self.0.iter().map(String::as_str).chain([key]) {
             pointer.push('/');
-            pointer.push_str(&part.replace('~', "~0").replace('/', "~1"));
+            pointer.push_str(&escape(part));
         }
         pointer
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use update::{Resolved, merge_patch};
-pub use validate::{Concern, Violation};
+pub use validate::{Concern, Violation, refusal};
 
 pub(crate) use build::build;
 pub(crate) use infer::infer;

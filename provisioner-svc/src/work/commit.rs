@@ -1,5 +1,6 @@
 //! How an operation ends: one conditional write of the record.
 
+use broker_proto::text::sentence;
 use cluster::operation::Ended;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -58,15 +59,15 @@ impl Job<'_> {
             message,
             repeatable,
         } = self.failure.clone().unwrap_or_else(|| Failure {
-            message: format!(
-                "Not done within {} s: {}.",
+            message: sentence(format!(
+                "Not done within {} s: {}",
                 self.record.operation().deadline_seconds,
                 if self.message.is_empty() {
                     "no step ended in time"
                 } else {
                     &self.message
                 }
-            ),
+            )),
             repeatable: true,
         });
         let mut ended = Ended::failed(&self.record.operation().id, &message, Timestamp::now());

@@ -45,7 +45,9 @@ impl Answer {
     pub(crate) fn refused(self, status: u16, word: &str) -> Self {
         let answer = self.expect(status);
         assert_eq!(answer.body["error"], word, "{}", answer.body);
-        assert!(!answer.text("description").is_empty());
+        let description = answer.text("description");
+        assert!(!description.is_empty());
+        assert!(!description.contains(".."), "{description}");
         answer
     }
 

@@ -163,7 +163,8 @@ async fn an_asynchronous_plan_needs_polling() {
     platform.get(&path).await.expect(404);
 }
 
-/// PRO-14, MI-01, MI-02, E-06: equal strings only; absent is fine.
+/// PRO-14, MI-01, MI-02, E-06: equal strings only; absent is fine, but not an
+/// object without a version.
 #[tokio::test]
 async fn a_maintenance_version_is_the_catalogs_or_none() {
     let platform = Platform::new().await;
@@ -179,6 +180,12 @@ async fn a_maintenance_version_is_the_catalogs_or_none() {
     platform.get(&path).await.expect(404);
     order["maintenance_info"] = json!({"version": "1.0.0", "description": "another"});
     platform.put(&path, &order).await.expect(201);
-    order["maintenance_info"] = json!({});
+    for unfit in [json!({}), json!({"version": ""}), json!({"version": null})] {
+        order["maintenance_info"] = unfit;
+        let answer = platform.put(&path, &order).await.refused(400, "BadRequest");
+        let text = answer.text("description");
+        assert!(text.contains("/maintenance_info/version"), "{text}");
+    }
+    order["maintenance_info"] = json!(null);
     platform.put(&path, &order).await.expect(200);
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::validate::escape;
 use super::{Schemas, Violation, validate};
 
 /// What an operation aims at: recorded with the revision, the base of the next update.
@@ -180,7 +181,7 @@ fn changes(
         return;
     };
     for (name, property) in properties {
-        let pointer = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("{at}/{}", escape(name));
         // A property that did not exist when the instance was made is set for the first time.
         let Some(old) = before.get(name) else {
             continue;

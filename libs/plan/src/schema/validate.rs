@@ -35,6 +35,15 @@ pub enum Concern {
     Change,
 }
 
+/// One sentence about all rules that parameters break.
+pub fn refusal<R: fmt::Display>(rules: &[R]) -> String {
+    let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    format!(
+        "The parameters are not what the plan allows: {}.",
+        rules.join("; ")
+    )
+}
+
 impl Violation {
     /// A value that no instance can have.
     pub(super) fn value(pointer: String, rule: impl Into<String>) -> Self {
@@ -89,13 +98,13 @@ pub(crate) fn validate(schema: &Value, parameters: &Map<String, Value>) -> Vec<V
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 violations.extend(unexpected.iter().map(|name| {
                     Violation::value(
-                        format!("{at}/{}", escape(name)),
+                        format!("{at}/{}", shortened(name)),
                         "is not a parameter of this plan",
                     )
                 }));
             }
             ValidationErrorKind::Required { property } => violations.push(Violation::value(
-                format!("{at}/{}", escape(property.as_str().unwrap_or_default())),
+                format!("{at}/{}", shortened(property.as_str().unwrap_or_default())),
                 "is required",
             )),
             kind => violations.push(Violation::value(at, rule(kind))),
@@ -141,10 +150,15 @@ fn list(options: &Value) -> String {
     }
 }
 
-/// Escapes a part of a JSON pointer, and keeps a hostile name from filling the answer.
-fn escape(name: &str) -> String {
+/// Keeps a hostile name from filling the answer.
+fn shortened(name: &str) -> String {
     let short: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-    short.replace('~', "~0").replace('/', "~1")
+    escape(&short)
+}
+
+/// A part of a JSON pointer (RFC 6901).
+pub(super) fn escape(part: &str) -> String {
+    part.replace('~', "~0").replace('/', "~1")
 }
 
 /// Whether a schema may be published and used.
