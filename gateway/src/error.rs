@@ -10,10 +10,9 @@ use axum::{
 use broker_proto::ErrorCode;
 use serde::Serialize;
 
-use crate::{reply, version};
+use crate::{json, version};
 
-/// Seconds after which a platform may ask again where we are the ones that
-/// cannot answer.
+/// Seconds after which a platform may ask again while the broker is unavailable.
 const RETRY_AFTER: &str = "5";
 /// A longer description is cut: parts of it may come from the request.
 const MAX_DESCRIPTION: usize = 2000;
@@ -51,17 +50,17 @@ pub(crate) enum Error {
     /// A path of OSB, but not with this method.
     #[error("The Open Service Broker API has no such method on this path.")]
     UnknownMethod,
-    /// As many requests as may be served are being served.
+    /// The limit of concurrent requests is reached.
     #[error("The broker is busy; try again later.")]
     Overloaded,
-    /// catalog-svc was not heard yet.
+    /// No catalog was received from catalog-svc yet.
     #[error("The broker has not read its catalog yet; try again later.")]
     NoCatalog,
     /// Not 408, which tells platforms that nothing was begun.
     #[error("The broker did not finish in time; the request may still take effect.")]
     TimedOut,
     /// A fault of the gateway; its cause is in the log.
-    #[error("The broker met an internal error; its log tells more.")]
+    #[error("The broker met an internal error; its log has the cause.")]
     Internal,
     /// What a service answered.
     #[error("{0}")]
@@ -85,7 +84,7 @@ pub(crate) enum Verb {
     Poll,
 }
 
-/// Status and error word of a failure.
+/// Status and error code of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Row(StatusCode, &'static str);
 
@@ -147,7 +146,7 @@ fn row(code: ErrorCode) -> Row {
         ErrorCode::NotFound => Row(StatusCode::NOT_FOUND, "NotFound"),
         ErrorCode::Conflict => Row(StatusCode::CONFLICT, "Conflict"),
         ErrorCode::Gone => Row(StatusCode::GONE, "Gone"),
-        // The four words that the specification fixes.
+        // The four codes that the specification defines.
         ErrorCode::AsyncRequired => Row(StatusCode::UNPROCESSABLE_ENTITY, "AsyncRequired"),
         ErrorCode::ConcurrencyError => Row(StatusCode::UNPROCESSABLE_ENTITY, "ConcurrencyError"),
         ErrorCode::RequiresApp => Row(StatusCode::UNPROCESSABLE_ENTITY, "RequiresApp"),
@@ -182,18 +181,18 @@ struct Body<'a> {
 /// Rides along with an error's response, for its log line.
 #[derive(Debug, Clone)]
 pub(crate) struct Note {
-    /// The error word.
-    pub(crate) word: &'static str,
+    /// OSB's error code.
+    pub(crate) code: &'static str,
     /// What the user reads; holds no secret.
     pub(crate) description: Arc<str>,
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let Row(status, word) = self.row();
+        let Row(status, code) = self.row();
         let mut description = self.to_string();
         if description.is_empty() {
-            word.clone_into(&mut description);
+            code.clone_into(&mut description);
         }
         truncate(&mut description);
         let (instance_usable, update_repeatable) = match &self {
@@ -211,12 +210,12 @@ impl IntoResponse for Error {
             | Self::Internal => (None, None),
         };
         let body = Body {
-            error: word,
+            error: code,
             description: &description,
             instance_usable,
             update_repeatable,
         };
-        let mut response = reply::json(status, &body);
+        let mut response = json::response(status, &body);
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(
@@ -228,7 +227,7 @@ impl IntoResponse for Error {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
         }
         response.extensions_mut().insert(Note {
-            word,
+            code,
             description: description.into(),
         });
         response

@@ -18,9 +18,9 @@ pub(crate) type Shared = Arc<Gateway>;
 pub(crate) struct Gateway {
     /// Who may call.
     pub(crate) credentials: Credentials,
-    /// The newest catalog; nothing until catalog-svc was heard once.
+    /// The newest catalog; none until the first one was received from catalog-svc.
     pub(crate) catalog: watch::Receiver<Option<Arc<Catalog>>>,
-    /// The services behind.
+    /// The broker's other services.
     pub(crate) peers: Peers,
     /// Counts and durations.
     pub(crate) metrics: Metrics,

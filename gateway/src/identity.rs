@@ -28,7 +28,7 @@ pub(crate) fn requester(user: &str, header: Option<&HeaderValue>) -> Requester {
     let (platform, identity) = header.map_or_else(Default::default, |value| {
         let (platform, identity) = read(value);
         if identity.is_none() {
-            tracing::info!("the originating identity is malformed and is ignored");
+            tracing::info!("originating identity ignored, it is malformed");
         }
         (platform, identity)
     });
@@ -39,7 +39,7 @@ pub(crate) fn requester(user: &str, header: Option<&HeaderValue>) -> Requester {
     }
 }
 
-/// The platform's word, and the object if it can be read.
+/// The platform's name, and the object if it can be read.
 fn read(value: &HeaderValue) -> (String, Option<Struct>) {
     let Some((platform, encoded)) = value
         .to_str()

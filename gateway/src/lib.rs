@@ -8,6 +8,7 @@
 
 mod app;
 mod args;
+mod paths;
 mod routes;
 
 mod middleware;
@@ -26,6 +27,7 @@ mod reply;
 
 mod error;
 mod gateway;
+mod json;
 mod metrics;
 
 pub use app::{App, run};

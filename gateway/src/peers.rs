@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use crate::args::PeerArgs;
 
-/// The services behind, other than the catalog.
+/// The services other than the catalog.
 #[derive(Debug, Clone)]
 pub(crate) struct Peers {
     provisioner: ProvisionerClient<Transport>,

@@ -1,35 +1,13 @@
-//! JSON answers, and the parts that several of them share.
+//! Successful answers, and the parts that several of them share.
 
-use axum::{
-    body::Body,
-    http::{HeaderValue, StatusCode, header},
-    response::Response,
-};
+use axum::{http::StatusCode, response::Response};
 use broker_proto::{
     json::from_struct,
     v1::{InstanceMetadata, Outcome},
 };
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{error::Error, version::ApiVersion};
-
-/// `application/json`, of every body that we send.
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// An answer with a JSON body that no cache may keep: it may hold credentials.
-pub(crate) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    let Ok(bytes) = serde_json::to_vec(body) else {
-        // Our bodies are structs and maps with string keys; these always encode.
-        return Response::new(Body::from("{}"));
-    };
-    let mut response = Response::new(Body::from(bytes));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, JSON);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
+use crate::{error::Error, json, version::ApiVersion};
 
 /// What kind of success a service reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +84,7 @@ impl Object {
 
     /// The answer.
     pub(crate) fn reply(self, status: StatusCode) -> Response {
-        json(status, &self.0)
+        json::response(status, &self.0)
     }
 }
 

@@ -10,20 +10,8 @@ use crate::{
     error::Error,
     gateway::Shared,
     middleware,
+    paths::{BINDING, BINDING_OPERATION, CATALOG, INSTANCE, INSTANCE_OPERATION},
 };
-
-/// Where an instance is.
-pub(crate) const INSTANCE: &str = "/v2/service_instances/{instance_id}";
-/// Where an instance is polled.
-pub(crate) const INSTANCE_OPERATION: &str = "/v2/service_instances/{instance_id}/last_operation";
-/// Where a binding is.
-pub(crate) const BINDING: &str =
-    "/v2/service_instances/{instance_id}/service_bindings/{binding_id}";
-/// Where a binding is polled.
-pub(crate) const BINDING_OPERATION: &str =
-    "/v2/service_instances/{instance_id}/service_bindings/{binding_id}/last_operation";
-/// Where the catalog is.
-pub(crate) const CATALOG: &str = "/v2/catalog";
 
 /// All routes, within the middleware.
 pub(crate) fn router(gateway: Shared) -> Router {

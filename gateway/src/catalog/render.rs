@@ -11,23 +11,22 @@ use broker_proto::{
     json::from_struct,
     v1::{Offering, Plan},
 };
+use headers::{ETag, HeaderMapExt as _, LastModified};
 use prost_types::Struct;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::condition::is_unmodified;
-use crate::{reply::JSON, version::ApiVersion};
+use crate::{json::MEDIA_TYPE, version::ApiVersion};
 
 /// The bytes for one class of API versions. The tag is made of them, so it is
 /// the same on every replica of the gateway.
 #[derive(Debug)]
 pub(super) struct Rendered {
     body: Bytes,
-    etag: String,
-    etag_value: HeaderValue,
+    etag: ETag,
     modified: SystemTime,
-    modified_value: HeaderValue,
 }
 
 impl Rendered {
@@ -47,14 +46,9 @@ impl Rendered {
             let _ = write!(etag, "{byte:02x}");
         }
         etag.push('"');
-        let value = |text: &str| {
-            HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-        };
         Ok(Self {
-            etag_value: value(&etag),
-            modified_value: value(&httpdate::fmt_http_date(modified)),
             body,
-            etag,
+            etag: etag.parse().map_err(serde::ser::Error::custom)?,
             modified,
         })
     }
@@ -66,12 +60,14 @@ impl Rendered {
             response
         } else {
             let mut response = Response::new(Body::from(self.body.clone()));
-            response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, MEDIA_TYPE);
             response
         };
         let headers = response.headers_mut();
-        headers.insert(header::ETAG, self.etag_value.clone());
-        headers.insert(header::LAST_MODIFIED, self.modified_value.clone());
+        headers.typed_insert(self.etag.clone());
+        headers.typed_insert(LastModified::from(self.modified));
         // A cache may keep it but must ask: a plan may be gone.
         headers.insert(
             header::CACHE_CONTROL,

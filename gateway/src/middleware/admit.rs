@@ -1,5 +1,5 @@
-//! The door: headers of a bearable size, login, version, and room for one
-//! more request.
+//! Admission: size of the headers, login, version, and the limit of
+//! concurrent requests.
 
 use axum::{
     extract::{Request, State},
@@ -10,8 +10,8 @@ use axum::{
 
 use crate::{error::Error, extract::Admitted, gateway::Shared, version::ApiVersion};
 
-/// Headers that a request may have. The parser underneath gives up far later,
-/// and knows less of what to say.
+/// Most headers of a request. The parser has a far higher limit, and a poorer
+/// error.
 const MAX_HEADERS: usize = 100;
 /// Bytes of their names and values.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -23,7 +23,7 @@ pub(super) async fn admit(
     next: Next,
 ) -> Result<Response, Error> {
     let headers = request.headers();
-    bearable(headers)?;
+    check_size(headers)?;
     let user = gateway
         .credentials
         .authenticate(headers)
@@ -37,7 +37,7 @@ pub(super) async fn admit(
     Ok(next.run(request).await)
 }
 
-fn bearable(headers: &HeaderMap) -> Result<(), Error> {
+fn check_size(headers: &HeaderMap) -> Result<(), Error> {
     let bytes: usize = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())

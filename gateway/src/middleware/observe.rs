@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Note},
     gateway::{Gateway, Shared},
     metrics::RouteLabels,
-    routes,
+    paths,
 };
 
 /// Echoed in every answer (H-08). Not a key: it may repeat.
@@ -80,7 +80,7 @@ async fn guarded(limit: Duration, answer: impl Future<Output = Response>) -> Res
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
             // The panic hook has already written where and why.
-            tracing::error!("a handler panicked");
+            tracing::error!("handler panicked");
             Error::Internal.into_response()
         }
         Err(_) => Error::TimedOut.into_response(),
@@ -123,7 +123,7 @@ impl<'g> Observation<'g> {
         match note {
             Some(note) if status >= 500 => tracing::warn!(
                 method, route, path, status, duration_ms,
-                error = note.word,
+                error = note.code,
                 description = %note.description,
                 "request failed"
             ),
@@ -133,7 +133,7 @@ impl<'g> Observation<'g> {
                 path,
                 status,
                 duration_ms,
-                error = note.word,
+                error = note.code,
                 "request refused"
             ),
             None => tracing::info!(method, route, path, status, duration_ms, "request answered"),
@@ -158,15 +158,9 @@ fn labels(request: &Request) -> RouteLabels {
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched
         .and_then(|matched| {
-            [
-                routes::CATALOG,
-                routes::INSTANCE,
-                routes::INSTANCE_OPERATION,
-                routes::BINDING,
-                routes::BINDING_OPERATION,
-            ]
-            .into_iter()
-            .find(|template| *template == matched.as_str())
+            paths::ALL
+                .into_iter()
+                .find(|path| *path == matched.as_str())
         })
         .unwrap_or("unknown");
     let method = match *request.method() {

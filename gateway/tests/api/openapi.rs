@@ -38,7 +38,7 @@ async fn paths_and_methods_are_those_of_the_routes() {
         .keys()
         .map(String::as_str)
         .collect();
-    let routed: BTreeSet<&str> = include_str!("../../src/routes.rs")
+    let routed: BTreeSet<&str> = include_str!("../../src/paths.rs")
         .split('"')
         .filter(|text| text.starts_with("/v2/"))
         .collect();

@@ -11,7 +11,7 @@ use crate::{
     reply::{Object, Success},
 };
 
-/// Makes a binding, or tells how an equal request fared.
+/// Makes a binding, or answers how the same request before it fared.
 pub(crate) async fn put(
     State(gateway): State<Shared>,
     path: BindingPath,

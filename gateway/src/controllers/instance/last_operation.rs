@@ -10,7 +10,7 @@ use crate::{
     operation::{self, Of},
 };
 
-/// Tells how an operation fares; the newest one where none is named.
+/// The state of an operation; of the newest one where none is named.
 pub(crate) async fn get(
     State(gateway): State<Shared>,
     InstancePath(instance_id): InstancePath,

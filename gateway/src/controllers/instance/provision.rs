@@ -10,7 +10,7 @@ use crate::{
     reply::{Object, Success, metadata},
 };
 
-/// Makes an instance, or tells how an equal request fared.
+/// Makes an instance, or answers how the same request before it fared.
 pub(crate) async fn put(
     State(gateway): State<Shared>,
     InstancePath(instance_id): InstancePath,
