@@ -18,5 +18,6 @@ mod replicas;
 mod rights;
 mod sleepers;
 mod speed;
+mod tasks;
 mod users;
 mod world;

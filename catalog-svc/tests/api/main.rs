@@ -15,4 +15,5 @@ mod fixture;
 mod orderable;
 mod rights;
 mod sources;
+mod tasks;
 mod urls;

@@ -19,7 +19,10 @@ use tokio::{
 };
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::app::{BINDING, INSTANCE, PASSWORD, TestApp, snapshot};
+use crate::{
+    app::{BINDING, INSTANCE, PASSWORD, TestApp, snapshot},
+    fakes::Fakes,
+};
 
 async fn raw(address: &str, text: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -311,4 +314,44 @@ async fn each_request_is_logged_once_with_its_id_and_without_secrets() {
     for secret in ["hunter2", &identity, PASSWORD, &STANDARD.encode(PASSWORD)] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
+}
+
+#[tokio::test]
+async fn a_background_task_that_panics_ends_the_process() {
+    let fakes = Fakes::start(Some(snapshot("g-1"))).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("username"), "platform").unwrap();
+    std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
+    for task in ["catalog", "credentials"] {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .env("BROKER_PANIC_AT", format!("task-{task}"))
+            .args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
+            .arg("--drain-delay=0")
+            .arg(format!("--credentials={}", folder.path().display()))
+            .args(["catalog", "provisioner", "binder"].map(|it| format!("--{it}={}", fakes.target)))
+            .output()
+            .await
+            .unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{task}: {log}");
+        let named = format!("background task \\\"{task}\\\"");
+        assert!(log.contains(&named), "{task}: {log}");
+    }
+}
+
+/// A misspelt setting would otherwise change nothing and say nothing.
+#[tokio::test]
+async fn a_variable_that_is_no_setting_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_gateway"))
+        .env("BROKER_CREDENTIALS_DIR", "/elsewhere")
+        // There are no logins: it ends at once.
+        .env("BROKER_CREDENTIALS", folder.path())
+        .output()
+        .await
+        .unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 1, "{log}");
+    assert!(warnings[0].contains("BROKER_CREDENTIALS_DIR"), "{log}");
 }

@@ -9,11 +9,13 @@
 
 use std::{path::Path, time::Duration};
 
+use clap::{CommandFactory as _, Parser};
 use demo::{
     deploy::NAMESPACE,
     kubectl::{Access, Kubectl},
 };
 use k8s_openapi::api::{
+    apps::v1::Deployment,
     core::v1::{Namespace, Secret, ServiceAccount},
     rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding},
 };
@@ -438,6 +440,67 @@ async fn no_role_of_ours_holds_a_wildcard_or_the_right_to_widen_itself() {
             assert_narrow(&name, &rule);
         }
     }
+}
+
+/// The arguments of the program in a container of that name.
+fn program(container: &str) -> Option<clap::Command> {
+    match container {
+        "gateway" => Some(gateway::Args::command()),
+        "catalog-svc" => Some(catalog_svc::Cli::command()),
+        "provisioner-svc" => Some(provisioner_svc::Args::command()),
+        "binder-svc" => Some(binder_svc::Args::command()),
+        _ => None,
+    }
+}
+
+/// An environment variable that no program reads would change nothing, and
+/// say nothing.
+#[tokio::test]
+async fn every_setting_of_the_manifests_exists_and_pods_have_time_to_shut_down() {
+    let control_plane = deployed().await;
+    let deployments = Api::<Deployment>::namespaced(control_plane.client(), NAMESPACE)
+        .list(&ListParams::default())
+        .await
+        .unwrap();
+    let mut seen = 0;
+    for deployment in deployments {
+        let pod = deployment.spec.unwrap().template.spec.unwrap();
+        for container in pod.containers {
+            let Some(program) = program(&container.name) else {
+                continue;
+            };
+            seen += 1;
+            let known = |name: &str| {
+                program
+                    .get_arguments()
+                    .any(|argument| argument.get_env().is_some_and(|env| env == name))
+            };
+            for variable in container.env.unwrap_or_default() {
+                assert!(
+                    known(&variable.name),
+                    "{} does not read {}",
+                    container.name,
+                    variable.name
+                );
+            }
+            let deadline = ServiceDefaults::parse_from(["defaults"])
+                .service
+                .shutdown_deadline;
+            let grace = pod.termination_grace_period_seconds.unwrap_or_default();
+            assert!(
+                grace.unsigned_abs() > deadline.as_secs(),
+                "{}",
+                container.name
+            );
+        }
+    }
+    assert_eq!(seen, 4, "a service was not looked at");
+}
+
+#[derive(Debug, Parser)]
+struct ServiceDefaults {
+    #[command(flatten)]
+    service: service::ServiceArgs,
 }
 
 #[track_caller]

@@ -238,6 +238,16 @@ impl World {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
+        let mut command = self.command(replica, address);
+        command.envs(variables.iter().copied());
+        Process {
+            child: command.spawn().unwrap(),
+            client: connect(address),
+        }
+    }
+
+    /// The program, to serve at `address`.
+    pub(crate) fn command(&self, replica: &str, address: SocketAddr) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_provisioner-svc"));
         command
             .env("KUBECONFIG", self.control_plane.kubeconfig())
@@ -254,11 +264,7 @@ impl World {
             .env("BROKER_LOG", "warn")
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        command.envs(variables.iter().copied());
-        Process {
-            child: command.spawn().unwrap(),
-            client: connect(address),
-        }
+        command
     }
 
     pub(crate) fn records(&self) -> Api<ServiceInstance> {

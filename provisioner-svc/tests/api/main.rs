@@ -17,4 +17,5 @@ mod rendering;
 mod replicas;
 mod rights;
 mod storage;
+mod tasks;
 mod troubles;
