@@ -7,7 +7,10 @@ use broker_proto::{
     v1::{CatalogVerdict, catalog_verdict},
 };
 
-use crate::state::{Phase, Record};
+use crate::{
+    resource::{Kind, Operation},
+    state::{Phase, Record},
+};
 
 /// Whether the client polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +76,7 @@ pub fn provision(
         (Phase::Ready | Phase::UpdateFailed, Identity::Same) => Ok(Provision::Unchanged),
         (Phase::Updating, Identity::Same) => Err(busy("is being updated")),
         (Phase::Deprovisioning, _) => Err(busy("is being deprovisioned")),
+        (Phase::Orphaning, _) => Err(orphaning()),
         (Phase::DeprovisionFailed, Identity::Same) => {
             Err(busy("could not be deprovisioned; deprovision it again"))
         }
@@ -146,6 +150,7 @@ pub fn update(record: Option<(&Record, bool)>, asked: UpdateAsked<'_>) -> Result
         Phase::Updating => Ok(Update::CompareWithRunning),
         Phase::Provisioning => Err(busy("is being provisioned")),
         Phase::Deprovisioning => Err(busy("is being deprovisioned")),
+        Phase::Orphaning => Err(orphaning()),
         Phase::ProvisionFailed => Err(unsupported(
             "The provisioning of this instance failed; it can only be deprovisioned.",
         )),
@@ -180,9 +185,11 @@ pub fn deprovision(
     };
     same_service(record, service_id)?;
     require_async(asynchronous, mode)?;
-    Ok(match record.phase() {
-        Phase::Deprovisioning if !record.is_deleted_by_hand() => Deprovision::Running,
-        _ => Deprovision::Start,
+    let deletes = |operation: &Operation| operation.kind == Kind::Delete;
+    Ok(if record.open_operation().is_some_and(deletes) {
+        Deprovision::Running
+    } else {
+        Deprovision::Start
     })
 }
 
@@ -196,6 +203,7 @@ pub fn fetch(record: Option<&Record>) -> Result<&Record, Error> {
             Ok(record)
         }
         Phase::Deprovisioning => Err(busy("is being deprovisioned")),
+        Phase::Orphaning => Err(orphaning()),
         Phase::Provisioning => Err(Error::new(
             ErrorCode::NotFound,
             "The instance is still being provisioned.",
@@ -261,6 +269,11 @@ pub fn busy(how: &str) -> Error {
     )
 }
 
+/// Its record was deleted in the cluster: the broker forgets the instance.
+pub fn orphaning() -> Error {
+    busy("is being removed by the broker's operator")
+}
+
 fn gone() -> Error {
     Error::new(ErrorCode::Gone, "There is no such service instance.")
 }
@@ -318,12 +331,9 @@ fn same_service(record: &Record, service_id: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        resource::Kind,
-        state::{
-            Applied,
-            tests::{ended, record},
-        },
+    use crate::state::{
+        Applied,
+        tests::{ended, record},
     };
 
     fn verdict() -> CatalogVerdict {
@@ -363,7 +373,15 @@ mod tests {
                 record.state.deleted_at = Some(jiff::Timestamp::UNIX_EPOCH);
                 record
             }
+            Phase::Orphaning => deleted_by_hand(in_phase(Phase::Ready)),
         }
+    }
+
+    fn deleted_by_hand(mut record: Record) -> Record {
+        record.resource.metadata.deletion_timestamp = Some(
+            k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
+        );
+        record
     }
 
     /// A cell of the state table in short: what was decided, or the error's code.
@@ -555,16 +573,19 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_by_hand_counts_as_deprovision_and_may_be_asked_for_as_well() {
-        let mut record = in_phase(Phase::Ready);
-        record.resource.metadata.deletion_timestamp = Some(
-            k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
-        );
-        assert_eq!(record.phase(), Phase::Deprovisioning);
+    fn a_deletion_by_hand_may_be_asked_for_as_well_and_one_by_osb_goes_on() {
         let mode = Mode::AcceptsIncomplete;
-        assert_eq!(
-            cell(deprovision(Some((&record, true)), "s", &verdict(), mode)),
-            "Start"
-        );
+        for (phase, decided) in [
+            (Phase::Ready, "Start"),
+            (Phase::Deprovisioning, "Running"),
+            (Phase::DeprovisionFailed, "Start"),
+        ] {
+            let record = deleted_by_hand(in_phase(phase));
+            assert_eq!(
+                cell(deprovision(Some((&record, true)), "s", &verdict(), mode)),
+                decided,
+                "{phase:?}"
+            );
+        }
     }
 }

@@ -27,12 +27,27 @@ struct Ended {
     result: Result,
 }
 
+/// What carries our labels and has no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Orphan {
+    /// An instance's own namespace.
+    Namespace,
+    /// The Secret with what an operation aims at.
+    Revision,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OrphanLabels {
+    kind: Orphan,
+}
+
 /// Counted by this replica.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metrics {
     ended: Family<Ended, Counter>,
     /// Records that this replica works on now.
     pub working: Gauge,
+    orphans: Family<OrphanLabels, Gauge>,
 }
 
 impl Metrics {
@@ -49,7 +64,19 @@ impl Metrics {
             "Instances that this replica works on now",
             metrics.working.clone(),
         );
+        registry.register(
+            "provisioner_orphans",
+            "Objects of instances without a record, kept and marked; counted by the replica that sweeps",
+            metrics.orphans.clone(),
+        );
         metrics
+    }
+
+    /// How many orphans of this kind the last sweep found.
+    pub(crate) fn orphans(&self, kind: Orphan, count: i64) {
+        self.orphans
+            .get_or_create(&OrphanLabels { kind })
+            .set(count);
     }
 
     /// Counts an operation that ended.

@@ -163,5 +163,5 @@ fn needs_work(record: &Record) -> bool {
         return true;
     }
     let open = !record.is_tombstone() && record.open_operation().is_some();
-    open || record.is_deleted_by_hand() || work::is_outdated(record)
+    open || record.is_deleted_by_hand() || record.lacks_finalizer() || work::is_outdated(record)
 }

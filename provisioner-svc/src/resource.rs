@@ -72,7 +72,7 @@ pub struct Operation {
     /// The bundles whose kinds the instance may have objects of; the first is the target's.
     pub bundles: Vec<String>,
     /// When it was accepted.
-    #[schemars(with = "String")]
+    #[schemars(schema_with = "timestamp")]
     pub started_at: Timestamp,
     /// Seconds that it may take.
     pub deadline_seconds: u32,
@@ -148,6 +148,11 @@ pub struct ServiceInstanceStatus {
     pub conditions: Vec<Condition>,
     /// The objects that the instance consists of.
     pub inventory: Vec<Entry>,
+}
+
+/// RFC 3339, so that the API server refuses a record that could not be read.
+fn timestamp(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time"})
 }
 
 /// metav1.Condition, as far as the API server must know it.

@@ -6,7 +6,7 @@
 
 use cluster::{
     names,
-    operation::{Ended, History},
+    operation::{Ended, History, KEPT},
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
@@ -36,6 +36,28 @@ pub struct State {
     /// absent once nothing is kept (any more).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retained_until: Option<Timestamp>,
+    /// Earlier incarnations of this id that ended, newest last: the proof that
+    /// whatever still carries their labels may go.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<String>,
+}
+
+impl State {
+    /// What a new incarnation keeps of the one before: the results of
+    /// operations, and which incarnations ended. One whose data is retained
+    /// has not.
+    pub fn succeed(before: &Record) -> Self {
+        let mut ended = before.state.ended.clone();
+        if before.state.retained_until.is_none() {
+            ended.push(before.resource.spec.incarnation.clone());
+        }
+        ended.drain(..ended.len().saturating_sub(KEPT));
+        Self {
+            operations: before.state.operations.clone(),
+            ended,
+            ..Self::default()
+        }
+    }
 }
 
 /// The revision that the instance's objects follow.
@@ -73,6 +95,8 @@ pub enum Phase {
     Deprovisioning,
     DeprovisionFailed,
     Deleted,
+    /// `kubectl delete`, and nobody asked for the data to go.
+    Orphaning,
 }
 
 impl Phase {
@@ -87,6 +111,7 @@ impl Phase {
             Self::Deprovisioning => "Deprovisioning",
             Self::DeprovisionFailed => "DeprovisionFailed",
             Self::Deleted => "Deleted",
+            Self::Orphaning => "Orphaning",
         }
     }
 }
@@ -142,9 +167,62 @@ impl Record {
             .then_some(operation)
     }
 
-    /// `kubectl delete` was used: deprovision, and leave no tombstone.
+    /// The record itself was deleted in the cluster: by hand, or along with
+    /// its namespace or CustomResourceDefinition. It leaves no tombstone.
     pub fn is_deleted_by_hand(&self) -> bool {
         self.resource.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether a record that is deleted by hand may take its data along:
+    /// somebody confirmed that, or had asked for it before. Otherwise the data
+    /// stays, as an orphan.
+    pub fn is_data_to_go(&self, now: Timestamp) -> bool {
+        if self.is_deletion_confirmed() {
+            return true;
+        }
+        if self.is_tombstone() {
+            return self.state.retained_until.is_none_or(|until| until <= now);
+        }
+        // OSB's DELETE, of an instance whose data does not outlive it.
+        let retains = |applied: &Applied| applied.retain_seconds > 0;
+        self.operation().kind == Kind::Delete && !self.state.applied.as_ref().is_some_and(retains)
+    }
+
+    fn is_deletion_confirmed(&self) -> bool {
+        self.resource.annotations().get(names::CONFIRM_DELETION)
+            == Some(&self.resource.spec.incarnation)
+    }
+
+    /// Whether an instance that is like this, and nothing under way, must have
+    /// a namespace.
+    pub fn needs_namespace(&self) -> bool {
+        let keeps = !self.is_tombstone() || self.state.retained_until.is_some();
+        keeps
+            && !self.is_deleted_by_hand()
+            && self.open_operation().is_none()
+            && self.state.applied.is_some()
+    }
+
+    /// Whether a finalizer is missing that should keep the record: a restore
+    /// may have dropped it.
+    pub fn lacks_finalizer(&self) -> bool {
+        let owes = !self.is_tombstone() || self.state.retained_until.is_some();
+        let held = self.resource.finalizers().iter().any(|f| f == FINALIZER);
+        owes && !held && !self.is_deleted_by_hand()
+    }
+
+    /// The resource with the finalizer, to be written conditionally.
+    pub fn with_finalizer(&self) -> ServiceInstance {
+        let mut resource = self.resource.clone();
+        resource.finalizers_mut().push(FINALIZER.to_owned());
+        resource
+    }
+
+    /// The resource without the finalizer, to be written conditionally.
+    pub fn without_finalizer(mut resource: ServiceInstance) -> ServiceInstance {
+        let finalizers = resource.finalizers_mut();
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        resource
     }
 
     /// Whether there is nothing left but this record.
@@ -158,7 +236,11 @@ impl Record {
             return Phase::Deleted;
         }
         if self.is_deleted_by_hand() {
-            return Phase::Deprovisioning;
+            return if self.is_data_to_go(Timestamp::now()) {
+                Phase::Deprovisioning
+            } else {
+                Phase::Orphaning
+            };
         }
         let operation = self.operation();
         let outcome = self
@@ -180,10 +262,8 @@ impl Record {
 
     /// The name that the instance's id hashes to. A record that was put aside
     /// has the incarnation behind it in its own name.
-    pub fn instance(&self) -> String {
-        let name = self.name();
-        name.split_once('-')
-            .map_or_else(|| name.clone(), |(instance, _)| instance.to_owned())
+    pub fn instance(&self) -> &str {
+        instance_of(self.resource.metadata.name.as_deref().unwrap_or_default())
     }
 
     /// Whether this record only keeps what an earlier incarnation of the id still owes.
@@ -218,12 +298,12 @@ impl Record {
 
     /// The labels of everything that belongs to this incarnation.
     pub fn labels(&self) -> std::collections::BTreeMap<String, String> {
-        names::instance_labels(&self.instance(), &self.resource.spec.incarnation)
+        names::instance_labels(self.instance(), &self.resource.spec.incarnation)
     }
 
     /// The selector for [`Self::labels`].
     pub fn selector(&self) -> String {
-        names::instance_selector(&self.instance(), &self.resource.spec.incarnation)
+        names::instance_selector(self.instance(), &self.resource.spec.incarnation)
     }
 
     /// The resource with `state` as its annotation, to be written conditionally.
@@ -241,6 +321,13 @@ impl Record {
         state.operations.add(ended, keep);
         state
     }
+}
+
+/// The name that an instance's id hashes to, from the name of one of its records.
+pub fn instance_of(record: &str) -> &str {
+    record
+        .split_once('-')
+        .map_or(record, |(instance, _)| instance)
 }
 
 /// The annotation's text.
@@ -323,6 +410,83 @@ pub(crate) mod tests {
             assert_eq!(ended(record(kind), true).phase(), ok);
             assert_eq!(ended(record(kind), false).phase(), failed);
         }
+    }
+
+    fn deleted_by_hand(mut record: Record) -> Record {
+        record.resource.metadata.deletion_timestamp = Some(
+            k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH),
+        );
+        record
+    }
+
+    fn confirmed(mut record: Record, incarnation: &str) -> Record {
+        let annotations = record.resource.annotations_mut();
+        annotations.insert(names::CONFIRM_DELETION.into(), incarnation.into());
+        record
+    }
+
+    fn retaining(mut record: Record) -> Record {
+        record.state.applied = Some(Applied {
+            revision: "rev".into(),
+            bundle: "d".into(),
+            plan_id: "p".into(),
+            plan_name: "small".into(),
+            maintenance_version: String::new(),
+            retain_seconds: 5,
+            outputs: Map::new(),
+        });
+        record
+    }
+
+    #[test]
+    fn data_goes_with_a_deleted_record_only_where_somebody_asked() {
+        let now = Timestamp::UNIX_EPOCH;
+        let to_go = |record| deleted_by_hand(record).is_data_to_go(now);
+        let ready = || ended(record(Kind::Create), true);
+        assert!(!to_go(ready()));
+        assert!(!to_go(record(Kind::Create)));
+        assert!(!to_go(confirmed(ready(), "another")));
+        assert!(to_go(confirmed(ready(), "one")));
+        // A DELETE of OSB, under way or failed, but not of what is retained.
+        assert!(to_go(record(Kind::Delete)));
+        assert!(to_go(ended(record(Kind::Delete), false)));
+        assert!(!to_go(retaining(record(Kind::Delete))));
+        assert!(to_go(confirmed(retaining(record(Kind::Delete)), "one")));
+        let mut kept = ended(record(Kind::Delete), true);
+        kept.state.deleted_at = Some(now);
+        assert!(to_go(kept.clone()), "nothing is kept");
+        kept.state.retained_until = Some(now + SignedDuration::from_secs(1));
+        assert!(!to_go(kept.clone()));
+        kept.state.retained_until = Some(now);
+        assert!(to_go(kept), "its time is over");
+        assert_eq!(deleted_by_hand(ready()).phase(), Phase::Orphaning);
+        let sure = deleted_by_hand(confirmed(ready(), "one"));
+        assert_eq!(sure.phase(), Phase::Deprovisioning);
+    }
+
+    #[test]
+    fn a_new_incarnation_knows_which_ones_ended() {
+        let mut before = ended(record(Kind::Delete), true);
+        before.state.ended = vec!["zero".into()];
+        assert_eq!(State::succeed(&before).ended, ["zero", "one"]);
+        before.state.retained_until = Some(Timestamp::UNIX_EPOCH);
+        assert_eq!(State::succeed(&before).ended, ["zero"]);
+        before.state.ended = vec!["old".into(); 100];
+        assert_eq!(State::succeed(&before).ended.len(), KEPT);
+    }
+
+    #[test]
+    fn a_record_without_its_finalizer_gets_it_back_unless_it_owes_nothing() {
+        let mut restored = ended(record(Kind::Create), true);
+        assert!(restored.lacks_finalizer());
+        restored.resource = restored.with_finalizer();
+        assert!(!restored.lacks_finalizer());
+        let mut tombstone = ended(record(Kind::Delete), true);
+        tombstone.state.deleted_at = Some(Timestamp::UNIX_EPOCH);
+        assert!(!tombstone.lacks_finalizer());
+        tombstone.state.retained_until = Some(Timestamp::UNIX_EPOCH);
+        assert!(tombstone.lacks_finalizer());
+        assert!(!deleted_by_hand(tombstone).lacks_finalizer());
     }
 
     #[test]

@@ -53,6 +53,10 @@ pub enum Step {
     DeleteRevisions,
     /// Commit the deletion: the record becomes a tombstone, or goes.
     Bury,
+    /// Show that the instance's namespace stays without a record.
+    MarkOrphaned,
+    /// Let the record go, and nothing else.
+    RemoveFinalizer,
 }
 
 impl Step {
@@ -81,11 +85,40 @@ impl Step {
             Self::DeleteNamespace => "DeleteNamespace",
             Self::DeleteRevisions => "DeleteRevisions",
             Self::Bury => "Bury",
+            Self::MarkOrphaned => "MarkOrphaned",
+            Self::RemoveFinalizer => "RemoveFinalizer",
         }
     }
 
-    /// One of each, in the order of a create or update and then of a delete.
-    pub const ALL: [Self; 22] = [
+    /// Whether it ends the operation, or what was left of the record.
+    pub fn is_last(self) -> bool {
+        match self {
+            Self::Succeed | Self::Fail | Self::Retain | Self::Bury | Self::RemoveFinalizer => true,
+            Self::Load
+            | Self::MakeNamespace
+            | Self::Grant
+            | Self::Generate
+            | Self::Discover
+            | Self::Compare
+            | Self::ClearClaims
+            | Self::Grow
+            | Self::Apply(_)
+            | Self::Await(_)
+            | Self::Prune
+            | Self::DropClaims
+            | Self::AwaitRelease
+            | Self::FindRemaining
+            | Self::DeleteLast
+            | Self::DeleteLeftovers
+            | Self::DeleteNamespace
+            | Self::DeleteRevisions
+            | Self::MarkOrphaned => false,
+        }
+    }
+
+    /// One of each, in the order of a create or update, then of a delete, then
+    /// of a record that goes alone.
+    pub const ALL: [Self; 24] = [
         Self::Load,
         Self::MakeNamespace,
         Self::Grant,
@@ -108,6 +141,8 @@ impl Step {
         Self::DeleteNamespace,
         Self::DeleteRevisions,
         Self::Bury,
+        Self::MarkOrphaned,
+        Self::RemoveFinalizer,
     ];
 }
 
@@ -120,6 +155,8 @@ pub enum Aim {
     Update,
     /// Nothing left.
     Delete,
+    /// Nothing but the record to go: nobody asked for more.
+    Orphan,
 }
 
 /// How far one template file is.
@@ -182,6 +219,8 @@ pub struct Observed {
     pub namespace_gone: bool,
     /// The revisions are gone.
     pub revisions_gone: bool,
+    /// What stays without a record is marked.
+    pub orphaned: bool,
 }
 
 impl Observed {
@@ -209,6 +248,7 @@ impl Observed {
             leftovers_gone: false,
             namespace_gone: false,
             revisions_gone: false,
+            orphaned: false,
         }
     }
 }
@@ -221,6 +261,8 @@ pub fn next(observed: &Observed) -> Step {
     match observed.aim {
         Aim::Create | Aim::Update => next_of_apply(observed),
         Aim::Delete => next_of_delete(observed),
+        Aim::Orphan if observed.orphaned => Step::RemoveFinalizer,
+        Aim::Orphan => Step::MarkOrphaned,
     }
 }
 
@@ -300,6 +342,9 @@ mod tests {
         for _ in 0..50 {
             let step = next(&observed);
             steps.push(step);
+            if step.is_last() {
+                return steps;
+            }
             match step {
                 Step::Load => {
                     observed.loaded = true;
@@ -322,7 +367,8 @@ mod tests {
                 Step::DeleteLeftovers => observed.leftovers_gone = true,
                 Step::DeleteNamespace => observed.namespace_gone = true,
                 Step::DeleteRevisions => observed.revisions_gone = true,
-                Step::Succeed | Step::Fail | Step::Retain | Step::Bury => return steps,
+                Step::MarkOrphaned => observed.orphaned = true,
+                Step::Succeed | Step::Fail | Step::Retain | Step::Bury | Step::RemoveFinalizer => {}
             }
         }
         panic!("no end: {steps:?}");
@@ -419,6 +465,12 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_goes_alone_touches_nothing_but_the_mark() {
+        let steps = play(Observed::new(Aim::Orphan, true, true), 0);
+        assert_eq!(steps, [Step::MarkOrphaned, Step::RemoveFinalizer]);
+    }
+
+    #[test]
     fn a_failure_or_the_deadline_ends_every_operation() {
         for aim in [Aim::Create, Aim::Update, Aim::Delete] {
             let mut observed = Observed::new(aim, true, true);
@@ -440,6 +492,7 @@ mod tests {
         let mut growing = Observed::new(Aim::Update, true, false);
         growing.grows = true;
         lives.extend(play(growing, 1));
+        lives.extend(play(Observed::new(Aim::Orphan, true, false), 0));
         lives.push(Step::Fail);
         for step in Step::ALL {
             assert!(lives.contains(&step), "{step:?}");

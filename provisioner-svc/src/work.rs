@@ -18,6 +18,7 @@ mod grow;
 mod halt;
 mod inputs;
 mod known;
+mod orphan;
 mod prune;
 mod status;
 
@@ -49,7 +50,11 @@ use self::{
     inputs::Inputs,
 };
 
-pub(crate) use self::{discover::BundleKinds, grant::generated_secret, status::is_outdated};
+pub(crate) use self::{
+    discover::BundleKinds,
+    grant::generated_secret,
+    status::{is_outdated, lacks_namespace, rebuild},
+};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -127,8 +132,15 @@ async fn once(
     let Some(record) = context.read(name).await? else {
         return Ok(true);
     };
+    if record.lacks_finalizer() {
+        // A restore dropped it. If somebody else was faster: look again.
+        context.replace(&record.with_finalizer()).await?;
+        return Ok(false);
+    }
     let Some(aim) = aim(&record) else {
-        status::rebuild(context, &record).await?;
+        if status::is_outdated(&record) {
+            status::rebuild(context, &record).await?;
+        }
         return Ok(true);
     };
     let own_namespace = record.resource.spec.own_namespace;
@@ -166,8 +178,11 @@ async fn once(
 /// What a record asks for; `None` if its newest operation has ended.
 fn aim(record: &Record) -> Option<Aim> {
     if record.is_deleted_by_hand() {
-        // A tombstone's finalizer is gone with its burial.
-        return Some(Aim::Delete);
+        return Some(if record.is_data_to_go(Timestamp::now()) {
+            Aim::Delete
+        } else {
+            Aim::Orphan
+        });
     }
     if record.is_tombstone() {
         return record.is_purgeable(Timestamp::now()).then_some(Aim::Delete);
@@ -198,7 +213,7 @@ impl Job<'_> {
                 Ok(()) => {
                     service::failpoint::reach(step.name());
                     pause = FIRST_PAUSE;
-                    if matches!(step, Step::Succeed | Step::Fail | Step::Retain | Step::Bury) {
+                    if step.is_last() {
                         return Ok(());
                     }
                 }
@@ -246,6 +261,8 @@ impl Job<'_> {
             Step::DeleteNamespace => self.delete_namespace().await,
             Step::DeleteRevisions => self.delete_revisions().await,
             Step::Bury => self.bury().await,
+            Step::MarkOrphaned => self.mark_orphaned().await,
+            Step::RemoveFinalizer => self.remove_finalizer().await,
         }
     }
 

@@ -25,6 +25,13 @@ pub enum Error {
     /// The cluster does not serve this kind.
     #[error("use a kind that the cluster does not serve: {0}")]
     UnknownKind(String),
+    /// The API server knows no such path: the kind's definition is gone, or not
+    /// there yet. That says nothing of the object.
+    #[error("call an API that is not served at the moment")]
+    NotServed,
+    /// A list outlived the snapshot that it was read from.
+    #[error("go on with a list whose snapshot is gone")]
+    Expired,
     /// No answer, or one that says to come back later.
     #[error("reach the API server")]
     Unavailable(#[source] Option<kube::Error>),
@@ -36,7 +43,7 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later without anything being changed.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::NotServed)
     }
 }
 
@@ -51,7 +58,10 @@ impl From<kube::Error> for Error {
             _ => return Self::Other(error),
         };
         match (status.code, status.reason.as_str()) {
-            (404, _) => Self::NotFound,
+            (404, "NotFound") => Self::NotFound,
+            // Not about the object: "404 page not found".
+            (404, _) => Self::NotServed,
+            (410, _) => Self::Expired,
             (409, "AlreadyExists") => Self::AlreadyExists,
             (409, _) => Self::Conflict,
             (403, _) => Self::Forbidden(status.message.clone()),
@@ -187,6 +197,16 @@ mod tests {
         assert!(matches!(api(409, "Conflict", vec![]), Error::Conflict));
         assert!(api(503, "ServiceUnavailable", vec![]).is_transient());
         assert!(api(429, "TooManyRequests", vec![]).is_transient());
+    }
+
+    #[test]
+    fn a_kind_that_is_not_served_says_nothing_of_its_objects() {
+        assert!(matches!(api(404, "NotFound", vec![]), Error::NotFound));
+        // A plain "404 page not found": its CustomResourceDefinition is gone.
+        assert!(matches!(
+            api(404, "Failed to parse error data", vec![]),
+            Error::NotServed
+        ));
     }
 
     #[tokio::test(start_paused = true)]

@@ -42,6 +42,11 @@ impl Events {
             .await;
     }
 
+    /// The same about an object that is not there, or not at hand.
+    pub async fn warn_about(&self, on: &ObjectReference, reason: &str, note: String) {
+        self.publish(EventType::Warning, on, reason, note).await;
+    }
+
     async fn publish(&self, type_: EventType, on: &ObjectReference, reason: &str, note: String) {
         let event = Event {
             type_,

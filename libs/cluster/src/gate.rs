@@ -53,7 +53,7 @@ pub async fn namespace(
 }
 
 /// Whose a found namespace is.
-fn judge(found: &Namespace, labels: &BTreeMap<String, String>) -> Gate {
+pub(crate) fn judge(found: &Namespace, labels: &BTreeMap<String, String>) -> Gate {
     let ours = labels
         .iter()
         .all(|(key, value)| found.labels().get(key) == Some(value));

@@ -85,7 +85,7 @@ pub async fn discover(
         let api = kind.api(kinds.client(), namespace);
         let list = match call(api.list(&ListParams::default().labels(selector))).await {
             Ok(list) => list,
-            Err(Error::NotFound) => return Ok(Vec::new()),
+            Err(Error::NotFound | Error::NotServed) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
         Ok(list

@@ -70,7 +70,7 @@ impl Kinds {
         let (resource, capabilities) = match call(pinned_kind(&self.client, gvk)).await {
             Ok(found) => found,
             // The group, or the kind in it, is not served.
-            Err(Error::NotFound | Error::Other(kube::Error::Discovery(_))) => {
+            Err(Error::NotFound | Error::NotServed | Error::Other(kube::Error::Discovery(_))) => {
                 return Err(Error::UnknownKind(text(gvk)));
             }
             Err(error) => return Err(error),

@@ -8,6 +8,8 @@ pub mod names;
 
 pub mod error;
 
+pub mod list;
+
 pub mod operation;
 
 pub mod records;
@@ -19,6 +21,8 @@ pub mod revision;
 pub mod kinds;
 
 pub mod gate;
+
+pub mod orphan;
 
 pub mod apply;
 

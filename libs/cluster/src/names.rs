@@ -22,6 +22,14 @@ pub const PURPOSE: &str = "mongodb-osb.io/purpose";
 /// Label on instances' own namespaces: the namespace of the broker that made
 /// it, so that several brokers in a cluster leave each other's alone.
 pub const BROKER: &str = "mongodb-osb.io/broker";
+/// Annotation on a record: `kubectl delete` of it deletes the data as well, if
+/// the value is the record's incarnation.
+pub const CONFIRM_DELETION: &str = "mongodb-osb.io/confirm-deletion";
+/// Label with the value `true` on what carries our labels but has no record:
+/// it is reported and never deleted.
+pub const ORPHANED: &str = "mongodb-osb.io/orphaned";
+/// Annotation: since when [`ORPHANED`] is set.
+pub const ORPHANED_AT: &str = "mongodb-osb.io/orphaned-at";
 /// Label with the value [`MANAGER`] on everything that the broker makes.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`].

@@ -5,12 +5,15 @@ use std::fmt::Debug;
 
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
     core::NamespaceResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::error::{Error, call, optional};
+use crate::{
+    error::{Error, call, optional},
+    list,
+};
 
 /// What a record's type must be.
 pub trait Record:
@@ -63,8 +66,7 @@ impl<K: Record> Records<K> {
 
     /// A consistent list.
     pub async fn list(&self, labels: &str) -> Result<Vec<K>, Error> {
-        let params = ListParams::default().labels(labels);
-        Ok(call(self.api.list(&params)).await?.items)
+        list::objects(&self.api, labels).await
     }
 
     /// The atomic gate for "same id twice": [`Error::AlreadyExists`].

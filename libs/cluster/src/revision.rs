@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Error, call, optional},
-    names,
+    list, names,
+    orphan::Mark,
 };
 
 const KEY: &str = "revision";
@@ -102,23 +103,32 @@ impl Revisions {
         if let Some(record) = record {
             selector = format!("{selector},{}={record}", names::INSTANCE);
         }
-        let list = call(
-            self.api
-                .list_metadata(&ListParams::default().labels(&selector)),
-        )
-        .await?;
+        let list = list::metadata(&self.api, &selector).await?;
         Ok(list
-            .items
             .into_iter()
             .filter_map(|secret| {
                 let metadata = secret.metadata;
+                let labels = metadata.labels?;
                 Some(Listed {
                     name: metadata.name?,
-                    record: metadata.labels?.remove(names::INSTANCE)?,
+                    record: labels.get(names::INSTANCE)?.clone(),
                     created: metadata.creation_timestamp?.0,
+                    is_orphan: labels.contains_key(names::ORPHANED),
                 })
             })
             .collect())
+    }
+
+    /// Marks a revision as one that belongs to no record, or takes the mark
+    /// away. Gone already is fine.
+    pub async fn mark(&self, name: &str, mark: Mark) -> Result<(), Error> {
+        let patch = Patch::Merge(mark.patch(None));
+        let patched = call(
+            self.api
+                .patch_metadata(name, &PatchParams::default(), &patch),
+        )
+        .await;
+        optional(patched).map(drop)
     }
 }
 
@@ -131,4 +141,6 @@ pub struct Listed {
     pub record: String,
     /// When it was written, by the API server's clock.
     pub created: jiff::Timestamp,
+    /// Whether it is marked as belonging to no record.
+    pub is_orphan: bool,
 }

@@ -39,12 +39,13 @@ pub(crate) async fn fetch(
     })
 }
 
-/// An instance in whatever phase; a tombstone is no instance.
+/// An instance in whatever phase: a tombstone is the proof that it ended,
+/// which an absent record is not.
 pub(crate) async fn describe(context: &Context, instance_id: &str) -> Result<Instance, Error> {
     let record = context.read(&names::instance_record(instance_id)).await?;
     match record {
-        Some(record) if !record.is_tombstone() => message(context, &record).await,
-        _ => Err(decide::absent().into()),
+        Some(record) => message(context, &record).await,
+        None => Err(decide::absent().into()),
     }
 }
 
@@ -61,10 +62,15 @@ pub(super) async fn message(context: &Context, record: &Record) -> Result<Instan
         generated_secret: generated_secret(&spec.incarnation),
         organization_guid: spec.organization_guid.clone(),
         space_guid: spec.space_guid.clone(),
-        name: names::short(&record.instance()).to_owned(),
+        name: names::short(record.instance()).to_owned(),
         ..Instance::default()
     };
-    if let Some(applied) = &record.state.applied {
+    if let Some(applied) = record
+        .state
+        .applied
+        .as_ref()
+        .filter(|_| !record.is_tombstone())
+    {
         let revision: Revision = context.revisions.read(&applied.revision).await?;
         instance.plan_id.clone_from(&applied.plan_id);
         instance.bundle_digest.clone_from(&applied.bundle);
@@ -94,5 +100,7 @@ pub(super) fn phase(phase: Phase) -> InstancePhase {
         Phase::Deprovisioning => InstancePhase::Deprovisioning,
         Phase::DeprovisionFailed => InstancePhase::DeprovisionFailed,
         Phase::Deleted => InstancePhase::Deleted,
+        // Its bindings stay as they are, until there is a record again.
+        Phase::Orphaning => InstancePhase::Unspecified,
     }
 }

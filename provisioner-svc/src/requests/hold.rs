@@ -20,6 +20,7 @@ pub(crate) async fn hold(context: &Context, request: &HoldRequest) -> Result<Ins
         let record = current(context, &request.instance_id, &request.incarnation).await?;
         match record.phase() {
             Phase::Deprovisioning => return Err(decide::busy("is being deprovisioned").into()),
+            Phase::Orphaning => return Err(decide::orphaning().into()),
             Phase::Deleted => return Err(decide::absent().into()),
             Phase::Provisioning
             | Phase::Ready

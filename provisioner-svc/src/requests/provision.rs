@@ -276,12 +276,7 @@ fn resource(
     let (namespace, own_namespace) = place(bundle.namespace(), asked, name, &incarnation)?;
     // Counting goes on over incarnations, so that no old operation id means a new operation.
     let seq = tombstone.map_or(1, |record| record.operation().seq + 1);
-    let state = State {
-        operations: tombstone
-            .map(|record| record.state.operations.clone())
-            .unwrap_or_default(),
-        ..State::default()
-    };
+    let state = tombstone.map(State::succeed).unwrap_or_default();
     let spec = ServiceInstanceSpec {
         instance_id: asked.instance_id.clone(),
         incarnation,

@@ -3,12 +3,11 @@
 use broker_proto::text::sentence;
 use cluster::operation::Ended;
 use jiff::Timestamp;
-use kube::ResourceExt as _;
 
-use super::{Done, Failure, Halt, Job};
+use super::{Done, Failure, Halt, Job, aim};
 use crate::{
     resource::{Kind, ServiceInstance},
-    state::{Applied, FINALIZER, Record},
+    state::{Applied, Record},
     work::status,
 };
 
@@ -115,7 +114,7 @@ impl Job<'_> {
         let ended = Ended::succeeded(&self.record.operation().id, now);
         let keep = self.context.keep();
         self.commit(|record| {
-            let mut resource = if by_hand {
+            Record::without_finalizer(if by_hand {
                 record.resource.clone()
             } else {
                 let mut state = record.after(ended.clone(), keep);
@@ -124,11 +123,7 @@ impl Job<'_> {
                 state.deleted_at.get_or_insert(now);
                 state.retained_until = None;
                 record.with_state(&state)
-            };
-            resource
-                .finalizers_mut()
-                .retain(|finalizer| finalizer != FINALIZER);
-            resource
+            })
         })
         .await?;
         if !by_hand && self.record.state.deleted_at == Some(now) {
@@ -139,7 +134,7 @@ impl Job<'_> {
 
     /// Writes the record, again after each harmless change by others (a hold,
     /// a status), until it is written or asks for something else.
-    async fn commit(&mut self, change: impl Fn(&Record) -> ServiceInstance) -> Done {
+    pub(super) async fn commit(&mut self, change: impl Fn(&Record) -> ServiceInstance) -> Done {
         loop {
             if let Some(written) = self.context.replace(&change(&self.record)).await? {
                 self.record = written;
@@ -150,9 +145,7 @@ impl Job<'_> {
             };
             let same = current.operation().id == self.record.operation().id
                 && current.is_deleted_by_hand() == self.record.is_deleted_by_hand()
-                && (current.open_operation().is_some()
-                    || current.is_deleted_by_hand()
-                    || current.state.retained_until.is_some());
+                && aim(&current) == Some(self.observed.aim);
             if !same {
                 return Err(Halt::Stale);
             }

@@ -5,6 +5,7 @@ use cluster::{
     error::call,
     gate::{self, Gate},
     names,
+    orphan::{self, Found, Mark},
 };
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use kube::{
@@ -13,7 +14,7 @@ use kube::{
 };
 use tokio::time::Instant;
 
-use super::{Done, Halt, Job};
+use super::{Done, Failure, Halt, Job};
 use crate::resource::Kind;
 
 /// What plans may apply; generated from their kinds.
@@ -36,6 +37,9 @@ const POD_SECURITY: [(&str, &str); 3] = [
 impl Job<'_> {
     pub(super) async fn make_namespace(&mut self) -> Done {
         let name = self.namespace().to_owned();
+        if self.record.state.applied.is_some() {
+            return self.find_namespace().await;
+        }
         let extra = [
             (
                 names::BROKER.to_owned(),
@@ -62,6 +66,30 @@ impl Job<'_> {
             Gate::Foreign => Err(Halt::Wait(format!(
                 "waiting for namespace {name}, which belongs to somebody else, to go"
             ))),
+        }
+    }
+
+    /// The namespace of an instance that was applied before holds its data:
+    /// an empty one in its place would stand in the way of a restore.
+    async fn find_namespace(&mut self) -> Done {
+        let found = orphan::mark_namespace(
+            &self.context.client(),
+            self.namespace(),
+            &self.record.labels(),
+            Mark::Owned,
+        )
+        .await?;
+        match found {
+            Found::Ours => {
+                self.observed.namespace = Some(Gate::Ours);
+                Ok(())
+            }
+            Found::Terminating | Found::Missing => Err(Halt::Fail(Failure {
+                message:
+                    "The instance has lost its namespace; the broker's operator must restore it."
+                        .to_owned(),
+                repeatable: true,
+            })),
         }
     }
 

@@ -79,7 +79,7 @@ impl Job<'_> {
         Ok(Variables {
             instance: Instance {
                 id: spec.instance_id.clone(),
-                name: names::short(&self.record.instance()).to_owned(),
+                name: names::short(self.record.instance()).to_owned(),
                 namespace: spec.namespace.clone(),
             },
             parameters: inputs.revision.parameters.effective.clone(),

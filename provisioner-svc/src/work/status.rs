@@ -1,10 +1,16 @@
 //! The status: a cache of what spec, state and cluster say.
 
-use std::sync::Arc;
-
-use cluster::inventory::{self, Entry};
+use cluster::{
+    error::{call, optional},
+    inventory::{self, Entry},
+    orphan::{self, Found, Mark},
+};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::{
+    api::core::v1::Namespace,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
+use kube::Api;
 
 use super::{Job, discover::BundleKinds, known::entries};
 use crate::{
@@ -13,6 +19,9 @@ use crate::{
     resource::ServiceInstanceStatus,
     state::{Phase, Record},
 };
+
+/// Reason of the condition `Ready` of an instance that lost its namespace.
+const NAMESPACE_MISSING: &str = "NamespaceMissing";
 
 impl Job<'_> {
     /// Shows what is waited for; writes only what changed.
@@ -85,19 +94,43 @@ pub(crate) fn is_outdated(record: &Record) -> bool {
     })
 }
 
-/// Makes the status of a finished record anew: phase and message from the
-/// state, the inventory by label.
-pub(super) async fn rebuild(context: &Arc<Context>, record: &Record) -> Result<(), Error> {
-    if !is_outdated(record) {
-        return Ok(());
+/// Whether the status shows that the instance's namespace is not there.
+pub(crate) fn lacks_namespace(record: &Record) -> bool {
+    let status = record.resource.status.iter();
+    let mut conditions = status.flat_map(|status| &status.conditions);
+    conditions.any(|condition| condition.reason == NAMESPACE_MISSING)
+}
+
+/// Shows that an instance has no namespace, whatever its last operation came to.
+fn without_namespace(mut status: ServiceInstanceStatus, record: &Record) -> ServiceInstanceStatus {
+    let message = format!(
+        "Namespace {} of this instance is not there: restore it with its contents.",
+        record.resource.spec.namespace
+    );
+    for condition in &mut status.conditions {
+        "False".clone_into(&mut condition.status);
+        NAMESPACE_MISSING.clone_into(&mut condition.reason);
+        condition.message.clone_from(&message);
+        if !lacks_namespace(record) {
+            condition.last_transition_time = Time(Timestamp::now());
+        }
     }
+    status.message = Some(message);
+    status
+}
+
+/// Makes the status of a finished record anew: phase and message from the
+/// state, the inventory by label. A namespace that was an orphan has its
+/// record again; one that is missing is shown.
+pub(crate) async fn rebuild(context: &Context, record: &Record) -> Result<(), Error> {
     let known = record
         .resource
         .status
         .as_ref()
         .map(|status| status.inventory.clone())
         .unwrap_or_default();
-    let inventory = if record.is_tombstone() {
+    let is_there = is_namespace_there(context, record).await?;
+    let inventory = if record.is_tombstone() || !is_there {
         Vec::new()
     } else {
         find(context, record, known).await?
@@ -107,10 +140,40 @@ pub(super) async fn rebuild(context: &Arc<Context>, record: &Record) -> Result<(
         .operations
         .get(&record.operation().id)
         .map(|ended| ended.description.clone());
-    context
-        .write_status(&record.name(), &of(record, message, inventory))
-        .await?;
+    let mut status = of(record, message, inventory);
+    if !is_there {
+        status = without_namespace(status, record);
+    }
+    context.write_status(&record.name(), &status).await?;
     Ok(())
+}
+
+/// Looks for the namespace of an instance that should have one, and takes the
+/// mark of an orphan from it.
+async fn is_namespace_there(context: &Context, record: &Record) -> Result<bool, Error> {
+    if !record.needs_namespace() {
+        return Ok(true);
+    }
+    let spec = &record.resource.spec;
+    let found = if spec.own_namespace {
+        orphan::mark_namespace(
+            &context.client(),
+            &spec.namespace,
+            &record.labels(),
+            Mark::Owned,
+        )
+        .await?
+    } else {
+        let api: Api<Namespace> = Api::all(context.client());
+        match optional(call(api.get_metadata(&spec.namespace)).await)? {
+            Some(_) => Found::Ours,
+            None => Found::Missing,
+        }
+    };
+    Ok(match found {
+        Found::Ours | Found::Terminating => true,
+        Found::Missing => false,
+    })
 }
 
 async fn find(context: &Context, record: &Record, known: Vec<Entry>) -> Result<Vec<Entry>, Error> {

@@ -120,7 +120,14 @@ fn every_step_but_failing_is_tried_in_some_operation() {
         let tried = [&OF_CREATE[..], &OF_UPDATE[..], &OF_DELETE[..]]
             .concat()
             .contains(&step);
-        let elsewhere = [Step::Fail, Step::Retain, Step::Grow].contains(&step);
+        let elsewhere = [
+            Step::Fail,
+            Step::Retain,
+            Step::Grow,
+            Step::MarkOrphaned,
+            Step::RemoveFinalizer,
+        ]
+        .contains(&step);
         assert!(tried || elsewhere, "{step:?}");
     }
 }

@@ -31,7 +31,10 @@ use provisioner_svc::{App, Args, resource::ServiceInstance};
 use serde_json::{Map, Value};
 use service::ServiceArgs;
 use testbed::{ControlPlane, Controllers};
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, Command},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -489,6 +492,16 @@ pub(crate) fn code<T: std::fmt::Debug>(answer: Result<T, Status>) -> broker_prot
     broker_proto::Error::from_status(&answer.unwrap_err()).code
 }
 
+/// What the admin port answers on /metrics.
+pub(crate) async fn metrics(admin: SocketAddr) -> String {
+    let mut stream = tokio::net::TcpStream::connect(admin).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
 /// Asks again and again until there is an answer.
 pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     let until = tokio::time::Instant::now() + PATIENCE;
@@ -517,7 +530,7 @@ fn prepare() {
         .try_init();
 }
 
-async fn install_crd(client: &Client) {
+pub(crate) async fn install_crd(client: &Client) {
     use kube::CustomResourceExt as _;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let crd = ServiceInstance::crd();

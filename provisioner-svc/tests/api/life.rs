@@ -5,7 +5,7 @@ use broker_proto::v1::{
     FetchInstanceRequest, GetInstanceRequest, HoldRequest, Outcome, ReleaseHoldRequest,
 };
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
-use kube::{Api, ResourceExt as _, api::DeleteParams};
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::harness::{
@@ -216,31 +216,6 @@ async fn a_held_instance_is_deleted_only_after_its_release() {
     client.release_hold(release.clone()).await.unwrap();
     succeeded(&client, "i", &operation).await;
     client.release_hold(release).await.unwrap();
-    world.assert_nothing_left().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_delete_counts_as_deprovision_and_leaves_no_tombstone() {
-    let world = World::start().await;
-    let plan = world.plan("simple", &SIMPLE);
-    let provisioner = world.provisioner("a").await;
-    provisioned(&provisioner.client, plan.provision("i", json!({}))).await;
-    let name = cluster::names::instance_record("i");
-    world
-        .records()
-        .delete(&name, &DeleteParams::default())
-        .await
-        .unwrap();
-    eventually("the record is gone", async || {
-        world
-            .records()
-            .get_opt(&name)
-            .await
-            .unwrap()
-            .is_none()
-            .then_some(())
-    })
-    .await;
     world.assert_nothing_left().await;
 }
 

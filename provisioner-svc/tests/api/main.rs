@@ -12,6 +12,7 @@ mod crashes;
 mod harness;
 mod life;
 mod operations;
+mod orphans;
 mod paused;
 mod rendering;
 mod replicas;

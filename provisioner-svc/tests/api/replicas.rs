@@ -22,13 +22,11 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
 };
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use crate::harness::{
     LEASE_LIFETIME, LEASE_RENEW, Plan, Provisioner, SIMPLE, World, code, end_of, eventually,
+    metrics,
 };
 
 /// Polls without pause would only measure the machine.
@@ -82,11 +80,7 @@ fn owner(live: &[&str], id: &str) -> String {
 
 /// Records that a replica works on, by its metrics.
 async fn in_work(replica: &Provisioner) -> usize {
-    let mut stream = tokio::net::TcpStream::connect(replica.admin).await.unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    stream.write_all(request).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let answer = metrics(replica.admin).await;
     answer
         .lines()
         .find_map(|line| line.strip_prefix("provisioner_records_in_work "))

@@ -1,0 +1,112 @@
+//! Whole lists, page by page: no answer is larger than a page, and each page
+//! has a deadline of its own.
+
+use std::fmt::Debug;
+
+use kube::{
+    Api,
+    api::ListParams,
+    core::{ObjectList, PartialObjectMeta},
+};
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, call};
+
+/// Objects in one answer.
+const PAGE: u32 = 500;
+/// A list that outlives its snapshot begins again, this often.
+const MAX_RESTARTS: usize = 3;
+
+/// All objects with these labels, as of one moment.
+pub async fn objects<K>(api: &Api<K>, labels: &str) -> Result<Vec<K>, Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let page = |params| {
+        let api = api.clone();
+        async move { call(api.list(&params)).await }
+    };
+    paged(labels, page).await
+}
+
+/// The metadata of all objects with these labels, as of one moment.
+pub async fn metadata<K>(api: &Api<K>, labels: &str) -> Result<Vec<PartialObjectMeta<K>>, Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let page = |params| {
+        let api = api.clone();
+        async move { call(api.list_metadata(&params)).await }
+    };
+    paged(labels, page).await
+}
+
+async fn paged<T: Clone, F>(labels: &str, fetch: impl Fn(ListParams) -> F) -> Result<Vec<T>, Error>
+where
+    F: Future<Output = Result<ObjectList<T>, Error>>,
+{
+    let first = ListParams::default().labels(labels).limit(PAGE);
+    let mut restarts = 0;
+    let mut params = first.clone();
+    let mut all = Vec::new();
+    loop {
+        let page = match fetch(params).await {
+            Ok(page) => page,
+            // Compacted while it was read: a new snapshot, from the beginning.
+            Err(Error::Expired) if restarts < MAX_RESTARTS => {
+                restarts += 1;
+                all.clear();
+                params = first.clone();
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = first.clone().continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+
+    use super::*;
+
+    fn page(items: &[u32], token: Option<&str>) -> ObjectList<u32> {
+        ObjectList {
+            types: kube::core::TypeMeta::default(),
+            metadata: ListMeta {
+                continue_: token.map(str::to_owned),
+                ..ListMeta::default()
+            },
+            items: items.to_vec(),
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_follow_one_another_and_an_expired_list_begins_again() {
+        let expired = Cell::new(false);
+        let all = paged("a=b", |params| {
+            assert_eq!(params.limit, Some(PAGE));
+            std::future::ready(match params.continue_token.as_deref() {
+                None => Ok(page(&[1, 2], Some("next"))),
+                Some(_) if !expired.replace(true) => Err(Error::Expired),
+                Some(_) => Ok(page(&[3], Some(""))),
+            })
+        })
+        .await
+        .unwrap();
+        assert_eq!(all, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_always_expires_is_an_error() {
+        let answer = paged::<u32, _>("", |_| std::future::ready(Err(Error::Expired))).await;
+        assert!(matches!(answer, Err(Error::Expired)));
+    }
+}
