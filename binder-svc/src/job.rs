@@ -297,6 +297,7 @@ impl Job {
             // The handler's, done before there is a job.
             Step::WriteRequest | Step::WriteRecord | Step::Rest(_) => Ok(()),
             Step::AdoptRemoval => self.adopt_removal().await,
+            Step::RemoveFinalizer => self.remove_finalizer().await,
             Step::StartAttempt => self.start_attempt().await,
             Step::Hold => self.hold().await,
             Step::StorePassword => self.store_password().await,
@@ -310,6 +311,7 @@ impl Job {
             Step::CommitDeleted => self.commit_deleted().await,
             Step::CommitRevocationPending => self.commit_revocation_pending().await,
             Step::CommitSettled => self.commit_settled().await,
+            Step::Postpone => self.postpone().await,
             Step::WriteStatus => self.write_status().await,
             Step::Forget => self.forget().await,
         }

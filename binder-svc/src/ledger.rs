@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use cluster::operation::{Ended, History};
+use cluster::{
+    names,
+    operation::{Ended, History},
+};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
@@ -185,6 +188,18 @@ impl Record {
     /// Whether somebody deleted the object itself.
     pub fn removed_by_hand(&self) -> bool {
         self.object.metadata.deletion_timestamp.is_some() && !self.is_gone()
+    }
+
+    /// Whether who deleted the object by hand wants the login to go as well.
+    pub fn is_deletion_confirmed(&self) -> bool {
+        self.object.annotations().get(names::CONFIRM_DELETION) == Some(&self.spec().incarnation)
+    }
+
+    /// The object to write so that it may vanish, with its login as it is.
+    pub fn into_object_to_go(mut self) -> ServiceBinding {
+        let finalizers = self.object.finalizers_mut();
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        self.object
     }
 
     /// Whether the platform was told that the binding is gone, or never came to be.

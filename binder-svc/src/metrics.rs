@@ -7,6 +7,7 @@ use prometheus_client::{
     metrics::{
         counter::Counter,
         family::Family,
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
@@ -19,6 +20,7 @@ use crate::{resource::Kind, step::Step};
 pub(crate) struct Metrics {
     steps: Family<StepLabels, Counter>,
     operations: Family<OperationLabels, Histogram>,
+    orphans: Family<OrphanLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,6 +41,20 @@ enum ResultLabel {
     Failed,
 }
 
+/// What is marked as a binding's and has no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Orphan {
+    /// A Secret with a request or a login.
+    Secret,
+    /// A database user.
+    User,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OrphanLabels {
+    kind: Orphan,
+}
+
 impl Metrics {
     /// Registers them.
     pub(crate) fn register(registry: &mut Registry) -> Self {
@@ -47,6 +63,7 @@ impl Metrics {
             operations: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.01, 3.0, 10))
             }),
+            orphans: Family::default(),
         };
         registry.register(
             "binder_steps",
@@ -58,7 +75,27 @@ impl Metrics {
             "Time from request to outcome of binds and unbinds",
             metrics.operations.clone(),
         );
+        registry.register(
+            "binder_orphans",
+            "Secrets and users of bindings without a record, kept; counted by this replica",
+            metrics.orphans.clone(),
+        );
         metrics
+    }
+
+    /// How many orphans of this kind the last sweep found; more than before are logged.
+    pub(crate) fn orphans(&self, kind: Orphan, count: i64) {
+        let before = self
+            .orphans
+            .get_or_create(&OrphanLabels { kind })
+            .set(count);
+        if count > before {
+            tracing::warn!(
+                ?kind,
+                count,
+                "bindings without a record: what is theirs is kept"
+            );
+        }
     }
 
     /// A step was tried.

@@ -22,6 +22,8 @@ pub enum Step {
     WriteRecord,
     /// Turn a deletion by hand into an unbind.
     AdoptRemoval,
+    /// Let a record go that was deleted by hand, and leave its login alone.
+    RemoveFinalizer,
     /// Commit a new user name, before it is used anywhere.
     StartAttempt,
     /// Keep the instance from being deleted, and learn where its database is.
@@ -50,6 +52,8 @@ pub enum Step {
     CommitRevocationPending,
     /// Commit that nothing is owed any more.
     CommitSettled,
+    /// Commit when to look for the instance again.
+    Postpone,
     /// Write the status that people read.
     WriteStatus,
     /// Delete a tombstone whose time is over.
@@ -60,10 +64,11 @@ pub enum Step {
 
 impl Step {
     /// All of them, for tests that interrupt each.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::WriteRequest,
         Self::WriteRecord,
         Self::AdoptRemoval,
+        Self::RemoveFinalizer,
         Self::StartAttempt,
         Self::Hold,
         Self::StorePassword,
@@ -78,6 +83,7 @@ impl Step {
         Self::CommitDeleted,
         Self::CommitRevocationPending,
         Self::CommitSettled,
+        Self::Postpone,
         Self::WriteStatus,
         Self::Forget,
     ];
@@ -88,6 +94,7 @@ impl Step {
             Self::WriteRequest => "write-request",
             Self::WriteRecord => "write-record",
             Self::AdoptRemoval => "adopt-removal",
+            Self::RemoveFinalizer => "remove-finalizer",
             Self::StartAttempt => "start-attempt",
             Self::Hold => "hold",
             Self::StorePassword => "store-password",
@@ -102,6 +109,7 @@ impl Step {
             Self::CommitDeleted => "commit-deleted",
             Self::CommitRevocationPending => "commit-revocation-pending",
             Self::CommitSettled => "commit-settled",
+            Self::Postpone => "postpone",
             Self::WriteStatus => "write-status",
             Self::Forget => "forget",
             Self::Rest(_) => "rest",
@@ -119,6 +127,9 @@ pub enum Database {
     Present,
     /// It goes or went with its instance, users and all: not to be contacted.
     Leaving,
+    /// The provisioner has no record of the instance. That proves nothing: the
+    /// record may come back, and the users with it.
+    Absent,
 }
 
 /// What the worker did, and saw, since it took up this version of the record.
@@ -162,7 +173,13 @@ pub struct Observed<'a> {
 pub fn next(observed: &Observed<'_>) -> Step {
     let record = observed.record;
     if record.removed_by_hand() && !(record.running() && record.operation().kind == Kind::Unbind) {
-        return Step::AdoptRemoval;
+        // A login that works is not taken back because its record is.
+        let works = !record.running() && record.ledger.state == State::Ready;
+        return if works && !record.is_deletion_confirmed() {
+            Step::RemoveFinalizer
+        } else {
+            Step::AdoptRemoval
+        };
     }
     match (record.running(), record.operation().kind) {
         (true, Kind::Bind) => bind(observed),
@@ -203,9 +220,9 @@ fn bind(observed: &Observed<'_>) -> Step {
 
 fn unbind(observed: &Observed<'_>) -> Step {
     let (record, seen) = (observed.record, observed.seen);
-    let overdue = observed.now >= record.operation().deadline;
+    let later = observed.now >= record.operation().deadline || seen.database == Database::Absent;
     let harmless = seen.dropped || seen.database == Database::Leaving;
-    match (harmless || overdue, seen.secrets_deleted) {
+    match (harmless || later, seen.secrets_deleted) {
         (true, false) => Step::DeleteSecrets,
         (true, true) if harmless => Step::CommitDeleted,
         (true, true) => Step::CommitRevocationPending,
@@ -215,36 +232,46 @@ fn unbind(observed: &Observed<'_>) -> Step {
 }
 
 fn rest(observed: &Observed<'_>) -> Step {
-    let (record, seen) = (observed.record, observed.seen);
+    let record = observed.record;
     if !status_is_current(record) {
         return Step::WriteStatus;
     }
     if !record.ledger.owed.is_empty() {
         return match record.ledger.look_at {
             Some(at) if observed.now < at => Step::Rest(Some(at)),
-            _ => settle(seen),
+            _ => settle(observed),
         };
     }
     if record.ledger.state != State::Deleted {
         return Step::Rest(None);
     }
-    let ended = record
-        .ledger
-        .history
-        .newest()
-        .map_or(Timestamp::MIN, |newest| newest.at);
-    match ended.checked_add(observed.keep) {
-        Ok(until) if observed.now < until => Step::Rest(Some(until)),
-        _ => Step::Forget,
+    match kept_until(observed) {
+        Some(until) => Step::Rest(Some(until)),
+        None => Step::Forget,
     }
 }
 
-fn settle(seen: &Seen) -> Step {
+/// Until when a tombstone stays; none if that is over.
+fn kept_until(observed: &Observed<'_>) -> Option<Timestamp> {
+    let newest = observed.record.ledger.history.newest();
+    let ended = newest.map_or(Timestamp::MIN, |newest| newest.at);
+    let until = ended.checked_add(observed.keep).ok()?;
+    (observed.now < until).then_some(until)
+}
+
+fn settle(observed: &Observed<'_>) -> Step {
+    let seen = observed.seen;
+    // What a tombstone owes is a second look, for as long as it stays.
+    let must_settle =
+        observed.record.ledger.state != State::Deleted || kept_until(observed).is_some();
     match seen.database {
         Database::Unknown => Step::LookUpInstance,
+        Database::Absent if must_settle => Step::Postpone,
         Database::Present if !seen.dropped => Step::DropOwed,
-        Database::Present | Database::Leaving if !seen.secrets_deleted => Step::DeleteSecrets,
-        Database::Present | Database::Leaving => Step::CommitSettled,
+        Database::Present | Database::Leaving | Database::Absent if !seen.secrets_deleted => {
+            Step::DeleteSecrets
+        }
+        Database::Present | Database::Leaving | Database::Absent => Step::CommitSettled,
     }
 }
 
@@ -379,6 +406,34 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_without_a_record_is_no_proof_that_its_users_are_gone() {
+        let mut seen = Seen {
+            database: Database::Absent,
+            ..Seen::default()
+        };
+        assert_eq!(step(&testing::unbinding(), &seen), Step::DeleteSecrets);
+        seen.secrets_deleted = true;
+        assert_eq!(
+            step(&testing::unbinding(), &seen),
+            Step::CommitRevocationPending
+        );
+        let keep = SignedDuration::from_hours(72);
+        let late = at(2) + keep;
+        for now in [at(1), late] {
+            assert_eq!(
+                step_at(&testing::revocation_pending(), &seen, now),
+                Step::Postpone,
+                "as long as it takes"
+            );
+        }
+        // A second look, which found nothing to look at.
+        let mut tombstone = testing::tombstone();
+        tombstone.ledger.owed.push(testing::login("old"));
+        assert_eq!(step_at(&tombstone, &seen, at(5)), Step::Postpone);
+        assert_eq!(step_at(&tombstone, &seen, late), Step::CommitSettled);
+    }
+
+    #[test]
     fn an_overdue_unbind_deletes_the_secrets_and_leaves_the_revocation_pending() {
         let record = testing::unbinding();
         let deadline = record.operation().deadline;
@@ -453,12 +508,14 @@ mod tests {
     }
 
     #[test]
-    fn a_record_deleted_by_hand_is_unbound() {
-        for record in [
-            testing::ready(),
-            testing::binding_in_progress(ME),
-            testing::failed(),
-        ] {
+    fn a_record_deleted_by_hand_leaves_a_login_that_works_unless_that_was_confirmed() {
+        let ready = testing::removed_by_hand(testing::ready());
+        assert_eq!(step(&ready, &Seen::default()), Step::RemoveFinalizer);
+        let other = testing::confirmed(&ready, "another");
+        assert_eq!(step(&other, &Seen::default()), Step::RemoveFinalizer);
+        let confirmed = testing::confirmed(&ready, "binc1");
+        assert_eq!(step(&confirmed, &Seen::default()), Step::AdoptRemoval);
+        for record in [testing::binding_in_progress(ME), testing::failed()] {
             let record = testing::removed_by_hand(record);
             assert_eq!(step(&record, &Seen::default()), Step::AdoptRemoval);
         }

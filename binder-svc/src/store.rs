@@ -8,11 +8,9 @@ use cluster::{
     records::Records,
 };
 use jiff::Timestamp;
-use k8s_openapi::{
-    ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference,
-};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
-    Api, Client, Resource as _, ResourceExt as _,
+    Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, ObjectMeta, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -104,6 +102,12 @@ impl Store {
         )?)
     }
 
+    /// Lets a record go that is being deleted, unless it changed since it was read.
+    pub async fn let_go(&self, record: Record) -> Result<(), Error> {
+        self.records.replace(&record.into_object_to_go()).await?;
+        Ok(())
+    }
+
     /// Writes the status.
     pub async fn write_status(
         &self,
@@ -123,7 +127,7 @@ impl Store {
     /// Writes a request for the record of that name; returns the Secret's name.
     pub async fn write_request(&self, record: &str, request: &Request) -> Result<String, Error> {
         let name = format!("request-{}-{}", names::short(record), names::random(10));
-        let secret = secret(&name, record, REQUEST, None, request)?;
+        let secret = secret(&name, record, REQUEST, request)?;
         call(self.secrets.create(&PostParams::default(), &secret)).await?;
         Ok(name)
     }
@@ -142,8 +146,7 @@ impl Store {
         record: &Record,
         issued: Issued,
     ) -> Result<Issued, Error> {
-        let owner = record.object().owner_ref(&());
-        let secret = secret(name, record.name(), LOGIN, owner, &issued)?;
+        let secret = secret(name, record.name(), LOGIN, &issued)?;
         match call(self.secrets.create(&PostParams::default(), &secret)).await {
             Ok(_) => Ok(issued),
             Err(cluster::Error::AlreadyExists) => self
@@ -200,11 +203,12 @@ impl Store {
     }
 }
 
+/// Without an owner: Kubernetes would delete it as soon as its record is
+/// missing, as in a restore.
 fn secret(
     name: &str,
     record: &str,
     purpose: &str,
-    owner: Option<OwnerReference>,
     content: &impl Serialize,
 ) -> Result<Secret, Error> {
     let content = serde_json::to_vec(content).map_err(|_| Error::Secret(name.to_owned()))?;
@@ -221,7 +225,6 @@ fn secret(
                     .map(|(key, value)| (key.to_owned(), value.to_owned()))
                     .into(),
             ),
-            owner_references: owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         immutable: Some(true),

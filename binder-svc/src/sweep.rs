@@ -1,6 +1,9 @@
-//! Looks, from time to time, for what no record names: Secrets that a process
-//! wrote and died before it wrote the record, and database users that a
-//! replica made after it had slept through their revocation.
+//! Looks, from time to time, for what a binding's record does not name: Secrets
+//! that a process wrote and died before it wrote the record, and database users
+//! that a replica made after it had slept through their revocation.
+//!
+//! That a record is missing proves nothing, as in a restore: what has none is
+//! counted and kept.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::Error,
     ledger::{Record, State},
+    metrics::Orphan,
     mongo::Found,
     shared::Shared,
 };
@@ -50,30 +54,39 @@ async fn sweep(shared: &Shared) -> Result<(), Error> {
     let oldest = Timestamp::now()
         .checked_sub(GRACE)
         .unwrap_or(Timestamp::MIN);
+    let mut orphans = 0;
     for secret in secrets {
-        let named = records
-            .get(&secret.record)
-            .is_some_and(|record| names_secret(record, &secret.name));
-        if !named && secret.created < oldest && members.owns(&secret.record) {
-            tracing::info!(
-                secret = secret.name,
-                "deleting a Secret that no record names"
-            );
-            shared.store.delete_secret(&secret.name).await?;
+        if secret.created >= oldest || !members.owns(&secret.record) {
+            continue;
+        }
+        match records.get(&secret.record) {
+            Some(record) if names_secret(record, &secret.name) => {}
+            Some(_) => {
+                tracing::info!(
+                    secret = secret.name,
+                    "deleting a Secret that its record does not name"
+                );
+                shared.store.delete_secret(&secret.name).await?;
+            }
+            None => orphans += 1,
         }
     }
+    shared.metrics.orphans(Orphan::Secret, orphans);
+    let mut orphans = 0;
     for (instance_id, incarnation) in instances(&records) {
         if !members.owns(&names::instance_record(&instance_id)) {
             continue;
         }
-        if let Err(error) = sweep_users(shared, &records, &instance_id, &incarnation).await {
-            tracing::debug!(
+        match sweep_users(shared, &records, &instance_id, &incarnation).await {
+            Ok(found) => orphans += found,
+            Err(error) => tracing::debug!(
                 instance.id = instance_id,
                 error = chain(&error),
                 "users not swept"
-            );
+            ),
         }
     }
+    shared.metrics.orphans(Orphan::User, orphans);
     Ok(())
 }
 
@@ -88,37 +101,44 @@ fn instances(records: &HashMap<String, Record>) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Drops users that a record proves to be none of its own; counts those of
+/// bindings that have no record.
 async fn sweep_users(
     shared: &Shared,
     records: &HashMap<String, Record>,
     instance_id: &str,
     incarnation: &str,
-) -> Result<(), Error> {
+) -> Result<i64, Error> {
     let Some(instance) = shared.instances.get(instance_id).await? else {
-        return Ok(());
+        return Ok(0);
     };
     if instance.incarnation != incarnation || instance.phase() != InstancePhase::Ready {
-        return Ok(());
+        return Ok(0);
     }
     let plan = shared.bundles.get(&instance.bundle_digest).await?;
     let target = shared.databases.of(&instance, &plan).await?;
     let own = names::instance_record(instance_id);
+    let mut orphans = 0;
     for user in shared.users.find_users(&target, None).await? {
-        if user.mark.instance != own || !is_stray(&user, records.get(&user.mark.binding)) {
+        let listed = records.get(&user.mark.binding);
+        if user.mark.instance != own || listed.is_some_and(|record| !is_stray(&user, record)) {
             continue;
         }
         // The record may be younger than the list.
-        let record = shared.store.read(&user.mark.binding).await?;
-        if is_stray(&user, record.as_ref()) {
-            tracing::warn!(
-                instance.id = instance_id,
-                binding.record = user.mark.binding,
-                "dropping a user that no binding has"
-            );
-            shared.users.drop_user(&target, &user.name).await?;
+        match shared.store.read(&user.mark.binding).await? {
+            Some(record) if is_stray(&user, &record) => {
+                tracing::warn!(
+                    instance.id = instance_id,
+                    binding.record = user.mark.binding,
+                    "dropping a user that its binding does not have"
+                );
+                shared.users.drop_user(&target, &user.name).await?;
+            }
+            Some(_) => {}
+            None => orphans += 1,
         }
     }
-    Ok(())
+    Ok(orphans)
 }
 
 fn names_secret(record: &Record, secret: &str) -> bool {
@@ -137,10 +157,7 @@ fn names_secret(record: &Record, secret: &str) -> bool {
 
 /// A user of a binding at rest that is not its login. One of a newer attempt
 /// than the record knew when it was listed is left alone.
-fn is_stray(user: &Found, record: Option<&Record>) -> bool {
-    let Some(record) = record else {
-        return true;
-    };
+fn is_stray(user: &Found, record: &Record) -> bool {
     let ledger = &record.ledger;
     let kept = ledger
         .attempt
@@ -169,14 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn only_users_that_nothing_accounts_for_are_strays() {
-        assert!(is_stray(&user("b-0", 1), None));
-        assert!(!is_stray(&user("b-1", 1), Some(&testing::ready())));
-        assert!(is_stray(&user("b-0", 1), Some(&testing::ready())));
-        assert!(is_stray(&user("b-1", 1), Some(&testing::tombstone())));
+    fn only_users_that_their_record_does_not_account_for_are_strays() {
+        assert!(!is_stray(&user("b-1", 1), &testing::ready()));
+        assert!(is_stray(&user("b-0", 1), &testing::ready()));
+        assert!(is_stray(&user("b-1", 1), &testing::tombstone()));
         // Made after the list, or being worked on.
-        assert!(!is_stray(&user("b-2", 2), Some(&testing::tombstone())));
-        assert!(!is_stray(&user("b-0", 1), Some(&testing::unbinding())));
+        assert!(!is_stray(&user("b-2", 2), &testing::tombstone()));
+        assert!(!is_stray(&user("b-0", 1), &testing::unbinding()));
     }
 
     #[test]

@@ -127,6 +127,15 @@ pub(crate) fn without_status(record: Record) -> Record {
     Record::read(object).unwrap()
 }
 
+pub(crate) fn confirmed(record: &Record, incarnation: &str) -> Record {
+    let mut object = record.object().clone();
+    object.metadata.annotations.get_or_insert_default().insert(
+        cluster::names::CONFIRM_DELETION.to_owned(),
+        incarnation.to_owned(),
+    );
+    Record::read(object).unwrap()
+}
+
 pub(crate) fn removed_by_hand(record: Record) -> Record {
     let mut object = record.into_object();
     object.metadata.deletion_timestamp = Some(Time(at(3)));

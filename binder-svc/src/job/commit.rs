@@ -1,7 +1,7 @@
 //! The steps that write the record: outcomes, each one conditional write, and
 //! the status that follows from them.
 
-use cluster::operation::Ended;
+use cluster::{names, operation::Ended};
 use jiff::Timestamp;
 
 use super::Job;
@@ -21,6 +21,29 @@ impl Job {
             .operation(Kind::Unbind, record.next_seq(), String::new());
         record.begin_unbind(operation, self.shared.times.keep);
         self.write(record).await
+    }
+
+    /// The record goes alone; login and Secrets are found again if it comes back.
+    pub(super) async fn remove_finalizer(&mut self) -> Result<(), Error> {
+        let spec = self.record.spec();
+        let note = format!(
+            "The record was deleted without the annotation {}={}: its login and its Secrets stay.",
+            names::CONFIRM_DELETION,
+            spec.incarnation
+        );
+        tracing::warn!(
+            instance.id = spec.instance_id,
+            binding.id = spec.binding_id,
+            binding.record = self.record.name(),
+            "record deleted, login kept: {note}"
+        );
+        self.shared
+            .events
+            .warning(self.record.object(), "Orphaned", note)
+            .await;
+        self.shared.store.let_go(self.record.clone()).await?;
+        self.forgotten = true;
+        Ok(())
     }
 
     pub(super) async fn commit_ready(&mut self) -> Result<(), Error> {
@@ -110,6 +133,18 @@ impl Job {
         if record.ledger.state == State::RevocationPending {
             record.ledger.state = State::Deleted;
         }
+        self.write(record).await
+    }
+
+    /// The instance's record is missing: look again when it may be back.
+    pub(super) async fn postpone(&mut self) -> Result<(), Error> {
+        let mut record = self.record.clone();
+        record.ledger.look_at = Some(self.shared.second_look());
+        tracing::warn!(
+            instance.id = record.spec().instance_id,
+            binding.id = record.spec().binding_id,
+            "the provisioner has no record of the instance: its users are dropped when it is back"
+        );
         self.write(record).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use broker_proto::v1::InstancePhase;
+use broker_proto::v1::{Instance, InstancePhase};
 
 use super::{Issue, Job};
 use crate::{
@@ -55,14 +55,16 @@ impl Job {
     pub(super) async fn look_up_instance(&mut self) -> Result<(), Error> {
         let spec = self.record.spec();
         let found = self.shared.instances.get(&spec.instance_id).await?;
-        let present = found.filter(|instance| {
-            instance.incarnation == spec.instance_incarnation && !is_leaving(instance.phase())
-        });
-        self.seen.database = match present {
-            Some(_) => Database::Present,
-            None => Database::Leaving,
+        let of_ours = |instance: &Instance| instance.incarnation == spec.instance_incarnation;
+        self.seen.database = match &found {
+            Some(instance) if of_ours(instance) && !is_leaving(instance.phase()) => {
+                Database::Present
+            }
+            // It is deleted, or has another life by now.
+            Some(_) => Database::Leaving,
+            None => Database::Absent,
         };
-        self.instance = present;
+        self.instance = found.filter(|_| self.seen.database == Database::Present);
         Ok(())
     }
 

@@ -46,6 +46,12 @@ impl FakeProvisioner {
         self.changed.send_modify(|version| *version += 1);
     }
 
+    /// As if its record were lost.
+    pub(crate) fn forget(&self, id: &str) {
+        self.state.lock().unwrap().remove(id);
+        self.changed.send_modify(|version| *version += 1);
+    }
+
     pub(crate) fn set_phase(&self, id: &str, phase: InstancePhase) {
         self.state
             .lock()

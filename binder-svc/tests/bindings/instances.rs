@@ -100,18 +100,5 @@ async fn an_instance_that_is_busy_refuses_and_nothing_is_left_behind() {
     .await;
     assert!(world.users_of("leaves", "b").await.is_empty());
 
-    // A record that is deleted by hand counts as an unbind.
-    world.provisioner.set_phase("i", InstancePhase::Ready);
-    let record = world.record("i", "before").await.unwrap();
-    let api: kube::Api<binder_svc::resource::ServiceBinding> =
-        kube::Api::namespaced(world.control_plane.client(), crate::world::NAMESPACE);
-    api.delete(record.name(), &kube::api::DeleteParams::default())
-        .await
-        .unwrap();
-    until("the record is gone", async || {
-        world.record("i", "before").await.is_none()
-    })
-    .await;
-    assert!(world.users_of("i", "before").await.is_empty());
     binder.stop().await;
 }

@@ -12,6 +12,7 @@ mod fake;
 mod instances;
 mod lifecycle;
 mod logs;
+mod orphans;
 mod outage;
 mod paused;
 mod replicas;
