@@ -17,7 +17,7 @@ IMAGE_BIN := $(IMAGE)/$(HOST)/$(PROFILE)
 CONTEXT_DIR := $(IMAGE)/context
 STATIC_BUILD = RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile $(PROFILE) \
   --target $(HOST) --target-dir $(IMAGE)
-IMAGE_CRATES := gateway catalog-svc provisioner-svc binder-svc demo
+IMAGE_CRATES := gateway catalog-svc provisioner-svc binder-svc mongo-bootstrap demo
 IMAGE_PROGRAMS := gateway catalog-svc provisioner-svc binder-svc mongo-bootstrap demo
 CA_CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
 

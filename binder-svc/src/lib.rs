@@ -3,9 +3,6 @@
 //! A request is decided ([`decide`]), written down ([`resource`], [`ledger`]),
 //! then worked by the same loop that finishes what a process that
 //! died left behind. What is next is a pure function ([`step`]).
-//!
-//! Beside it, [`bootstrap`] is the logic of the second binary, which runs in
-//! the pods of a database and shares nothing with the service.
 
 pub mod resource;
 
@@ -65,8 +62,6 @@ mod app;
 
 #[cfg(test)]
 mod testing;
-
-pub mod bootstrap;
 
 pub use app::{App, run};
 pub use args::Args;

@@ -1,7 +1,9 @@
 //! Users in a database: the trait that the worker needs, and what can go wrong.
 //! The driver itself is in [`driver`].
 
+mod connection;
 pub mod driver;
+mod mark;
 
 use std::fmt;
 
@@ -28,7 +30,7 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Whose a user is: kept with it as `customData.osb`.
+/// Which attempt of which binding a user belongs to: kept with it as `customData.osb`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// Name of the instance's record.
@@ -50,7 +52,7 @@ pub struct NewUser<'a> {
     pub password: &'a SecretString,
     /// What it may do.
     pub grant: &'a Grant,
-    /// Whose it is.
+    /// The attempt that it belongs to.
     pub mark: &'a Mark,
 }
 
@@ -59,7 +61,7 @@ pub struct NewUser<'a> {
 pub struct Found {
     /// Its name.
     pub name: String,
-    /// Whose it is.
+    /// The attempt that it belongs to.
     pub mark: Mark,
 }
 
@@ -69,7 +71,7 @@ pub enum Error {
     /// No primary answers in time: try again.
     #[error("reach the database")]
     Unreachable(#[source] Option<mongodb::error::Error>),
-    /// The admin's login or rights do not do: read them anew and try again.
+    /// The admin's login is refused, or lacks a right: read it again and try again.
     #[error("log in to the database as its admin")]
     Login(#[source] mongodb::error::Error),
     /// The database will not do it, however often it is asked.

@@ -563,7 +563,7 @@ fn an_upgrade_is_done_when_the_set_has_the_compatibility_that_was_asked_for() {
         report(json!({ "desired": "7.0", "version": "7.0" })),
         nothing
     );
-    let old = "member 2 does not run the new server yet";
+    let old = "member 2 does not run the new server version yet";
     let report_of = |version: &str| json!({ "desired": "8.0", "version": version, "message": old });
     assert_eq!(report(report_of("7.0")), waiting(old));
     assert_eq!(

@@ -11,7 +11,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -267,6 +267,30 @@ async fn kubectl_scale_deletes_no_claim_and_an_update_brings_the_pods_back_to_th
     assert_eq!(set.has(&[0, 1, 2]).await, claims);
     deprovisioned(&provisioner.client, set.plan.deprovision(ID)).await;
     set.world.assert_nothing_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stateful_set_that_was_deleted_by_hand_comes_back_to_its_claims() {
+    let set = Set::of(3).await;
+    let claims = set.has(&[0, 1, 2]).await;
+    let provisioner = set.world.provisioner("a").await;
+    let sets = set.api::<StatefulSet>();
+    for (note, params) in [
+        ("orphan", DeleteParams::orphan()),
+        ("background", DeleteParams::background()),
+        ("foreground", DeleteParams::foreground()),
+    ] {
+        sets.delete("mdb", &params).await.unwrap();
+        eventually("the StatefulSet is gone", async || {
+            let found = sets.get_opt("mdb").await.unwrap();
+            found.is_none().then_some(())
+        })
+        .await;
+        let request = set.plan.update(ID, json!({"note": note}));
+        updated(&provisioner.client, request).await;
+        assert_eq!(set.replicas().await, 3);
+        assert_eq!(set.claims().await, claims, "{note}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
