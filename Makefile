@@ -70,14 +70,49 @@ test: build ## All tests, on real parts; installs and builds what they need
 	@$(CARGO) test --locked --workspace --no-fail-fast
 
 .PHONY: lint
-lint: ## Format, clippy, docs, licences, plans, generated files
+lint: ## Format, clippy, docs, dependencies, plans, generated files
 	@echo "== format"; $(CARGO) fmt --all --check
 	@echo "== clippy"; $(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 	@echo "== docs"; RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
-	@echo "== licences"; .ci/licences
+	@echo "== dependencies"; $(MAKE) deny
 	@echo "== plans"; $(CARGO) run --locked --quiet --package catalog-svc -- plan lint $(TEMPLATES) $(SITE_TEMPLATES)
 	@echo "== role of the plans"; $(PLAN_RBAC) | diff - $(PLAN_ROLE) \
 	  || { echo "$(PLAN_ROLE) is stale: make rbac" >&2; exit 1; }
+
+# Built once a machine, outside of the checkout; without optimisation it is
+# quick to build and quick enough to run.
+DENY_VERSION := 0.20.2
+TOOLS := $(abspath $(or $(XDG_CACHE_HOME),$(HOME)/.cache))/mongodb-osb/tools
+DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+ADVISORIES := https://github.com/RustSec/advisory-db
+# cargo-deny fetches the advisories by git: ADVISORY_DB is where from, any URL that git knows.
+ADVISORY_DB ?= $(ADVISORIES)
+DENY_CHECK = $(DENY) --locked --log-level warn check --hide-inclusion-graph
+
+$(DENY):
+	@echo "building cargo-deny $(DENY_VERSION), once a machine"
+	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	  $(CARGO) install --quiet --locked --debug --root $(TOOLS)/cargo-deny-$(DENY_VERSION) \
+	    --target-dir "$$scratch" cargo-deny@$(DENY_VERSION)
+
+.PHONY: deny
+deny: $(DENY) ## Licences, banned and duplicate crates, sources; advisories where they can be had
+	@$(DENY_CHECK) licenses bans sources
+	@if timeout 20 git ls-remote --quiet '$(ADVISORY_DB)' HEAD >/dev/null 2>&1; then \
+	  GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0='url.$(ADVISORY_DB).insteadOf' GIT_CONFIG_VALUE_0='$(ADVISORIES)' \
+	    $(DENY_CHECK) advisories; \
+	else \
+	  echo "advisories NOT CHECKED: $(ADVISORY_DB) cannot be reached; ADVISORY_DB=<git URL of a clone> names another"; \
+	fi
+
+# Slow, and seldom broken: not part of `make test`. Crash points are in debug builds only.
+# The four services come from this very tree.
+SERVICE_BUILD := $(TARGET)/debug
+.PHONY: verify
+verify: ## The broker under faults of everything around it, about an hour [SEED=n] [PHASE=steps,links,kills] [ONLY=text]
+	@$(CARGO) build --locked --workspace --bins
+	@$(SERVICE_BUILD)/verify --root . --programs $(SERVICE_BUILD) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(PHASE),--phase $(PHASE)) $(if $(ONLY),--only '$(ONLY)') $(if $(LIVES),--lives $(LIVES))
 
 .PHONY: rbac
 rbac: ## Writes the ClusterRole that the shipped plans need

@@ -1,11 +1,17 @@
 //! Failpoints for tests. When it reaches the point that `BROKER_CRASH_AT`
 //! names, a debug build ends itself, as `kill -9` would; at the one that
 //! `BROKER_STOP_AT` names it stops itself, once, as `kill -STOP` would, until
-//! it gets SIGCONT; at the one that `BROKER_PANIC_AT` names the task panics.
-//! Release builds have none.
+//! it gets SIGCONT; at the one that `BROKER_PANIC_AT` names the task panics. It
+//! appends the name of each that it reaches to the file that
+//! `BROKER_POINTS_FILE` names. Release builds have none.
 
 /// The environment variables that name failpoints.
-pub(crate) const VARIABLES: [&str; 3] = ["BROKER_CRASH_AT", "BROKER_STOP_AT", "BROKER_PANIC_AT"];
+pub(crate) const VARIABLES: [&str; 4] = [
+    "BROKER_CRASH_AT",
+    "BROKER_STOP_AT",
+    "BROKER_PANIC_AT",
+    "BROKER_POINTS_FILE",
+];
 
 /// Ends or stops the process, or panics, if this is the point that a test names.
 ///
@@ -17,6 +23,9 @@ pub fn reach(point: &str) {
 
     static STOPPED: AtomicBool = AtomicBool::new(false);
 
+    if let Some(path) = std::env::var_os("BROKER_POINTS_FILE") {
+        note(path.as_ref(), point);
+    }
     let is_named = |variable| std::env::var(variable).is_ok_and(|wanted| wanted == point);
     if is_named("BROKER_CRASH_AT") {
         eprintln!("crash point {point} reached");
@@ -31,6 +40,21 @@ pub fn reach(point: &str) {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     assert!(!is_named("BROKER_PANIC_AT"), "panic point {point} reached");
+}
+
+#[cfg(debug_assertions)]
+fn note(path: &std::path::Path, point: &str) {
+    use std::io::Write as _;
+
+    // One write: threads that reach points at the same time do not mix their lines.
+    let written = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(format!("{point}\n").as_bytes()));
+    if let Err(error) = written {
+        eprintln!("write {}: {error}", path.display());
+    }
 }
 
 /// Does nothing in a release build.
