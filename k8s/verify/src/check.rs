@@ -76,8 +76,9 @@ pub(crate) async fn is_gone(world: &World, instance: &str) -> anyhow::Result<()>
 /// What else may be left for some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Late {
-    /// Revisions: the sweep spares those that are younger than five minutes.
-    Revisions,
+    /// Secrets that no record names: the sweeps spare the young ones, since
+    /// their records may be written in a moment.
+    Secrets,
     /// Nothing.
     Nothing,
 }
@@ -85,8 +86,9 @@ pub(crate) enum Late {
 /// Waits until nothing of any instance or binding is left.
 pub(crate) async fn nothing_left(world: &World, late: Late) -> anyhow::Result<()> {
     let limit = Duration::from_secs(match late {
-        Late::Revisions => 120,
-        Late::Nothing => 480,
+        Late::Secrets => 120,
+        // The binder's sweep waits for ten minutes.
+        Late::Nothing => 720,
     });
     let deadline = Instant::now() + limit;
     loop {
@@ -106,26 +108,23 @@ pub(crate) async fn nothing_left(world: &World, late: Late) -> anyhow::Result<()
 
 async fn left(world: &World, late: Late) -> anyhow::Result<Vec<String>> {
     let all = ListParams::default();
-    let ours = all
-        .clone()
-        .labels(&format!("{}={NAMESPACE}", cluster::names::BROKER));
+    let ours = format!("{}={NAMESPACE}", cluster::names::BROKER);
+    let ours = all.clone().labels(&ours);
     let namespaces: Api<Namespace> = Api::all(world.client());
     let namespaces = namespaces.list(&ours).await.context("list namespaces")?;
     let mut left: Vec<String> = namespaces
         .iter()
         .map(|namespace| format!("namespace {}", namespace.name_any()))
         .collect();
-    let secrets: Api<Secret> = Api::namespaced(world.client(), NAMESPACE);
-    for secret in secrets.list(&all).await.context("list Secrets")? {
-        let purpose = secret.labels().get(cluster::names::PURPOSE);
-        let counts = match purpose.map(String::as_str) {
-            Some("revision") => late == Late::Nothing,
-            Some(_) => true,
-            None => false,
-        };
-        if counts {
-            left.push(format!("Secret {}", secret.name_any()));
-        }
+    if late == Late::Nothing {
+        let secrets: Api<Secret> = Api::namespaced(world.client(), NAMESPACE);
+        let of_records = all.labels(cluster::names::PURPOSE);
+        let secrets = secrets.list(&of_records).await.context("list Secrets")?;
+        left.extend(
+            secrets
+                .iter()
+                .map(|secret| format!("Secret {}", secret.name_any())),
+        );
     }
     let users: BTreeSet<String> = world.database.users().await?;
     left.extend(users.iter().map(|user| format!("user {user}")));

@@ -82,7 +82,7 @@ async fn connection(
         open.add(&of, outcome);
     }
     open.expect("everything comes back", world.whole().await);
-    let left = check::nothing_left(world, Late::Revisions).await;
+    let left = check::nothing_left(world, Late::Secrets).await;
     open.expect("nothing is left", left);
     table.end(open, format!("{made} faults"));
 }
