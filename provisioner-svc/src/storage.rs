@@ -22,35 +22,56 @@ pub(crate) struct Growth {
     pub(crate) class: Option<String>,
 }
 
-/// Bytes of a Kubernetes quantity, if it is one.
+/// Bytes of a Kubernetes quantity, if it is one of at least 0; rounded up, as
+/// the API server does.
 pub(crate) fn bytes(quantity: &str) -> Option<u128> {
-    const UNITS: [(&str, u128); 12] = [
-        ("Ki", 1 << 10),
-        ("Mi", 1 << 20),
-        ("Gi", 1 << 30),
-        ("Ti", 1 << 40),
-        ("Pi", 1 << 50),
-        ("Ei", 1 << 60),
-        ("k", 1_000),
-        ("M", 1_000_000),
-        ("G", 1_000_000_000),
-        ("T", 1_000_000_000_000),
-        ("P", 1_000_000_000_000_000),
-        ("E", 1_000_000_000_000_000_000),
-    ];
-    let (number, unit) = UNITS
-        .iter()
-        .find_map(|(suffix, unit)| Some((quantity.strip_suffix(suffix)?, *unit)))
-        .unwrap_or((quantity, 1));
+    let unsigned = quantity.strip_prefix('+').unwrap_or(quantity);
+    let end = unsigned
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(unsigned.len());
+    let (number, suffix) = unsigned.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
+    if fraction.contains('.') || fraction.len() > 18 {
         return None;
     }
+    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
     let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
-    let scaled: u128 = format!("{whole}{fraction}").parse().ok()?;
-    // Rounded up, as the API server does.
-    Some(scaled.checked_mul(unit)?.div_ceil(scale))
+    let (times, parts) = unit(suffix)?;
+    Some(
+        digits
+            .checked_mul(times)?
+            .div_ceil(scale.checked_mul(parts)?),
+    )
+}
+
+/// What the suffix of a quantity multiplies by, and divides by.
+fn unit(suffix: &str) -> Option<(u128, u128)> {
+    let power = |exponent: u32| 10_u128.checked_pow(exponent);
+    let times = match suffix {
+        "n" => return Some((1, power(9)?)),
+        "u" => return Some((1, power(6)?)),
+        "m" => return Some((1, power(3)?)),
+        "" => 1,
+        "k" => power(3)?,
+        "M" => power(6)?,
+        "G" => power(9)?,
+        "T" => power(12)?,
+        "P" => power(15)?,
+        "E" => power(18)?,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        "Pi" => 1 << 50,
+        "Ei" => 1 << 60,
+        // A decimal exponent: 1e9, 5E-3.
+        _ => {
+            let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+            let power = power(exponent.unsigned_abs())?;
+            return Some(if exponent < 0 { (1, power) } else { (power, 1) });
+        }
+    };
+    Some((times, 1))
 }
 
 /// Fits a StatefulSet's manifest to the live one: where the manifest asks for
@@ -152,6 +173,21 @@ mod tests {
             ("10G", Some(10_000_000_000)),
             ("128", Some(128)),
             ("0.1", Some(1)),
+            (".5Ki", Some(512)),
+            ("1.", Some(1)),
+            ("+1k", Some(1000)),
+            ("1e9", Some(1_000_000_000)),
+            ("1E3", Some(1000)),
+            ("1E", Some(1_000_000_000_000_000_000)),
+            ("2500e-3", Some(3)),
+            ("1500m", Some(2)),
+            ("2000000u", Some(2)),
+            ("1n", Some(1)),
+            (".", None),
+            ("1e", None),
+            ("1e99", None),
+            ("1.2.3", None),
+            ("1ki", None),
             ("", None),
             ("Gi", None),
             ("1.x", None),
