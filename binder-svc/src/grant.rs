@@ -53,7 +53,10 @@ impl Role {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not a name that a login may have.
-    #[error("/database must be a database name other than admin, local and config")]
+    #[error(
+        "/database must be the name of a database: letters, digits, '_' and '-', at most \
+         {LONGEST_NAME} characters, and not admin, local or config"
+    )]
     Database,
     /// Not a list of allowed roles.
     #[error("{0} must be one of read, readWrite, dbAdmin")]
