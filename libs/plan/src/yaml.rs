@@ -137,7 +137,7 @@ impl Composer {
                     .anchors
                     .get(&anchor)
                     .cloned()
-                    .ok_or_else(|| fail("alias inside its own anchor".to_owned()))?;
+                    .ok_or_else(|| fail(self.unknown_alias(anchor).to_owned()))?;
                 self.node(raw, 0, size)
             }
             Event::DocumentStart(_) => {
@@ -145,6 +145,19 @@ impl Composer {
                 Ok(())
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+        }
+    }
+
+    /// Why an alias has no value. The parser knows its anchor, or would have refused it.
+    fn unknown_alias(&self, alias: usize) -> &'static str {
+        let is_open = |frame: &Frame| {
+            let (Frame::Seq { anchor, .. } | Frame::Map { anchor, .. }) = frame;
+            *anchor == alias
+        };
+        if self.stack.iter().any(is_open) {
+            "an alias cannot stand inside of its own anchor"
+        } else {
+            "the anchor of this alias is in another document: an anchor is known in its own only"
         }
     }
 
@@ -269,6 +282,14 @@ mod tests {
         assert_eq!(styles[0], (Style::Plain, 1, 4));
         assert_eq!(styles[1], (Style::Quoted, 2, 4));
         assert_eq!(styles[2].0, Style::Block);
+    }
+
+    #[test]
+    fn an_alias_that_leads_nowhere_says_why() {
+        let message = |text: &str| compose(text).unwrap_err().message;
+        assert!(message("a: &x {b: *x}\n").contains("inside of its own anchor"));
+        assert!(message("a: &x 1\n---\nb: *x\n").contains("in another document"));
+        assert!(message("a: *x\n").contains("unknown anchor"));
     }
 
     #[test]
