@@ -22,24 +22,26 @@ pub struct Args {
     #[command(flatten)]
     pub url: UrlArgs,
 
-    /// The broker's own namespace: bundles are stored there, and plans in
-    /// ConfigMaps are read from there.
+    /// The broker's namespace: bundles are stored there, and ConfigMaps with
+    /// plans are read from there.
     #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]
     pub namespace: String,
 
-    /// Time between two checks of the template folders for changes.
+    /// Time between two checks of the directories of plans for changes.
     #[arg(long, env = "BROKER_TEMPLATES_POLL", default_value = "2s",
         value_name = "DURATION", value_parser = duration)]
     pub poll: Duration,
 
-    /// Time between two checks of what the cluster serves and allows, which
-    /// decide whether a plan can be ordered.
+    /// Time between two checks of the APIs that the cluster serves and of the
+    /// ClusterRole mongodb-osb-plans. A plan that needs more than they give
+    /// cannot be ordered.
     #[arg(long, env = "BROKER_RECHECK", default_value = "60s",
         value_name = "DURATION", value_parser = duration)]
     pub recheck: Duration,
 
-    /// Whether the ClusterRole mongodb-osb-plans decides what can be ordered.
-    /// "false" suits a developer whose own rights the services run with.
+    /// Whether a plan can be ordered only if the ClusterRole mongodb-osb-plans
+    /// covers its kinds. Use "false" where the services run with the rights of
+    /// a developer.
     #[arg(long, env = "BROKER_CHECK_RIGHTS", default_value = "true", action = clap::ArgAction::Set)]
     pub check_rights: bool,
 }
@@ -62,9 +64,9 @@ impl Args {
 /// Where plans come from.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct TemplateArgs {
-    /// Folders of templates, `<service provider>/<plan>/` below each. A plan in a
-    /// later one overrides that of the same name in an earlier one. Repeat it,
-    /// or separate with ":".
+    /// Directories of plans, `<service provider>/<plan>/` below each. A plan in a
+    /// later directory replaces the plan of the same name in an earlier one.
+    /// Repeat the option, or separate with ":".
     #[arg(
         long,
         env = "BROKER_TEMPLATES",

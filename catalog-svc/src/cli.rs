@@ -20,7 +20,7 @@ pub struct Cli {
 enum Command {
     /// Serve the catalog over gRPC (the default).
     Serve(Box<Args>),
-    /// Work on plan folders, without a cluster.
+    /// Check, render and describe plans; needs no cluster.
     #[command(subcommand)]
     Plan(PlanCommand),
 }

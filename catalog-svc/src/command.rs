@@ -1,4 +1,4 @@
-//! `catalog-svc plan …`: for those who write plans. Works without a cluster.
+//! `catalog-svc plan …`: tools for authors of plans. Works without a cluster.
 
 mod lint;
 mod rbac;
@@ -22,14 +22,15 @@ const USAGE: u8 = 64;
 /// What to do with plan folders.
 #[derive(Debug, Subcommand)]
 pub enum PlanCommand {
-    /// Check plans as the service checks them before it serves them. One line
-    /// for each fault, file:line:column: message; exit code 1 if there is any.
+    /// Check plans as the service does before it serves them. Prints a line
+    /// `file:line:column: message` for each fault, and exits with 1 if there is
+    /// any.
     Lint(lint::Lint),
-    /// Print the ClusterRole mongodb-osb-plans, which lets the broker apply
-    /// what these plans contain.
+    /// Print the ClusterRole mongodb-osb-plans, which allows the broker to apply
+    /// the objects of these plans.
     Rbac(rbac::Rbac),
-    /// Print the manifests that an instance of a plan would get. Generated
-    /// values are stand-ins; what only a cluster knows is left undefined.
+    /// Print the manifests of an instance of a plan. Generated values are
+    /// placeholders; values that only a cluster knows are undefined.
     Render(render::Render),
     /// Print the JSON Schema of plan.yaml or service.yaml, for editors.
     Schema(schema::Schema),
@@ -38,7 +39,7 @@ pub enum PlanCommand {
 /// Why a command did not do what it should.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Something is wrong with the plans; it is told already.
+    /// The plans have faults, which are printed already.
     Faults,
     /// Something else is wrong.
     Other(anyhow::Error),
@@ -59,7 +60,7 @@ impl PlanCommand {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure::Faults) => ExitCode::FAILURE,
             Err(Failure::Other(error)) => {
-                // Nowhere is left to tell it if this fails too.
+                // If standard error is gone, too, the exit code has to do.
                 let _ = writeln!(err, "{error:#}");
                 ExitCode::from(USAGE)
             }
@@ -79,8 +80,8 @@ impl PlanCommand {
 /// The folders of templates that a command is about.
 #[derive(Debug, Args)]
 pub(crate) struct Roots {
-    /// Folders of templates, `<service provider>/<plan>/` below each, the site's
-    /// after the shipped.
+    /// Directories of plans, `<service provider>/<plan>/` below each. A plan in a
+    /// later directory replaces the plan of the same name in an earlier one.
     #[arg(
         required = true,
         env = "BROKER_TEMPLATES",
@@ -88,6 +89,9 @@ pub(crate) struct Roots {
         value_name = "DIR"
     )]
     folders: Vec<PathBuf>,
+    /// The broker's namespace, in which plans cannot apply objects.
+    #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]
+    namespace: String,
 }
 
 /// What is in the folders, valid or not.
@@ -101,7 +105,7 @@ impl Roots {
     /// check of nothing must not pass.
     fn trees(&self) -> anyhow::Result<(Vec<Tree>, Vec<Fault>)> {
         for folder in &self.folders {
-            anyhow::ensure!(folder.is_dir(), "{} is no folder", folder.display());
+            anyhow::ensure!(folder.is_dir(), "{} is not a directory", folder.display());
         }
         Ok(read(&self.folders))
     }
@@ -116,7 +120,17 @@ impl Roots {
 
     fn plans(&self) -> anyhow::Result<Plans> {
         let (trees, faults) = self.trees()?;
-        Ok(Plans::of(&trees, faults))
+        Ok(self.build(&trees, faults))
+    }
+
+    fn build(&self, trees: &[Tree], mut faults: Vec<Fault>) -> Plans {
+        let fetched = fetched::without(trees);
+        let catalog = catalog::build_in(&self.namespace, &fetched.trees);
+        faults.extend(fetched.faults);
+        faults.extend(catalog.faults.iter().cloned());
+        faults.sort();
+        faults.dedup();
+        Plans { catalog, faults }
     }
 
     /// The file of a fault as the caller knows it: the last folder that has it
@@ -134,7 +148,7 @@ impl Roots {
     }
 
     /// Prints faults, one a line.
-    fn tell(&self, faults: &[Fault], out: &mut impl Write) -> io::Result<()> {
+    fn print(&self, faults: &[Fault], out: &mut impl Write) -> io::Result<()> {
         for fault in faults {
             writeln!(out, "{}", self.place(fault))?;
         }
@@ -147,16 +161,4 @@ fn read(folders: &[PathBuf]) -> (Vec<Tree>, Vec<Fault>) {
     directories.refresh();
     let content = directories.content();
     (content.trees, content.faults)
-}
-
-impl Plans {
-    fn of(trees: &[Tree], mut faults: Vec<Fault>) -> Self {
-        let fetched = fetched::without(trees);
-        let catalog = catalog::build(&fetched.trees);
-        faults.extend(fetched.faults);
-        faults.extend(catalog.faults.iter().cloned());
-        faults.sort();
-        faults.dedup();
-        Self { catalog, faults }
-    }
 }

@@ -24,7 +24,7 @@ use crate::{
     store::{self, Stamp, Store},
 };
 
-/// Changes that come together are looked at together.
+/// Changes within this time are handled together.
 const DEBOUNCE: Duration = Duration::from_millis(300);
 /// How soon a failed publication is tried again; doubled up to `recheck`.
 const RETRY: Duration = Duration::from_secs(1);
@@ -64,8 +64,8 @@ struct State {
     good: Bundles,
     /// Bundles that are stored as current ones.
     stored: BTreeSet<Digest>,
-    /// Faults that the log has.
-    told: BTreeSet<Fault>,
+    /// Faults that were logged already.
+    logged: BTreeSet<Fault>,
 }
 
 /// Why nothing, or not all, was published.
@@ -145,7 +145,7 @@ impl Discovery {
                 Err(error) => {
                     tracing::warn!(
                         error = chain(&error),
-                        "stored bundles cannot be read; trying again"
+                        "cannot read stored bundles; trying again"
                     );
                 }
             }
@@ -161,7 +161,7 @@ impl Discovery {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => continue,
                 Err(error @ store::Error::Damaged(..)) => {
-                    tracing::error!(plan = %key, error = chain(&error), "a stored bundle is damaged");
+                    tracing::error!(plan = %key, error = chain(&error), "ignoring a damaged stored bundle");
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -174,11 +174,14 @@ impl Discovery {
                 // Written by another version of the broker: it is as if it was
                 // not there, and the folder is what counts.
                 Err(error) => {
-                    tracing::warn!(plan = %key, error = chain(&error), "a stored bundle is not understood");
+                    tracing::warn!(plan = %key, error = chain(&error), "ignoring a stored bundle that this version of the broker cannot read");
                 }
             }
         }
-        tracing::info!(plans = state.good.len(), "read back what was served last");
+        tracing::info!(
+            plans = state.good.len(),
+            "loaded the plans that were served last"
+        );
         Ok(())
     }
 
@@ -205,7 +208,7 @@ impl Discovery {
                     outcome = Outcome::Incomplete;
                     self.metrics.bundle_store_failures.inc();
                     if !matches!(error, store::Error::Postponed) {
-                        tracing::error!(plan = %key, error = chain(&error), "a bundle cannot be stored");
+                        tracing::error!(plan = %key, error = chain(&error), "cannot store a bundle; trying again");
                     }
                     found.withhold(&key);
                 }
@@ -234,7 +237,7 @@ impl Discovery {
                 None => true,
             };
             if changed {
-                tell(current.as_deref(), &published);
+                log_changes(current.as_deref(), &published);
                 let mut published = published;
                 if let Some(current) = current
                     && current.snapshot.generation == published.snapshot.generation
@@ -272,7 +275,7 @@ impl Discovery {
             Err(error) => {
                 tracing::warn!(
                     error = chain(&error),
-                    "the stamps of bundles cannot be kept"
+                    "cannot mark bundles as current or superseded; trying again"
                 );
                 false
             }
@@ -313,13 +316,13 @@ impl Inputs {
 }
 
 /// Logs what is served now and was not before.
-fn tell(before: Option<&Published>, now: &Published) {
+fn log_changes(before: Option<&Published>, now: &Published) {
     let empty = BTreeMap::new();
     let before = before.map_or(&empty, |before| &before.served);
     for (key, bundle) in &now.served {
         let old = before.get(key).map(|bundle| bundle.digest());
         if old != Some(bundle.digest()) {
-            tracing::info!(plan = %key, bundle.digest = %bundle.digest(), "a plan is served");
+            tracing::info!(plan = %key, bundle.digest = %bundle.digest(), "serving a version of a plan");
         }
     }
     for key in before.keys().filter(|key| !now.served.contains_key(*key)) {

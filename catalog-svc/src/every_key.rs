@@ -138,7 +138,7 @@ impl Seen {
                 format!("{:?}", judged.collect::<Vec<_>>())
             }
             Self::Outputs => json!(loaded.outputs(&variables, &[]).unwrap()).to_string(),
-            Self::Display => format!("{:?}", loaded.shown(&variables).unwrap()),
+            Self::Display => format!("{:?}", loaded.display(&variables).unwrap()),
             Self::Database => {
                 let outputs = loaded.outputs(&variables, &[]).unwrap();
                 let known = Variables {

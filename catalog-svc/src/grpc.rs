@@ -128,7 +128,7 @@ impl Service {
                 Err(Error::new(ErrorCode::Unavailable, message))
             }
             Err(error) => {
-                tracing::warn!(error = chain(&error), "a stored bundle cannot be read");
+                tracing::warn!(error = chain(&error), "cannot read a stored bundle");
                 Err(Error::unavailable("The store of plans"))
             }
         }

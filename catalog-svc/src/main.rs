@@ -9,6 +9,6 @@ fn main() -> ExitCode {
     if let Some(command) = Cli::try_parse().ok().and_then(Cli::plan) {
         return command.run();
     }
-    // Also tells what is wrong with the arguments.
+    // Reports wrong arguments, too.
     service::process::main(|cli: Cli, shutdown| run(cli.into_args(), shutdown))
 }

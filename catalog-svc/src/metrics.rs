@@ -1,4 +1,4 @@
-//! What the admin port tells about the catalog.
+//! Metrics of the catalog.
 
 use std::sync::atomic::AtomicI64;
 

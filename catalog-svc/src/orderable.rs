@@ -90,7 +90,7 @@ impl Cluster {
                 Err(error) => tracing::warn!(
                     api_version = version,
                     error,
-                    "the cluster does not tell whether it serves an API",
+                    "cannot find out whether the cluster serves an API; the last answer counts",
                 ),
             }
         }
@@ -99,7 +99,7 @@ impl Cluster {
                 Ok(role) => self.facts.role = role,
                 Err(error) => tracing::warn!(
                     error,
-                    "the ClusterRole {PLANS_ROLE} cannot be read at the moment",
+                    "cannot read the ClusterRole {PLANS_ROLE}; the last answer counts",
                 ),
             }
         }
@@ -149,7 +149,7 @@ impl Facts {
         match &self.role {
             Role::Unknown => String::new(),
             Role::Absent => {
-                format!("The ClusterRole {PLANS_ROLE} does not exist; make it with: {command}")
+                format!("The ClusterRole {PLANS_ROLE} does not exist; create it with: {command}")
             }
             Role::Present(role) => {
                 let lacking = rights::lacking(role.rules.as_deref().unwrap_or_default(), &needed);
@@ -158,7 +158,7 @@ impl Facts {
                 }
                 let lacking = lacking.join(", ");
                 format!(
-                    "The ClusterRole {PLANS_ROLE} does not cover {lacking}; mend it with: {command}"
+                    "The ClusterRole {PLANS_ROLE} does not cover {lacking}; update it with: {command}"
                 )
             }
         }

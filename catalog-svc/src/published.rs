@@ -30,7 +30,7 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// The catalog of what was chosen. `reason` tells why a plan cannot be
+    /// The catalog of what was chosen. `reason` says why a plan cannot be
     /// ordered, and is empty if it can.
     pub(crate) fn new(
         found: &Found,

@@ -76,8 +76,8 @@ impl Found {
     /// Holds a version back that is not stored yet: the last one stays.
     pub(crate) fn withhold(&mut self, key: &PlanKey) {
         self.bundles.remove(key);
-        let message = "the newest version is served once it is stored, which failed; the log of \
-                       the catalog tells why";
+        let message = "the newest version is not served yet, since it could not be stored; see the \
+                       log of catalog-svc";
         self.faults.insert(key.fault(message.to_owned()));
     }
 
@@ -136,7 +136,7 @@ pub(crate) fn choose(found: &Found, good: &Bundles) -> BTreeMap<PlanKey, Chosen>
     chosen
 }
 
-/// The ids and names that OSB wants to be unique, and whose they are.
+/// The ids and names that OSB wants to be unique, by provider.
 #[derive(Default)]
 struct Taken {
     offerings: BTreeMap<String, String>,

@@ -16,7 +16,7 @@ use plan::{Fault, Tree};
 pub(crate) struct Content {
     /// Roots in order; a plan in a later one overrides that in an earlier one.
     pub(crate) trees: Vec<Tree>,
-    /// What could not be read, and whose plan that takes away.
+    /// What could not be read, with the plan that is not served for it.
     pub(crate) faults: Vec<Fault>,
 }
 

@@ -2,9 +2,9 @@
 //! digest, so that records that pin a bundle find it for as long as they need
 //! it, and the last good version of a plan survives a restart.
 //!
-//! The content never changes; annotations tell since when a bundle is the
-//! current one of its plan, or when it stopped being so. Who deletes it then is
-//! the provisioner, which alone knows the records.
+//! The content never changes; annotations say since when a bundle is the
+//! current one of its plan, or since when it is not. The provisioner, which
+//! knows the records, deletes those that no record names.
 
 mod entry;
 mod part;
@@ -125,9 +125,9 @@ impl Store {
         if !self.create(bundle, &parts, now).await? {
             return Ok(());
         }
-        // Somebody was here before: what counts is what is there. The stamp
-        // comes first, since whoever deletes what is superseded does so only
-        // while nobody touches it; what was deleted before is made again.
+        // The bundle exists already. Mark it as current first, so that the sweep
+        // of superseded bundles, which is conditional on the resourceVersion,
+        // cannot delete it; then create again what was deleted before that.
         self.stamp(digest, parts.len(), Stamp::Current(now)).await?;
         if self.read(digest).await?.is_some() {
             return Ok(());
@@ -226,7 +226,7 @@ fn config_map(
     }
 }
 
-/// The name of a part: 160 bits of the digest tell bundles apart.
+/// The name of a part; 160 bits of the digest distinguish bundles.
 fn name(digest: &Digest, part: usize) -> String {
     let (start, _) = digest.as_str().split_at(40);
     format!("bundle-{start}-{part}")

@@ -65,7 +65,7 @@ fn schemas(bundle: &Bundle) -> Map<String, Value> {
 }
 
 /// An offering as the catalog shows it, by the service.yaml that is in one of
-/// its bundles; `any_bindable` tells whether one of its plans is.
+/// its bundles; `any_bindable` says whether one of its plans is.
 pub(crate) fn offering(
     bundle: &Bundle,
     any_bindable: bool,

@@ -16,7 +16,7 @@ pub struct Lint {
 impl Lint {
     pub(super) fn run(&self, out: &mut impl Write) -> Result<(), Failure> {
         let plans = self.roots.plans()?;
-        self.roots.tell(&plans.faults, out)?;
+        self.roots.print(&plans.faults, out)?;
         let (valid, faults) = (plans.catalog.plans.len(), plans.faults.len());
         writeln!(
             out,

@@ -8,7 +8,7 @@ use plan::{
     rbac::{Rule, by_scope, rules},
 };
 
-use super::{Failure, Plans, Roots};
+use super::{Failure, Roots};
 use crate::{orderable::PLANS_ROLE, source::config_map};
 
 /// Print the plans' ClusterRole.
@@ -16,13 +16,10 @@ use crate::{orderable::PLANS_ROLE, source::config_map};
 pub struct Rbac {
     #[command(flatten)]
     roots: Roots,
-    /// Add the plans that the cluster holds as ConfigMaps in the broker's
-    /// namespace.
+    /// Include the plans that are ConfigMaps in the broker's namespace of the
+    /// current cluster.
     #[arg(long)]
     config_maps: bool,
-    /// The broker's own namespace, for --config-maps.
-    #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]
-    namespace: String,
 }
 
 impl Rbac {
@@ -31,13 +28,13 @@ impl Rbac {
     pub(super) fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
         let (mut trees, mut faults) = self.roots.existing_trees()?;
         if self.config_maps {
-            let content = config_map::list_blocking(&self.namespace)?;
+            let content = config_map::list_blocking(&self.roots.namespace)?;
             trees.extend(content.trees);
             faults.extend(content.faults);
         }
-        let plans = Plans::of(&trees, faults);
+        let plans = self.roots.build(&trees, faults);
         if !plans.faults.is_empty() {
-            self.roots.tell(&plans.faults, err)?;
+            self.roots.print(&plans.faults, err)?;
             return Err(Failure::Faults);
         }
         let bundles: Vec<&Bundle> = plans.catalog.plans.iter().map(AsRef::as_ref).collect();
@@ -47,8 +44,8 @@ impl Rbac {
     }
 }
 
-/// The role as people commit it. All words in it are names of Kubernetes,
-/// which YAML takes as they are.
+/// The role as a file to commit. All values in it are Kubernetes names, which
+/// YAML takes unquoted.
 fn cluster_role(rules: &[Rule]) -> String {
     let mut text = format!(
         "# What the broker may apply in the namespace of an instance: made from the kinds of its\n\

@@ -17,13 +17,13 @@ use crate::snapshot::PlanKey;
 /// Print the manifests of a plan.
 #[derive(Debug, Args)]
 pub struct Render {
-    /// The plan, `<service provider>/<plan>`.
+    /// The plan, as `<service provider>/<plan>`.
     #[arg(long, value_parser = key)]
     plan: PlanKey,
-    /// The parameters of the instance, a JSON object.
+    /// The parameters of the instance, as a JSON object.
     #[arg(long, default_value = "{}", value_parser = object)]
     parameters: Map<String, Value>,
-    /// The context of the instance, a JSON object.
+    /// The OSB context of the instance, as a JSON object.
     #[arg(long, default_value = "{}", value_parser = object)]
     context: Map<String, Value>,
     #[command(flatten)]
@@ -35,8 +35,8 @@ impl Render {
         let plans = self.roots.plans()?;
         let wanted = |bundle: &&Arc<Bundle>| PlanKey::of(bundle) == self.plan;
         let Some(bundle) = plans.catalog.plans.iter().find(wanted) else {
-            self.roots.tell(&plans.faults, err)?;
-            writeln!(err, "{} is no valid plan", self.plan)?;
+            self.roots.print(&plans.faults, err)?;
+            writeln!(err, "{} is not a valid plan", self.plan)?;
             return Err(Failure::Faults);
         };
         let resolved = match bundle.create_parameters(&self.parameters) {

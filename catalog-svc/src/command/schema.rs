@@ -9,8 +9,8 @@ use super::Failure;
 /// Print a JSON Schema.
 #[derive(Debug, Args)]
 pub struct Schema {
-    /// Of which file.
-    #[arg(value_enum, default_value = "plan")]
+    /// The file to describe.
+    #[arg(value_enum, value_name = "FILE", default_value = "plan")]
     of: Descriptor,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use plan::{Bundle, Fault, Tree, catalog};
+use plan::{Bundle, Tree, catalog};
 
 use super::{Discovery, Inputs, State};
 use crate::{
@@ -35,7 +35,7 @@ impl Discovery {
         found.faults.extend(maps.faults);
         found.faults.extend(fetched.faults);
         found.retry = retry;
-        tell(state, &found);
+        log_faults(state, &found);
         state.found = found;
         Ok(())
     }
@@ -80,15 +80,15 @@ fn sendable(bundle: &Bundle) -> Result<(), String> {
     let size = bundle.to_bytes().len();
     if size > MAX_BUNDLE {
         return Err(format!(
-            "the plan has {size} bytes; {MAX_BUNDLE} are the most"
+            "the plan has {size} bytes; at most {MAX_BUNDLE} are possible"
         ));
     }
     Ok(())
 }
 
 /// Logs each fault once: when it appears, and that it is gone.
-fn tell(state: &mut State, found: &Found) {
-    for fault in found.faults.difference(&state.told) {
+fn log_faults(state: &mut State, found: &Found) {
+    for fault in found.faults.difference(&state.logged) {
         tracing::error!(
             provider = fault.provider,
             plan = fault.plan.as_deref().unwrap_or_default(),
@@ -98,13 +98,12 @@ fn tell(state: &mut State, found: &Found) {
             "a plan has a fault: {fault}",
         );
     }
-    for fault in state.told.difference(&found.faults) {
+    for fault in state.logged.difference(&found.faults) {
         tracing::info!(
             provider = fault.provider,
             plan = fault.plan.as_deref().unwrap_or_default(),
-            "a fault is gone: {fault}",
+            "a fault is resolved: {fault}",
         );
     }
-    let told: BTreeSet<Fault> = found.faults.clone();
-    state.told = told;
+    state.logged.clone_from(&found.faults);
 }

@@ -57,7 +57,7 @@ pub(crate) async fn watch(
             }
             // The watcher tries again by itself; what is known stays.
             Err(error) => {
-                tracing::warn!(error = %error, "plans in ConfigMaps cannot be watched at the moment");
+                tracing::warn!(error = %error, "cannot watch plans in ConfigMaps; trying again");
             }
         }
     }

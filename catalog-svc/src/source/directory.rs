@@ -22,7 +22,7 @@ const MAX_FILES: usize = 10_000;
 /// `<provider>/<plan>/binding/<file>` and a little more; ends loops of links.
 const MAX_DEPTH: usize = 5;
 
-/// What tells, without reading it, that a file is another one now.
+/// By what a changed file is noticed without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     path: String,
@@ -43,7 +43,7 @@ struct Root {
     stamps: Option<Vec<Stamp>>,
     tree: Tree,
     faults: Vec<Fault>,
-    /// Whether its absence was told already.
+    /// Whether its absence was logged already.
     away: bool,
 }
 
@@ -94,7 +94,7 @@ impl Root {
                 if !std::mem::replace(&mut self.away, true) {
                     tracing::warn!(
                         path = %self.path.display(), %error,
-                        "a folder of templates cannot be read; its last known content stays",
+                        "cannot read a folder of templates; its last known content stays",
                     );
                 }
                 return false;

@@ -35,13 +35,13 @@ const MAX_HOPS: usize = 5;
 /// What `*.url` files may name.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct UrlArgs {
-    /// Hosts that `*.url` files may name; none by default. Repeat it, or
-    /// separate with ",".
+    /// Hosts from which `*.url` files may fetch manifests, as `host` or
+    /// `host:port`; none by default. Repeat the option, or separate with ",".
     #[arg(long = "url-allow", env = "BROKER_URL_ALLOW", value_delimiter = ',')]
     pub allow: Vec<String>,
 
-    /// A PEM file of certificate authorities that these hosts are verified by,
-    /// instead of the system's.
+    /// PEM file with the certificate authorities that these hosts are verified
+    /// by; by default the system's.
     #[arg(long = "url-ca", env = "BROKER_URL_CA")]
     pub ca: Option<PathBuf>,
 }
@@ -61,7 +61,7 @@ pub(crate) enum Error {
     Hops,
     #[error("not finished within {DEADLINE:?}")]
     Deadline,
-    #[error("the body is larger than {} MiB, or broke off", MAX_SIZE >> 20)]
+    #[error("the body is larger than {} MiB, or incomplete", MAX_SIZE >> 20)]
     Body,
     #[error("the content has sha256 {0}, not the one that is pinned")]
     Pin(Digest),
@@ -210,7 +210,11 @@ fn roots(path: &Path) -> anyhow::Result<RootCertStore> {
             .add(certificate.with_context(failed)?)
             .with_context(failed)?;
     }
-    anyhow::ensure!(!roots.is_empty(), "{}: the file holds none", failed());
+    anyhow::ensure!(
+        !roots.is_empty(),
+        "{}: there are none in the file",
+        failed()
+    );
     Ok(roots)
 }
 

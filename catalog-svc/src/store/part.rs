@@ -46,7 +46,7 @@ pub(crate) fn join(parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     for (number, part) in parts.iter().enumerate() {
         let before = bytes.len();
-        // One byte more than allowed, so that too much is told from enough.
+        // One byte more than allowed shows that there is too much.
         GzDecoder::new(*part)
             .take(SIZE as u64 + 1)
             .read_to_end(&mut bytes)

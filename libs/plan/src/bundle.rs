@@ -182,7 +182,7 @@ impl Bundle {
         has_method && said.unwrap_or(true)
     }
 
-    /// Who makes logins.
+    /// How logins are made.
     pub fn method(&self) -> Method {
         self.content
             .descriptor
@@ -313,7 +313,7 @@ impl Bundle {
         schema::create(self.schemas().of(Operation::Create), sent)
     }
 
-    /// Judges the patch of an update and works out what the parameters come to. `self` is the
+    /// Judges the patch of an update and works out the new parameters. `self` is the
     /// bundle that the instance will have, `before` what its last revision recorded.
     pub fn update_parameters(
         &self,

@@ -100,7 +100,8 @@ fn service(
 ) -> Result<Service, Vec<Problem>> {
     let file = format!("{provider}/service.yaml");
     if !is_folder_name(provider) {
-        let message = "a provider's folder has letters, digits, '-', '_' and '.' only";
+        let message =
+            "the name of a provider's folder may only have letters, digits, '-', '_' and '.'";
         return Err(vec![Problem::at(&Pos::file(provider), message)]);
     }
     let (service, node) = match overlay.services.get(provider) {

@@ -12,7 +12,7 @@ use crate::render::engine::TextError;
 
 /// What the platform shows of an instance.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Shown {
+pub struct Display {
     /// OSB's `dashboard_url`.
     pub dashboard_url: Option<String>,
     /// OSB's `metadata.labels`.
@@ -33,7 +33,7 @@ pub struct Error {
 
 impl Plan {
     /// Whether there is anything to show.
-    pub fn shows_anything(&self) -> bool {
+    pub fn has_display(&self) -> bool {
         self.dashboard_url.is_some() || !self.labels.is_empty() || !self.attributes.is_empty()
     }
 }
@@ -43,7 +43,7 @@ pub(crate) fn evaluate(
     plan: &Plan,
     evaluator: &Evaluator,
     context: &Context,
-) -> Result<Shown, Error> {
+) -> Result<Display, Error> {
     let text = |key: String, text: &Text| match evaluator.text(text, context) {
         Ok(Value::String(value)) => Ok(value),
         // A number or truth value is as good as its text here.
@@ -74,7 +74,7 @@ pub(crate) fn evaluate(
             }),
         })
         .collect::<Result<_, Error>>()?;
-    Ok(Shown {
+    Ok(Display {
         dashboard_url,
         labels,
         attributes,

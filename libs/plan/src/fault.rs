@@ -65,7 +65,7 @@ impl Pos {
     }
 }
 
-/// A message with its place, before it is known whose fault it is.
+/// A message with its place, before it is known which plan it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) pos: Option<Pos>,

@@ -109,7 +109,7 @@ fn find(kind: &KindRef) -> Option<&'static Known> {
         .find(|known| known.group == kind.group && known.kind == kind.kind)
 }
 
-/// The plural resource name: the author's word, else ours.
+/// The plural resource name: the one in the plan, else the known one.
 pub fn plural(kind: &KindRef) -> Option<&str> {
     kind.plural
         .as_deref()

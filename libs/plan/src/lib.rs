@@ -31,9 +31,9 @@ pub mod render;
 
 pub mod binding;
 pub mod claims;
+pub mod display;
 pub mod outputs;
 pub mod ready;
-pub mod shown;
 
 mod canonical;
 

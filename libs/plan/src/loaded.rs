@@ -9,12 +9,12 @@ use crate::binding;
 use crate::bundle::{Bundle, Error as BundleError};
 use crate::claims::{self, Membership};
 use crate::descriptor::{ClaimRule, Generate, Text};
+use crate::display::{self, Display};
 use crate::expr::{Context, Evaluator};
 use crate::outputs;
 use crate::ready::{self, Readiness, Rules};
 use crate::render::engine::{Engine, TextError};
 use crate::render::{self, Detail, File, check};
-use crate::shown::{self, Shown};
 use crate::source::natural_order;
 use crate::variables::{self, Own, SECRET_NAMES, Variables};
 
@@ -93,14 +93,6 @@ impl Loaded {
         check::unique(files, &variables.instance.namespace)
     }
 
-    /// Renders the templates of a binding; `variables.binding` says which.
-    pub fn render_binding(&self, variables: &Variables) -> Result<Vec<File>, render::Error> {
-        self.binding_files
-            .iter()
-            .map(|name| self.render_file(name, variables))
-            .collect()
-    }
-
     /// Judges a live object. `applied` is the object as it was last applied.
     pub fn readiness(
         &self,
@@ -158,12 +150,12 @@ impl Loaded {
 
     /// What the platform shows of an instance, from what is known before anything exists: outputs
     /// are unknown here.
-    pub fn shown(&self, variables: &Variables) -> Result<Shown, shown::Error> {
+    pub fn display(&self, variables: &Variables) -> Result<Display, display::Error> {
         let early = Variables {
             outputs: Map::new(),
             ..variables.clone()
         };
-        shown::evaluate(
+        display::evaluate(
             self.bundle.descriptor(),
             &self.evaluator,
             &self.public_context(&early),

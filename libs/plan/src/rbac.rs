@@ -26,7 +26,7 @@ pub struct Rule {
     pub verbs: Vec<String>,
 }
 
-/// Kinds whose plural nobody knows; `kinds` must spell it: `group/version/Kind=plural`.
+/// A kind whose plural is not known; `kinds` must name it: `group/version/Kind=plural`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("plural of {} is not known: write it as {}=<plural>", .0, .0)]
 pub struct UnknownPlural(pub KindRef);
@@ -43,7 +43,8 @@ pub fn rules<'a>(
             .or_default()
             .extend(granted);
     };
-    // What owners leave behind is found and deleted by label; pods and events tell why it waits.
+    // Objects that owners leave behind are found by label and deleted; pods and events show why an
+    // object is not ready.
     grant(
         "",
         "persistentvolumeclaims",

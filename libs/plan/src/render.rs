@@ -46,7 +46,7 @@ pub struct Error {
     pub message: String,
 }
 
-/// How much an error may tell.
+/// How much an error may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// Everything: the values are samples.

@@ -3,7 +3,7 @@
 
 use broker_proto::{ErrorCode, json, v1::InstanceMetadata};
 use cluster::names;
-use plan::{Loaded, Variables, shown::Shown, variables::Instance};
+use plan::{Loaded, Variables, display::Display, variables::Instance};
 
 use crate::{context::Context, error::Error, revision::Revision, state::Record};
 
@@ -40,7 +40,7 @@ async fn by(
     revision: &str,
 ) -> Result<Fields, Error> {
     let loaded = context.catalog.bundle(bundle).await?;
-    if !loaded.bundle().descriptor().shows_anything() {
+    if !loaded.bundle().descriptor().has_display() {
         return Ok(Fields::default());
     }
     let revision: Revision = context.revisions.read(revision).await?;
@@ -51,7 +51,7 @@ async fn by(
 
 /// Refuses what could not be shown, before anything is written.
 pub(super) fn check(loaded: &Loaded, revision: &Revision, instance_id: &str) -> Result<(), Error> {
-    if loaded.bundle().descriptor().shows_anything() {
+    if loaded.bundle().descriptor().has_display() {
         evaluate(loaded, revision, instance_id, "not-known-yet").and_then(fields)?;
     }
     Ok(())
@@ -62,7 +62,7 @@ fn evaluate(
     revision: &Revision,
     instance_id: &str,
     namespace: &str,
-) -> Result<Shown, Error> {
+) -> Result<Display, Error> {
     let variables = Variables {
         instance: Instance {
             id: instance_id.to_owned(),
@@ -74,7 +74,7 @@ fn evaluate(
         broker: revision.broker.clone(),
         ..Variables::default()
     };
-    loaded.shown(&variables).map_err(|error| {
+    loaded.display(&variables).map_err(|error| {
         Error::told(
             ErrorCode::InvalidArgument,
             format!("The plan's {error}; does the request lack something?"),
@@ -82,7 +82,7 @@ fn evaluate(
     })
 }
 
-fn fields(shown: Shown) -> Result<Fields, Error> {
+fn fields(shown: Display) -> Result<Fields, Error> {
     let attributes = (!shown.attributes.is_empty())
         .then(|| json::to_struct(&shown.attributes))
         .transpose()?;

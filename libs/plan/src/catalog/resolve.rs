@@ -24,7 +24,7 @@ pub(crate) fn folder(
 ) -> Result<Resolved, Vec<Problem>> {
     let mut chain = vec![format!("{provider}/{name}")];
     if !is_folder_name(name) {
-        let message = "a plan's folder has letters, digits, '-', '_' and '.' only";
+        let message = "the name of a plan's folder may only have letters, digits, '-', '_' and '.'";
         return Err(vec![Problem::at(&Pos::file(&chain[0]), message)]);
     }
     let mut layers = Vec::new();
@@ -54,7 +54,7 @@ pub(crate) fn folder(
         let closes = chain.contains(&next);
         chain.push(next);
         if closes {
-            let message = format!("extends goes in a circle: {}", chain.join(" -> "));
+            let message = format!("extends forms a cycle: {}", chain.join(" -> "));
             return Err(vec![Problem::at(&base.pos, message)]);
         }
     }
@@ -103,7 +103,7 @@ fn target(base: &Node, provider: &str) -> Result<(String, String), Problem> {
     };
     let (provider, name) = text.split_once('/').unwrap_or((provider, text));
     if !name.starts_with('_') {
-        let message = format!("{text:?} is no base: a base's folder begins with _");
+        let message = format!("{text:?} is not a base: the folder of a base begins with _");
         return Err(Problem::at(&base.pos, message));
     }
     Ok((provider.to_owned(), name.to_owned()))
@@ -177,7 +177,7 @@ fn role(name: &str) -> Role {
         return Role::Refused("patches of fetched manifests are not supported yet");
     }
     if file.contains('/') {
-        return Role::Refused("a plan has no folder but binding/ and patches/");
+        return Role::Refused("the only folders in a plan are binding/ and patches/");
     }
     match extension {
         _ if name == "service.yaml" => {
@@ -188,7 +188,7 @@ fn role(name: &str) -> Role {
         Some("url") => Role::Refused("names manifests that were not fetched"),
         Some("md" | "txt") => Role::Ignored,
         _ => Role::Refused(
-            "is no template (.yaml, .yml), no list of addresses (.url), no text (.md)",
+            "is not a template (.yaml, .yml), a list of addresses (.url) or documentation (.md, .txt)",
         ),
     }
 }

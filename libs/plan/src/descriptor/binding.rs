@@ -9,7 +9,7 @@ use super::{Duration, Expression, Text};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
-    /// Who makes the login.
+    /// How logins are made.
     pub method: Method,
     /// A list of `host:port`, all members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,24 +37,24 @@ pub struct Binding {
     /// RequiresApp.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requires_app: bool,
-    /// How long a binding lasts, told as `metadata.expires_at`. Left out: until it is deleted.
+    /// How long a binding lasts, shown as `metadata.expires_at`. Left out: until it is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<Duration>,
-    /// How long before it expires it should be renewed, told as `metadata.renew_before`.
+    /// How long before it expires it should be renewed, shown as `metadata.renew_before`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<Duration>,
 }
 
-/// Who makes the login of a binding.
+/// How the logins of bindings are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// The broker, with `createUser`.
+    /// The broker makes a database user with `createUser`.
     Database,
-    /// An operator, from the templates in `binding/`.
+    /// An operator makes them from the templates in `binding/`.
     Resources,
-    /// Nobody: the plan is not bindable.
+    /// Not at all: the plan is not bindable.
     None,
 }
 

@@ -1,4 +1,5 @@
-//! What a user may say, as written: three JSON Schemas, which may inherit from one another.
+//! The parameters that a user may send, as written: three JSON Schemas, which may inherit from one
+//! another.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

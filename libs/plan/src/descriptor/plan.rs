@@ -64,7 +64,7 @@ pub struct Plan {
     pub secrets: BTreeMap<String, SecretInput>,
     /// The author's numbers: `plan.values.<name>`, or `<name>` alone, in templates.
     pub values: Map<String, Value>,
-    /// What a user may say. Default: inferred from the variables of the templates.
+    /// The parameters that a user may send. Default: inferred from the variables of the templates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Parameters>,
     /// Values that are made once.

@@ -34,7 +34,7 @@ pub(crate) fn service(offering: &Offering, place: &dyn Fn(&str) -> Pos) -> Vec<P
     offering.tags.iter().for_each(|tag| check("tags", tag));
     let cli = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
     if !offering.name.bytes().all(cli) {
-        let message = "name has letters, digits, '-', '_' and '.' only";
+        let message = "name may only have letters, digits, '-', '_' and '.'";
         problems.push(Problem::at(&place("name"), message));
     }
     problems
@@ -64,7 +64,7 @@ pub(crate) fn plan(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
     checks.ready();
     checks.claims();
     checks.outputs();
-    checks.shown();
+    checks.display();
     checks.binding();
     checks.relations();
     checks.problems
@@ -117,7 +117,7 @@ impl Checks<'_> {
         if let Some(Err(message)) = expression.map(|e| self.evaluator.check(e)) {
             self.problem(
                 path,
-                format!("{} is no expression: {message}", path.join(".")),
+                format!("{} is not a valid expression: {message}", path.join(".")),
             );
         }
     }
@@ -128,7 +128,7 @@ impl Checks<'_> {
         if let Err(message) = self.evaluator.check_text(text) {
             self.problem(
                 path,
-                format!("{} is no template text: {message}", path.join(".")),
+                format!("{} is not valid template text: {message}", path.join(".")),
             );
         }
         let names = self.evaluator.names_of_text(text);
@@ -201,7 +201,7 @@ impl Checks<'_> {
                 if reserved && operation != "bind" {
                     self.problem(
                         &path,
-                        format!("parameter {name:?} has the name of a built-in"),
+                        format!("parameter {name:?} has the name of a built-in variable"),
                     );
                 }
                 if !property.is_object() {
@@ -210,7 +210,10 @@ impl Checks<'_> {
                 if let Some(default) = property.get("default")
                     && !schema::is_legal(schema, name, default)
                 {
-                    self.problem(&path, format!("default of {name:?} breaks its own schema"));
+                    self.problem(
+                        &path,
+                        format!("the default of {name:?} does not match its schema"),
+                    );
                 }
             }
         }
@@ -218,7 +221,7 @@ impl Checks<'_> {
             if BUILT_INS.contains(&name.as_str()) {
                 self.problem(
                     &["values", name],
-                    format!("value {name:?} has the name of a built-in"),
+                    format!("value {name:?} has the name of a built-in variable"),
                 );
             }
         }
@@ -306,7 +309,7 @@ impl Checks<'_> {
         }
     }
 
-    fn shown(&mut self) {
+    fn display(&mut self) {
         let plan = self.subject.descriptor;
         self.text(&["dashboard_url"], plan.dashboard_url.as_ref());
         for (name, label) in &plan.labels {
@@ -368,7 +371,10 @@ impl Checks<'_> {
     /// A binding lasts some time, and is renewed before that has passed.
     fn lifetime(&mut self, binding: &Binding) {
         if binding.expires_in.is_some_and(|span| span.as_secs() == 0) {
-            self.problem(&["binding", "expires_in"], "a binding must last some time");
+            self.problem(
+                &["binding", "expires_in"],
+                "expires_in must be longer than 0s",
+            );
         }
         match (binding.renew_before, binding.expires_in) {
             (Some(_), None) => self.problem(
@@ -403,7 +409,7 @@ impl Checks<'_> {
     fn shared_namespace(&mut self, name: &str) {
         let path = ["namespace", "shared"];
         if !is_label(name) {
-            self.problem(&path, format!("{name:?} is no namespace name"));
+            self.problem(&path, format!("{name:?} is not a valid namespace name"));
         } else if name.starts_with(SYSTEM) {
             self.problem(
                 &path,
@@ -446,7 +452,7 @@ impl Checks<'_> {
             if !is_label(&bootstrap.service_account) {
                 self.problem(
                     &["bootstrap"],
-                    "service_account is no name of a ServiceAccount",
+                    "service_account is not a valid ServiceAccount name",
                 );
             }
             if plan.namespace != Namespace::Own {

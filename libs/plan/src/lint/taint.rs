@@ -53,7 +53,7 @@ pub(crate) fn check(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
             }
             let pos = subject.place(name, place.line, place.column);
             let message = format!(
-                "{what} is free text of the user {}: give it an enum, an anchored pattern or a \
+                "{what} is free text from the user {}: give it an enum, an anchored pattern or a \
                  number's type, or use | tojson",
                 region.describe()
             );

@@ -43,7 +43,7 @@ impl Trial<'_> {
     fn run(&self, parameters: Map<String, Value>) -> Result<(), Problem> {
         let mut variables = self.variables(parameters);
         self.loaded
-            .shown(&variables)
+            .display(&variables)
             .map_err(|e| Problem::at(&self.subject.key(e.key.split('.')), e.to_string()))?;
         let mut files = Vec::new();
         let mut objects = Vec::new();
@@ -91,7 +91,7 @@ impl Trial<'_> {
         Problem::at(&pos, error.message.clone())
     }
 
-    /// Outputs that only live objects can tell are guessed at.
+    /// Outputs that depend on live objects get sample values.
     fn guessed(&self, mut known: Map<String, Value>) -> Map<String, Value> {
         for (name, output) in &self.subject.descriptor.outputs {
             known.entry(name.clone()).or_insert_with(|| match output {
@@ -248,7 +248,7 @@ impl Trial<'_> {
     }
 }
 
-/// A Secret of the operator, whose keys nobody knows here.
+/// A Secret of the operator: its keys are not known here.
 #[derive(Debug)]
 struct AnyKey;
 

@@ -85,7 +85,7 @@ fn object(object: &Map<String, Value>, rules: &Rules<'_>) -> Result<(), String> 
     }
     let kind = KindRef::new(api_version, kind);
     if !rules.kinds.iter().any(|allowed| allowed.matches(&kind)) {
-        return Err(format!("{kind} is not among the plan's kinds"));
+        return Err(format!("{kind} is not listed in kinds of plan.yaml"));
     }
     if rules.scope == Scope::Namespace {
         confined(&kind, metadata.get("namespace"), rules.namespace)?;

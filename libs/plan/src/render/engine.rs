@@ -43,7 +43,7 @@ impl Engine {
             let file = format!("{folder}/{name}");
             if let Some(place) = source.find([OPEN, CLOSE]) {
                 let (line, column) = line_column(source, place);
-                let message = "characters U+E000 and U+E001 are the broker's own";
+                let message = "characters U+E000 and U+E001 are reserved for the broker";
                 problems.push(Problem::at(&Pos::new(&file, line, column), message));
                 continue;
             }
@@ -122,7 +122,7 @@ impl Engine {
             return Err(fail(
                 0,
                 1,
-                format!("the text comes to more than {MAX_TEXT} bytes"),
+                format!("the rendered text is larger than {MAX_TEXT} bytes"),
             ));
         }
         let map = SourceMap {
@@ -259,7 +259,7 @@ pub(crate) fn text(
     let (env, slots) = with_slots(env, undefined);
     if source.contains([OPEN, CLOSE]) {
         return Err(TextError::Other(
-            "characters U+E000 and U+E001 are the broker's own".into(),
+            "characters U+E000 and U+E001 are reserved for the broker".into(),
         ));
     }
     let rendered = env.render_str(source, jinja(context)).map_err(|error| {

@@ -100,7 +100,7 @@ impl Slots {
             Ok(value) => {
                 kept.bytes += size(&value);
                 if kept.bytes > MAX_BYTES {
-                    let message = format!("the values come to more than {MAX_BYTES} bytes");
+                    let message = format!("the values are larger than {MAX_BYTES} bytes in all");
                     kept.refusal = Some(message.into());
                     return Err(());
                 }
@@ -186,10 +186,14 @@ impl Values<'_> {
                     Value::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
                     Value::Number(value) => text.push_str(&value.to_string()),
                     Value::Null => {
-                        return Err("a null has no text: use | default(\"…\", true)".to_owned());
+                        return Err(
+                            "null cannot stand inside text: use | default(\"…\", true)".to_owned()
+                        );
                     }
                     Value::Array(_) | Value::Object(_) => {
-                        return Err("a list or an object has no text: use | tojson".to_owned());
+                        return Err(
+                            "a list or an object cannot stand inside text: use | tojson".to_owned()
+                        );
                     }
                 },
             }
@@ -214,7 +218,7 @@ fn digit(hex: char) -> char {
 }
 
 fn forged() -> String {
-    "characters U+E000 and U+E001 are the broker's own".to_owned()
+    "characters U+E000 and U+E001 are reserved for the broker".to_owned()
 }
 
 /// Roughly the bytes of a value, without writing it.

@@ -166,7 +166,7 @@ impl Tree<'_> {
         if *total > MAX_BYTES {
             return Err(at(
                 raw,
-                format!("the objects come to more than {MAX_BYTES} bytes"),
+                format!("the objects are larger than {MAX_BYTES} bytes in all"),
             ));
         }
         Ok(())

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::descriptor::{Inherit, ParameterSchema, Parameters};
 
-/// Parameters from the names that the templates use and nobody defines.
+/// Parameters from the names that the templates use and that nothing defines.
 pub(crate) fn infer(undeclared: &BTreeSet<String>) -> Parameters {
     if undeclared.is_empty() {
         return Parameters::default();

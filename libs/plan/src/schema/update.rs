@@ -215,13 +215,13 @@ fn forbidden(property: &Value, old: &Value, new: Option<&Value>) -> Option<Strin
 /// Only the next of the values can be moved to: not back, and over none.
 fn out_of_order(order: &[Value], old: &Value, new: Option<&Value>) -> Option<String> {
     let Some(place) = order.iter().position(|value| value == old) else {
-        // How far it is from a value that the plan has dropped, nobody knows.
-        return Some("cannot be changed: the plan no longer has the value that it has".to_owned());
+        // The current value is not in the enum any more, so its order is unknown.
+        return Some("cannot be changed: the plan no longer offers its current value".to_owned());
     };
     match order.get(place + 1) {
         Some(next) if new == Some(next) => None,
-        Some(next) => Some(format!("can only move to {next}")),
-        None => Some("cannot be changed: it is at the last of its values".to_owned()),
+        Some(next) => Some(format!("can only be changed to {next}")),
+        None => Some("cannot be changed: it already has the last of its values".to_owned()),
     }
 }
 
@@ -342,7 +342,7 @@ mod tests {
                 update(&schemas, &made, &object(json!({"version": illegal}))).unwrap_err();
             assert_eq!(
                 violations[0].to_string(),
-                r#"/version can only move to "7.0""#
+                r#"/version can only be changed to "7.0""#
             );
             assert!(violations[0].is_unsupported_change());
             assert_eq!(violations.len(), 1);
@@ -357,7 +357,7 @@ mod tests {
         let end = update(&schemas, &made, &object(json!({"version": "7.0"}))).unwrap_err();
         assert_eq!(
             end[0].to_string(),
-            "/version cannot be changed: it is at the last of its values"
+            "/version cannot be changed: it already has the last of its values"
         );
         // A later bundle has dropped the version that the instance has.
         let old = Resolved {
@@ -365,7 +365,7 @@ mod tests {
             effective: object(json!({"version": "4.4"})),
         };
         let off = update(&schemas, &old, &object(json!({"version": "5.0"}))).unwrap_err();
-        assert!(off[0].to_string().contains("no longer has"), "{off:?}");
+        assert!(off[0].to_string().contains("no longer offers"), "{off:?}");
         assert!(off[0].is_unsupported_change());
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::MAX_BYTES;
 
-/// Keep an answer readable; nobody mends more at once.
+/// Keeps an answer readable.
 const MAX_VIOLATIONS: usize = 20;
 
 /// One rule that the parameters break.
@@ -86,7 +86,7 @@ pub(crate) fn validate(schema: &Value, parameters: &Map<String, Value>) -> Vec<V
         Err(message) => {
             return vec![Violation::value(
                 String::new(),
-                format!("cannot be judged: {message}"),
+                format!("cannot be validated: {message}"),
             )];
         }
     };
@@ -126,16 +126,18 @@ fn rule(kind: &ValidationErrorKind) -> String {
         },
         ValidationErrorKind::Pattern { pattern } => format!("must match the pattern {pattern}"),
         ValidationErrorKind::Format { format } => format!("must be a valid {format}"),
-        ValidationErrorKind::MinLength { limit } => format!("must have minLength {limit}"),
-        ValidationErrorKind::MaxLength { limit } => format!("must have maxLength {limit}"),
+        ValidationErrorKind::MinLength { limit } => {
+            format!("must have at least {limit} characters")
+        }
+        ValidationErrorKind::MaxLength { limit } => format!("must have at most {limit} characters"),
         ValidationErrorKind::Minimum { limit } => format!("must be at least {limit}"),
         ValidationErrorKind::Maximum { limit } => format!("must be at most {limit}"),
         ValidationErrorKind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
         ValidationErrorKind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
-        ValidationErrorKind::MinItems { limit } => format!("must have minItems {limit}"),
-        ValidationErrorKind::MaxItems { limit } => format!("must have maxItems {limit}"),
-        ValidationErrorKind::UniqueItems => "must have no item twice".to_owned(),
-        other => format!("breaks the rule {}", other.keyword()),
+        ValidationErrorKind::MinItems { limit } => format!("must have at least {limit} items"),
+        ValidationErrorKind::MaxItems { limit } => format!("must have at most {limit} items"),
+        ValidationErrorKind::UniqueItems => "must not repeat an item".to_owned(),
+        other => format!("does not satisfy {}", other.keyword()),
     }
 }
 
@@ -180,9 +182,13 @@ fn check_order(schema: &Value) -> Result<(), String> {
             None | Some(Value::Bool(false)) => {}
             Some(Value::Bool(true)) if is_enum => {}
             Some(Value::Bool(true)) => {
-                return Err(format!("has x-ordered on {name}, which is no enum"));
+                return Err(format!("has x-ordered on {name}, which has no enum"));
             }
-            Some(_) => return Err(format!("has an x-ordered on {name} that is no boolean")),
+            Some(_) => {
+                return Err(format!(
+                    "has an x-ordered on {name} that is not true or false"
+                ));
+            }
         }
         check_order(property)?;
     }
@@ -190,7 +196,7 @@ fn check_order(schema: &Value) -> Result<(), String> {
 }
 
 fn compile(schema: &Value) -> Result<Validator, String> {
-    jsonschema::draft4::new(schema).map_err(|e| format!("is no valid JSON Schema: {e}"))
+    jsonschema::draft4::new(schema).map_err(|e| format!("is not a valid JSON Schema: {e}"))
 }
 
 /// Only local references, which cannot make the broker read anything.
@@ -252,7 +258,7 @@ mod tests {
             "{found:?}"
         );
         assert!(found.contains(&"/name must match the pattern ^[a-z]+$".to_owned()));
-        assert!(found.contains(&"/name must have maxLength 3".to_owned()));
+        assert!(found.contains(&"/name must have at most 3 characters".to_owned()));
         assert!(found.contains(&"/o/n must be at least 1".to_owned()));
         assert!(found.contains(&"/pass~1word is not a parameter of this plan".to_owned()));
         assert!(found.contains(&"/size is required".to_owned()));
@@ -267,7 +273,10 @@ mod tests {
         assert_eq!(check_schema(&schema(ordered)), Ok(()));
         for (property, why) in [
             (json!({"type": "string", "x-ordered": true}), "no enum"),
-            (json!({"enum": ["a"], "x-ordered": "yes"}), "no boolean"),
+            (
+                json!({"enum": ["a"], "x-ordered": "yes"}),
+                "not true or false",
+            ),
         ] {
             let refused = check_schema(&schema(property)).unwrap_err();
             assert!(refused.contains(why), "{refused}");

@@ -35,7 +35,7 @@ pub(crate) fn plain(text: &str) -> Result<Plain, String> {
         return radix(text, digits, 8);
     }
     if matches!(unsigned.to_ascii_lowercase().as_str(), ".inf" | ".nan") {
-        return Err(format!("{text} has no form in JSON"));
+        return Err(format!("{text} cannot be written as JSON"));
     }
     let numeric = unsigned.starts_with(|c: char| c.is_ascii_digit());
     if numeric && unsigned.bytes().all(|b| b.is_ascii_digit() || b == b'_') {

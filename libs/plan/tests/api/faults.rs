@@ -315,7 +315,7 @@ fn objects_must_be_complete_allowed_and_unique() {
     expect(
         descriptor,
         &format!("{CONFIG}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n"),
-        "p/a/t.yaml:6:1: v1/Secret is not among the plan's kinds",
+        "p/a/t.yaml:6:1: v1/Secret is not listed in kinds of plan.yaml",
     );
     expect(
         descriptor,
@@ -368,10 +368,10 @@ fn extends_must_lead_somewhere_and_to_an_end() {
     ]);
     let text = shown(&circle);
     assert!(
-        text.contains("p/_y/plan.yaml:1:10: extends goes in a circle: p/a -> p/_x -> p/_y -> p/_x"),
+        text.contains("p/_y/plan.yaml:1:10: extends forms a cycle: p/a -> p/_x -> p/_y -> p/_x"),
         "{text}"
     );
-    expect("extends: small\n", CONFIG, "is no base");
+    expect("extends: small\n", CONFIG, "is not a base");
 }
 
 #[test]
@@ -434,7 +434,7 @@ fn parameters_must_be_schemas_and_keep_off_built_ins() {
     expect(
         "parameters:\n  create: {properties: {a: {type: strnig}}}\n",
         CONFIG,
-        "p/a/plan.yaml:2:3: parameters.create is no valid JSON Schema",
+        "p/a/plan.yaml:2:3: parameters.create is not a valid JSON Schema",
     );
     expect(
         "parameters:\n  create: {properties: {a: {$ref: \"http://x/y\"}}}\n",
@@ -444,7 +444,7 @@ fn parameters_must_be_schemas_and_keep_off_built_ins() {
     expect(
         "parameters:\n  create:\n    properties:\n      a: {enum: [b], default: c}\n",
         CONFIG,
-        "p/a/plan.yaml:4:7: default of \"a\" breaks its own schema",
+        "p/a/plan.yaml:4:7: the default of \"a\" does not match its schema",
     );
 }
 
@@ -566,7 +566,7 @@ fn free_text_of_a_user_keeps_out_of_text_that_something_reads() {
     expect(
         descriptor,
         &block("x = {{ a }}"),
-        "p/a/t.yaml:7:12: a is free text of the user inside a block",
+        "p/a/t.yaml:7:12: a is free text from the user inside a block scalar",
     );
     expect(
         descriptor,
@@ -619,7 +619,7 @@ fn free_text_of_a_user_keeps_out_of_text_that_something_reads() {
     expect(
         descriptor,
         &args("- --x={{ a }}"),
-        "p/a/t.yaml:8:14: a is free text of the user inside the text of command or args",
+        "p/a/t.yaml:8:14: a is free text from the user inside the text of command or args",
     );
     assert_eq!(faults_of(descriptor, &args("- \"{{ a }}\"")), "");
     assert_eq!(faults_of(descriptor, &args("- --x={{ n }}")), "");
@@ -639,7 +639,7 @@ fn files_that_belong_to_nothing_are_shown() {
         ("p/a/x.sh", "x"),
         ("p/a/c.url", "https://x"),
     ]));
-    assert!(text.contains("p/a/x.sh: is no template"), "{text}");
+    assert!(text.contains("p/a/x.sh: is not a template"), "{text}");
     assert!(
         text.contains("p/a/c.url: names manifests that were not fetched"),
         "{text}"
@@ -688,7 +688,7 @@ fn a_rule_for_volume_claims_names_a_report_and_leaves_deletion_to_the_broker() {
     expect(
         &rule("ConfigMap/c", "ordinal >="),
         SET,
-        "p/a/plan.yaml:4:5: claims.s.left is no expression",
+        "p/a/plan.yaml:4:5: claims.s.left is not a valid expression",
     );
     expect(
         &rule("ConfigMap/c", "ordinal + 1"),

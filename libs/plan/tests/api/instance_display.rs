@@ -16,7 +16,7 @@ attributes: {members: [{at: "{{ namespace }}"}], count: "{{ 3 }}"}
 #[test]
 fn texts_are_filled_from_the_request() {
     let loaded = load(SHOWN, CONFIG);
-    let shown = loaded.shown(&variables(json!({"size": "M"}))).unwrap();
+    let shown = loaded.display(&variables(json!({"size": "M"}))).unwrap();
     assert_eq!(
         shown.dashboard_url.as_deref(),
         Some("https://mabc.example.com/?size=M")
@@ -27,7 +27,7 @@ fn texts_are_filled_from_the_request() {
         shown.attributes,
         object(json!({"members": [{"at": "ns-abc"}], "count": 3}))
     );
-    assert!(loaded.bundle().descriptor().shows_anything());
+    assert!(loaded.bundle().descriptor().has_display());
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_binding_lasts_and_is_renewed_before_its_end() {
     assert_eq!(bundle.binding_renew_before().unwrap().as_secs(), 1800);
     assert!(bundle.binding_requires_app());
     for (keys, fault) in [
-        ("  expires_in: 0s\n", "must last some time"),
+        ("  expires_in: 0s\n", "must be longer than 0s"),
         ("  renew_before: 1s\n", "renew_before needs expires_in"),
         ("  expires_in: 1h\n  renew_before: 1h\n", "must be shorter"),
     ] {

@@ -8,7 +8,7 @@
 
 mod catalog;
 mod faults;
-mod instance_shown;
+mod instance_display;
 mod lifecycle;
 mod rendering;
 mod support;

@@ -173,7 +173,7 @@ fn a_null_drops_its_key_and_has_no_text() {
     let found = rendered(template, json!({"v": null})).unwrap();
     assert_eq!(found["spec"], json!({"b": 1, "d": {"z": 1}}));
     let error = rendered("a: \"{{ v }}\"", json!({"v": null})).unwrap_err();
-    assert!(error.contains("a null has no text"), "{error}");
+    assert!(error.contains("null cannot stand inside text"), "{error}");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn an_error_has_the_place_in_the_template_and_no_value() {
     let template = "data:\n  a: |\n    {{ v }}\n  b: \"x{{ w }}\"";
     let error = rendered(template, json!({"v": "a\nb\nc", "w": ["hunter2"]})).unwrap_err();
     assert!(
-        error.starts_with("t.yaml:9:6: a list or an object has no text"),
+        error.starts_with("t.yaml:9:6: a list or an object cannot stand inside text"),
         "{error}"
     );
 }
@@ -248,7 +248,7 @@ fn a_rendering_is_bounded() {
     assert!(rendered(deep, json!({"v": 1})).is_err());
     let large = "data:\n  {% for i in range(200) %}\n  k{{ i }}: {{ v }}\n  {% endfor %}";
     let error = rendered(large, json!({"v": "x".repeat(100_000)})).unwrap_err();
-    assert!(error.contains("more than"), "{error}");
+    assert!(error.contains("larger than"), "{error}");
     let many = "{% for i in range(300) %}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"c{{ i }}\"}\n{% endfor %}";
     assert!(
         rendered(many, json!({"v": 1}))

@@ -15,7 +15,7 @@ pub(super) enum Region {
 impl Region {
     pub(super) fn describe(self) -> &'static str {
         match self {
-            Self::Block => "inside a block of text",
+            Self::Block => "inside a block scalar",
             Self::Arguments => "inside the text of command or args",
         }
     }
