@@ -132,6 +132,8 @@ fn upstream(error: &broker_proto::Error) -> broker_proto::Error {
 
 #[cfg(test)]
 mod tests {
+    use cluster::error::{Denial, Obstacle};
+
     use super::*;
 
     #[test]
@@ -142,7 +144,10 @@ mod tests {
                 ErrorCode::Unavailable,
             ),
             (
-                Error::Cluster(cluster::Error::Forbidden("hunter2".into())),
+                Error::Cluster(cluster::Error::Forbidden(Denial::new(
+                    Obstacle::Rights,
+                    "hunter2",
+                ))),
                 ErrorCode::Unavailable,
             ),
             (

@@ -10,12 +10,12 @@ use broker_proto::{
 use cluster::{
     cache::Cache,
     event::Events,
-    kinds::Kinds,
     records::Records,
     revision::Revisions,
     share::{Share, Timing},
 };
 use kube::Client;
+use objects::kinds::Kinds;
 use prometheus_client::registry::Registry;
 use service::{Admin, Readiness, Tasks, grpc::Listeners, supervise};
 use tokio_util::sync::CancellationToken;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use cluster::{
     cache::Cache,
     event::Events,
-    kinds::Kinds,
     records::Records,
     revision::Revisions,
     share::{Members, Tenure},
 };
 use jiff::SignedDuration;
 use kube::Client;
+use objects::kinds::Kinds;
 use tokio::sync::watch;
 
 use crate::{

@@ -1,10 +1,10 @@
 //! The ServiceInstance custom resource: spec is what was asked, status what
 //! was seen. The outcome of operations is in neither: see [`crate::state`].
 
-use cluster::inventory::Entry;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
+use objects::inventory::Entry;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 

@@ -17,23 +17,18 @@ mod grant;
 mod grow;
 mod halt;
 mod inputs;
-mod known;
 mod orphan;
 mod prune;
 mod status;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use cluster::{apply::Basis, inventory::Entry, kinds::Kinds, share::Term};
+use cluster::{gate::Gate, share::Term};
 use jiff::Timestamp;
-use kube::core::{DynamicObject, GroupVersionKind};
+use objects::{Objects, Scope, barrier::Written, inventory::Entry, write::Place};
 use serde_json::{Map, Value};
 use service::telemetry::chain;
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -41,12 +36,12 @@ use crate::{
     error::Error,
     resource::Kind,
     state::Record,
-    step::{Aim, Observed, Step, next},
+    step::{Aim, FileState, Observed, Step, next},
     storage::Growth,
 };
 
 use self::{
-    halt::{Done, Failure, Halt, refuse},
+    halt::{Action, Done, Failure, Halt, refuse},
     inputs::Inputs,
 };
 
@@ -59,35 +54,29 @@ pub(crate) use self::{
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// An object as it was applied and as the API server answered.
-#[derive(Debug)]
-struct AppliedObject {
-    gvk: GroupVersionKind,
-    manifest: Value,
-    live: DynamicObject,
-}
-
-/// One worker's knowledge of one record.
+/// One worker's knowledge of one record. Nothing in it is needed by another
+/// worker: each finds out anew.
 struct Job<'a> {
     context: &'a Arc<Context>,
     signals: &'a Signals,
     /// The record was read in this term of the replica's lease.
     term: Term,
     record: Record,
-    observed: Observed,
-    inputs: Option<Inputs>,
+    aim: Aim,
+    /// Steps that did what they should.
+    done: Vec<Step>,
+    inputs: Option<Arc<Inputs>>,
+    namespace: Option<Gate>,
     generated: Map<String, Value>,
     outputs: Map<String, Value>,
+    objects: Objects,
     /// By file.
-    applied: BTreeMap<usize, Vec<AppliedObject>>,
-    inventory: Vec<Entry>,
-    /// By uid: what writes are based on.
-    seen: HashMap<String, Basis>,
-    remaining: Vec<Entry>,
+    applied: BTreeMap<usize, Vec<Written>>,
+    /// What is still to be deleted, once known.
+    remaining: Option<Vec<Entry>>,
     growths: Vec<Growth>,
     failure: Option<Failure>,
     touched: bool,
-    granted_at: Option<Instant>,
     message: String,
 }
 
@@ -143,36 +132,50 @@ async fn once(
         }
         return Ok(true);
     };
-    let own_namespace = record.resource.spec.own_namespace;
-    let held = record.resource.spec.held;
-    let mut observed = Observed::new(aim, own_namespace, held);
-    observed.retains = !record.is_tombstone() && record.retention().is_positive();
     let mut job = Job {
         context,
         signals,
         term,
-        observed,
-        inventory: record
-            .resource
-            .status
-            .as_ref()
-            .map(|status| status.inventory.clone())
-            .unwrap_or_default(),
-        seen: HashMap::new(),
-        record,
+        aim,
+        done: Vec::new(),
         inputs: None,
+        namespace: None,
         generated: Map::new(),
-        outputs: Map::new(),
+        outputs: record
+            .state
+            .applied
+            .as_ref()
+            .map(|applied| applied.outputs.clone())
+            .unwrap_or_default(),
+        objects: objects(context, &record),
         applied: BTreeMap::new(),
-        remaining: Vec::new(),
+        remaining: None,
         growths: Vec::new(),
         failure: None,
         touched: false,
-        granted_at: None,
-        message: String::new(),
+        message: status::message_of(&record).unwrap_or_default(),
+        record,
     };
     job.run().await?;
     Ok(false)
+}
+
+/// The objects of an instance, as far as its record knows them.
+fn objects(context: &Context, record: &Record) -> Objects {
+    let spec = &record.resource.spec;
+    let scope = Scope {
+        namespace: spec.namespace.clone(),
+        place: if spec.own_namespace {
+            Place::Own
+        } else {
+            Place::Shared
+        },
+        labels: record.labels(),
+        selector: record.selector(),
+    };
+    let status = record.resource.status.as_ref();
+    let inventory = status.map(|status| status.inventory.clone());
+    Objects::new(context.kinds.clone(), scope, inventory.unwrap_or_default())
 }
 
 /// What a record asks for; `None` if its newest operation has ended.
@@ -205,36 +208,86 @@ impl Job<'_> {
             if self.is_stale()? {
                 return Ok(());
             }
-            self.observed.overdue = self.is_overdue();
-            let step = next(&self.observed);
+            let step = next(&self.observed());
             tracing::debug!(record = %self.record.name(), op.id = %self.record.operation().id, ?step, "step");
             service::failpoint::approach(step.name());
-            match self.perform(step).await {
+            let halt = match self.perform(step).await {
                 Ok(()) => {
                     service::failpoint::reach(step.name());
                     pause = FIRST_PAUSE;
+                    self.done.push(step);
                     if step.is_last() {
                         return Ok(());
                     }
+                    continue;
                 }
                 Err(Halt::Stale) => return Ok(()),
-                Err(Halt::Fail(failure)) => {
-                    self.failure = Some(failure);
-                    self.observed.failed = true;
-                }
-                Err(Halt::Wait(message)) => {
-                    self.say(message).await;
+                Err(halt) => halt,
+            };
+            match self.settle(step, halt).await {
+                Action::Fail(failure) => self.failure = Some(failure),
+                Action::Wait(text) => {
+                    self.say(text.unwrap_or_default()).await;
                     self.rest(&mut pause).await;
                 }
-                Err(Halt::Broken(error)) => {
-                    tracing::warn!(
-                        record = %self.record.name(), step = step.name(), error = chain(&error),
-                        "step interrupted; it is tried again"
-                    );
-                    self.rest(&mut pause).await;
+                Action::Restart(text) => {
+                    self.say(text.unwrap_or_default()).await;
+                    self.rest(&mut MAX_PAUSE.clone()).await;
+                    return Ok(());
                 }
             }
         }
+    }
+
+    /// What is known, as far as it decides what comes next.
+    fn observed(&self) -> Observed {
+        let spec = &self.record.resource.spec;
+        let files = self.inputs.as_ref().map(|inputs| inputs.loaded.files());
+        Observed {
+            aim: self.aim,
+            overdue: self.is_overdue(),
+            failed: self.failure.is_some(),
+            own_namespace: spec.own_namespace,
+            loaded: self.inputs.is_some(),
+            namespace: self.namespace.clone(),
+            granted: self.is_done(Step::Grant),
+            generated: self.is_done(Step::Generate),
+            discovered: self.is_done(Step::Discover),
+            compared: self.is_done(Step::Compare),
+            claims_cleared: self.is_done(Step::ClearClaims),
+            grows: !self.growths.is_empty(),
+            files: (0..files.map_or(0, <[_]>::len))
+                .map(|index| self.file_state(index))
+                .collect(),
+            pruned: self.is_done(Step::Prune),
+            claims_dropped: self.is_done(Step::DropClaims),
+            held: spec.held && !self.is_done(Step::AwaitRelease),
+            remaining: self.remaining.as_ref().map(Vec::len),
+            retains: self.retains(),
+            leftovers_gone: self.is_done(Step::DeleteLeftovers),
+            namespace_gone: self.is_done(Step::DeleteNamespace),
+            revisions_gone: self.is_done(Step::DeleteRevisions),
+            orphaned: self.is_done(Step::MarkOrphaned),
+        }
+    }
+
+    fn is_done(&self, step: Step) -> bool {
+        self.done.contains(&step)
+    }
+
+    fn file_state(&self, index: usize) -> FileState {
+        if !self.applied.contains_key(&index) {
+            FileState::Pending
+        } else if self.is_done(Step::Await(index)) {
+            FileState::Ready
+        } else {
+            FileState::Applied
+        }
+    }
+
+    /// The data outlives the instance for a while.
+    fn retains(&self) -> bool {
+        !self.record.is_tombstone() && self.record.retention().is_positive()
     }
 
     async fn perform(&mut self, step: Step) -> Done {
@@ -266,17 +319,13 @@ impl Job<'_> {
         }
     }
 
-    fn kinds(&self) -> &Kinds {
-        &self.context.kinds
-    }
-
     fn namespace(&self) -> &str {
         &self.record.resource.spec.namespace
     }
 
-    /// Whether the record is somebody else's to work on, or asks for something
-    /// else by now, or may do so: after a gap in the lease (the process was paused, or cut off) others have worked
-    /// on it, and what this replica knows may be old.
+    /// Stop if the record is no longer this replica's, its operation changed, or
+    /// the lease lapsed since it was read: after a gap (the process was paused,
+    /// or cut off) others have worked on it, and what is known may be old.
     fn is_stale(&self) -> Result<bool, Error> {
         if self.signals.leave.is_cancelled() || self.context.tenure.now() != Some(self.term) {
             return Ok(true);
@@ -295,17 +344,19 @@ impl Job<'_> {
     }
 
     fn is_superseded(&self, seen: &Record) -> bool {
-        aim(seen) != Some(self.observed.aim)
+        aim(seen) != Some(self.aim)
             || seen.operation().id != self.record.operation().id
             || seen.is_deleted_by_hand() != self.record.is_deleted_by_hand()
             || seen.resource.metadata.uid != self.record.resource.metadata.uid
     }
 
+    /// A deletion by hand and a purge have no operation that could fail.
+    fn has_operation(&self) -> bool {
+        !self.record.is_deleted_by_hand() && !self.record.is_tombstone()
+    }
+
     fn is_overdue(&self) -> bool {
-        // A deletion by hand and a purge have no operation of their own, and
-        // nobody to tell of a failure.
-        let told = !self.record.is_deleted_by_hand() && !self.record.is_tombstone();
-        told && Timestamp::now() >= self.record.operation().deadline()
+        self.has_operation() && Timestamp::now() >= self.record.operation().deadline()
     }
 
     /// Pauses, at most until the record changes or the deadline.

@@ -1,6 +1,71 @@
 //! What can go wrong with the API server, sorted by what the caller does about it.
 
-use std::{future::Future, time::Duration};
+use std::{fmt, future::Future, time::Duration};
+
+use kube::core::Status;
+
+/// What stands in the way of a call that is not allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The caller lacks a right (RBAC).
+    Rights,
+    /// A quota is used up.
+    Quota,
+    /// The namespace is being deleted and takes no new objects.
+    Terminating,
+    /// An admission policy, a webhook or Pod Security.
+    Policy,
+}
+
+/// An answer "forbidden" of the API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    obstacle: Obstacle,
+    text: String,
+}
+
+impl Denial {
+    /// A denial with the API server's text.
+    pub fn new(obstacle: Obstacle, text: impl Into<String>) -> Self {
+        Self {
+            obstacle,
+            text: text.into(),
+        }
+    }
+
+    /// What stands in the way.
+    pub fn obstacle(&self) -> Obstacle {
+        self.obstacle
+    }
+
+    fn of(status: &Status) -> Self {
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        let text = status.message.clone();
+        let obstacle = if causes
+            .into_iter()
+            .any(|cause| cause.reason == "NamespaceTerminating")
+        {
+            Obstacle::Terminating
+        } else if text.contains("exceeded quota") || text.contains("failed quota") {
+            Obstacle::Quota
+        } else if text.contains("User \"") && text.contains("\" cannot ")
+            || text.contains("attempting to grant RBAC permissions")
+        {
+            Obstacle::Rights
+        } else {
+            Obstacle::Policy
+        };
+        Self::new(obstacle, text)
+    }
+}
+
+/// The API server's text, for logs. It names accounts and rights, but no values
+/// of the object.
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
 
 /// A failed call.
 #[derive(Debug, thiserror::Error)]
@@ -14,10 +79,9 @@ pub enum Error {
     /// The object changed since it was read, or has another uid.
     #[error("write over a newer object")]
     Conflict,
-    /// Not allowed: rights, quota or an admission policy. The text is the
-    /// API server's and holds no values of the object.
+    /// Not allowed.
     #[error("act without permission: {0}")]
-    Forbidden(String),
+    Forbidden(Denial),
     /// The object breaks the API's rules. Fields and reasons only: the API
     /// server's own text repeats values, which may be secret.
     #[error("send an object that the API server refuses: {0}")]
@@ -64,7 +128,7 @@ impl From<kube::Error> for Error {
             (410, _) => Self::Expired,
             (409, "AlreadyExists") => Self::AlreadyExists,
             (409, _) => Self::Conflict,
-            (403, _) => Self::Forbidden(status.message.clone()),
+            (403, _) => Self::Forbidden(Denial::of(status)),
             (400 | 413 | 422, _) => Self::Invalid(fields(status)),
             // That is how an apply tells of a field that the kind does not have.
             (500, _) if unknown_fields(&status.message).is_some() => Self::Invalid(fields(status)),
@@ -74,7 +138,7 @@ impl From<kube::Error> for Error {
     }
 }
 
-fn fields(status: &kube::core::Status) -> String {
+fn fields(status: &Status) -> String {
     let causes: Vec<String> = status
         .details
         .iter()
@@ -135,15 +199,24 @@ pub fn optional<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::{Status, response::StatusCause, response::StatusDetails};
+    use kube::core::response::{StatusCause, StatusDetails};
 
     use super::*;
 
     fn api(code: u16, reason: &str, causes: Vec<StatusCause>) -> Error {
+        answer(
+            code,
+            reason,
+            "spec.password: Invalid value: \"hunter2\"",
+            causes,
+        )
+    }
+
+    fn answer(code: u16, reason: &str, message: &str, causes: Vec<StatusCause>) -> Error {
         let status = Status {
             code,
             reason: reason.to_owned(),
-            message: "spec.password: Invalid value: \"hunter2\"".to_owned(),
+            message: message.to_owned(),
             details: Some(StatusDetails {
                 name: String::new(),
                 group: String::new(),
@@ -186,6 +259,40 @@ mod tests {
             unknown_fields("etcdserver: request timed out: .again"),
             None
         );
+    }
+
+    #[test]
+    fn a_denial_says_what_stands_in_the_way() {
+        let denied = |message: &str, causes: &[&str]| {
+            let causes = causes
+                .iter()
+                .map(|reason| StatusCause {
+                    reason: (*reason).to_owned(),
+                    message: String::new(),
+                    field: String::new(),
+                })
+                .collect();
+            match answer(403, "Forbidden", message, causes) {
+                Error::Forbidden(denial) => denial.obstacle(),
+                other => panic!("{other}"),
+            }
+        };
+        let rights = "namespaces is forbidden: User \"system:serviceaccount:b:p\" cannot create \
+                      resource \"namespaces\" in API group \"\" at the cluster scope";
+        let escalation = "rolebindings \"x\" is forbidden: user \"p\" (groups=[]) is attempting to \
+                          grant RBAC permissions not currently held";
+        let quota =
+            "configmaps \"a\" is forbidden: exceeded quota: q, requested: count/configmaps=1";
+        let ending = "configmaps \"a\" is forbidden: unable to create new content in namespace n";
+        let policy = "namespaces \"n\" is forbidden: ValidatingAdmissionPolicy 'p' denied request";
+        assert_eq!(denied(rights, &[]), Obstacle::Rights);
+        assert_eq!(denied(escalation, &[]), Obstacle::Rights);
+        assert_eq!(denied(quota, &[]), Obstacle::Quota);
+        assert_eq!(
+            denied(ending, &["NamespaceTerminating"]),
+            Obstacle::Terminating
+        );
+        assert_eq!(denied(policy, &[]), Obstacle::Policy);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The broker's way with Kubernetes: names and labels, records with their
-//! operations, creation as a gate, server-side apply, inventory, ordered
-//! deletion, watches, and the sharing of work among replicas.
+//! operations, creation as a gate, rights, and the sharing of work among
+//! replicas. What is done with rendered objects is in libs/objects.
 //!
 //! Knows nothing of OSB's HTTP, of plans or of MongoDB.
 
@@ -18,19 +18,11 @@ pub mod cache;
 
 pub mod revision;
 
-pub mod kinds;
-
 pub mod gate;
 
 pub mod orphan;
 
-pub mod apply;
-
-pub mod inventory;
-
-pub mod watch;
-
-pub mod diagnose;
+pub mod age;
 
 pub mod event;
 

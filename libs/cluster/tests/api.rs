@@ -1,31 +1,22 @@
 //! The library alone, against a real API server.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails where it stands"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cluster::{
-    Error,
-    apply::{Basis, Outcome, Place, apply},
+    Error, age,
     cache::Cache,
     gate::{self, Gate},
-    inventory::{self, Entry},
-    kinds::{self, Kinds},
     names,
     records::Records,
     revision::{RevisionError, Revisions},
     share::{Members, Share, Timing},
-    watch::Watch,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy},
-    core::DynamicObject,
+    api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use testbed::{ControlPlane, Controllers};
@@ -61,13 +52,6 @@ fn labels() -> BTreeMap<String, String> {
 
 fn config_map(name: &str, data: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
-}
-
-fn applied(outcome: Outcome) -> DynamicObject {
-    match outcome {
-        Outcome::Applied(object) => *object,
-        other => panic!("{other:?}"),
-    }
 }
 
 async fn eventually(what: &str, ask: impl AsyncFn() -> bool) {
@@ -110,194 +94,6 @@ async fn a_namespace_is_made_once_and_a_foreign_one_is_neither_entered_nor_delet
             .await
             .unwrap()
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn apply_removes_fields_wherever_the_object_was_first_made() {
-    let (client, namespace) = place("fields").await;
-    let kinds = Kinds::new(client);
-    for place in [Place::Own, Place::Shared] {
-        let name = format!("{place:?}").to_lowercase();
-        let put = async |data: Value, basis: Option<&DynamicObject>| {
-            let manifest = config_map(&name, &data);
-            let basis = basis.map(Basis::of);
-            apply(
-                &kinds,
-                &manifest,
-                &namespace,
-                &labels(),
-                place,
-                basis.as_ref(),
-            )
-            .await
-            .unwrap()
-        };
-        let first = applied(put(json!({"a": "1", "b": "2"}), None).await);
-        assert_eq!(first.labels()[names::INCARNATION], "one");
-        let second = applied(put(json!({"a": "1"}), Some(&first)).await);
-        assert_eq!(second.data["data"], json!({"a": "1"}), "{place:?}");
-        assert_eq!(first.uid(), second.uid());
-        let third = applied(put(json!({}), Some(&second)).await);
-        assert!(third.data.get("data").is_none(), "{place:?}");
-        // What is based on something older, or on nothing, writes nothing.
-        for basis in [Some(&first), Some(&second), None] {
-            match put(json!({"a": "late"}), basis).await {
-                Outcome::Changed(found) => {
-                    assert_eq!(found.resource_version(), third.resource_version());
-                }
-                other => panic!("{place:?}: {other:?}"),
-            }
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_late_apply_resurrects_nothing_and_a_foreign_object_is_left_alone() {
-    let (client, namespace) = place("late").await;
-    let kinds = Kinds::new(client.clone());
-    let manifest = config_map("a", &json!({"a": "1"}));
-    let put = async |place, basis: Option<Basis>, labels: BTreeMap<String, String>| {
-        apply(
-            &kinds,
-            &manifest,
-            &namespace,
-            &labels,
-            place,
-            basis.as_ref(),
-        )
-        .await
-        .unwrap()
-    };
-    let made = applied(put(Place::Own, None, labels()).await);
-    let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
-    maps.delete("a", &DeleteParams::default()).await.unwrap();
-    assert!(matches!(
-        put(Place::Own, Some(Basis::of(&made)), labels()).await,
-        Outcome::Vanished
-    ));
-    assert!(maps.get_opt("a").await.unwrap().is_none());
-
-    let made = applied(put(Place::Shared, None, labels()).await);
-    let other = names::instance_labels("other", "one");
-    assert!(matches!(
-        put(Place::Shared, None, other).await,
-        Outcome::Foreign
-    ));
-    assert_eq!(
-        maps.get("a").await.unwrap().resource_version(),
-        made.resource_version()
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_field_that_the_kind_does_not_have_is_named_at_creation_and_at_a_change() {
-    let (client, namespace) = place("strict").await;
-    let kinds = Kinds::new(client);
-    let put = async |manifest: Value, basis: Option<Basis>| {
-        let basis = basis.as_ref();
-        apply(&kinds, &manifest, &namespace, &labels(), Place::Own, basis).await
-    };
-    let mut wrong = config_map("a", &json!({}));
-    wrong["dta"] = json!({"password": "hunter2"});
-    let made = applied(put(config_map("a", &json!({})), None).await.unwrap());
-    for basis in [None, Some(Basis::of(&made))] {
-        let at = if basis.is_some() {
-            "change"
-        } else {
-            "creation"
-        };
-        let error = put(wrong.clone(), basis).await.unwrap_err().to_string();
-        assert!(error.contains("dta (unknown field)"), "{at}: {error}");
-        assert!(!error.contains("hunter2"), "{at}: {error}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn objects_are_found_by_label_and_deleted_by_uid() {
-    let (client, namespace) = place("inventory").await;
-    let kinds = Kinds::new(client.clone());
-    let gvk = kinds::parse("v1", "ConfigMap");
-    let unknown = kinds::parse("nobody.example/v1", "Nothing");
-    for name in ["a", "b"] {
-        let manifest = config_map(name, &json!({}));
-        applied(
-            apply(&kinds, &manifest, &namespace, &labels(), Place::Own, None)
-                .await
-                .unwrap(),
-        );
-    }
-    let selector = names::instance_selector("record", "one");
-    let wanted = [gvk.clone(), unknown.clone()];
-    let found = inventory::discover(&kinds, &wanted, &namespace, &selector)
-        .await
-        .unwrap();
-    let entries: Vec<Entry> = found
-        .iter()
-        .map(|(gvk, object)| Entry::of(gvk, object, 0))
-        .collect();
-    let found: Vec<String> = entries.iter().map(Entry::label).collect();
-    assert_eq!(found, ["ConfigMap/a", "ConfigMap/b"]);
-
-    let stale = Entry {
-        uid: "another".into(),
-        ..entries[0].clone()
-    };
-    assert!(
-        inventory::delete(&kinds, &stale, PropagationPolicy::Foreground)
-            .await
-            .unwrap(),
-        "another object counts as gone"
-    );
-    let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
-    assert!(maps.get_opt("a").await.unwrap().is_some());
-    eventually("a is gone", async || {
-        inventory::delete(&kinds, &entries[0], PropagationPolicy::Foreground)
-            .await
-            .unwrap()
-    })
-    .await;
-    assert!(maps.get_opt("a").await.unwrap().is_none());
-    assert!(maps.get_opt("b").await.unwrap().is_some());
-    assert!(matches!(
-        kinds.get(&unknown).await,
-        Err(Error::UnknownKind(_))
-    ));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_watch_tells_of_changes_and_deletions() {
-    let (client, namespace) = place("watch").await;
-    let kinds = Kinds::new(client.clone());
-    let gvk = kinds::parse("v1", "ConfigMap");
-    let selector = names::instance_selector("record", "one");
-    let manifest = config_map("a", &json!({"n": "1"}));
-    applied(
-        apply(&kinds, &manifest, &namespace, &labels(), Place::Own, None)
-            .await
-            .unwrap(),
-    );
-    let mut watch = Watch::open(&kinds, std::slice::from_ref(&gvk), &namespace, &selector)
-        .await
-        .unwrap();
-    let mut until = async |what: &str, holds: fn(Option<&DynamicObject>) -> bool| {
-        let end = tokio::time::Instant::now() + PATIENCE;
-        while !holds(watch.get(&gvk, "a")) {
-            assert!(tokio::time::Instant::now() < end, "waited in vain: {what}");
-            watch.changed(Duration::from_secs(1)).await;
-        }
-    };
-    until("seen", |object| object.is_some()).await;
-    let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
-    let patch = Patch::Merge(json!({"data": {"n": "2"}}));
-    maps.patch("a", &PatchParams::default(), &patch)
-        .await
-        .unwrap();
-    until("changed", |object| {
-        object.is_some_and(|object| object.data["data"]["n"] == "2")
-    })
-    .await;
-    maps.delete("a", &DeleteParams::default()).await.unwrap();
-    until("deleted", |object| object.is_none()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -423,4 +219,23 @@ async fn replicas_divide_the_work_and_the_dead_ones_share_falls_to_the_living() 
     two_stop.cancel();
     two.await.unwrap();
     assert!(leases.get_opt("test-two").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_age_of_an_object_is_told_by_the_api_server() {
+    let (client, namespace) = place("age").await;
+    let age = async |namespace: &str, name: &str| {
+        age::of::<ConfigMap>(&client, namespace, name)
+            .await
+            .unwrap()
+    };
+    assert_eq!(age(&namespace, "a").await, None);
+    assert_eq!(age("nowhere", "a").await, None);
+    let new: ConfigMap = serde_json::from_value(config_map("a", &json!({}))).unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+    maps.create(&PostParams::default(), &new).await.unwrap();
+    // Made by the API server itself when it started.
+    let elder = age("kube-system", "extension-apiserver-authentication").await;
+    let younger = age(&namespace, "a").await.unwrap();
+    assert!(elder.unwrap() >= younger);
 }

@@ -1,13 +1,14 @@
 //! Namespaces that are not an instance's own.
 
-use cluster::{
-    inventory::{self, Entry},
-    kinds, names,
-};
+use cluster::names;
 use kube::{
     ResourceExt as _,
     api::PropagationPolicy,
     core::{DynamicObject, GroupVersionKind},
+};
+use objects::{
+    inventory::{self, Entry},
+    kinds,
 };
 use service::telemetry::chain;
 

@@ -3,36 +3,41 @@
 
 use std::time::Duration;
 
-use cluster::{diagnose, watch::Watch};
 use jiff::Timestamp;
-use kube::{ResourceExt as _, core::GroupVersionKind};
+use kube::ResourceExt as _;
+use objects::{
+    barrier::{Barrier, Written, gone_unwatched},
+    diagnose,
+};
 use plan::ready::Readiness;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{AppliedObject, Done, Failure, Halt, Job, refuse};
-use crate::step::FileState;
+use super::{Done, Failure, Halt, Job, inputs::Inputs, refuse};
 
 /// Between looks at what no watch tells (pods, volume claims, events).
 const DIAGNOSE_EVERY: Duration = Duration::from_secs(5);
+/// Longest wait for a change before the deadline is looked at.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Waiting objects that a poll names.
 const NAMED: usize = 3;
 
 impl Job<'_> {
     /// Waits at the barrier behind a file: watches its objects until all are
-    /// ready, then evaluates the outputs.
+    /// ready, then evaluates the outputs. An object that goes meanwhile is
+    /// created again with the rest of its file.
     pub(super) async fn wait_for(&mut self, index: usize) -> Done {
-        let mut watch: Option<Watch> = None;
+        let inputs = self.inputs().await?;
+        let mut barrier: Option<Barrier> = None;
         let begun = Instant::now();
         let mut diagnosed: Option<Instant> = None;
         let mut hints: Vec<String> = Vec::new();
         loop {
-            let waiting = self.judge(index)?;
+            let waiting = self.judge(&inputs, index)?;
             if waiting.is_empty() {
                 break;
             }
             if self.is_overdue() {
-                self.observed.overdue = true;
                 return Err(Halt::Wait(sentence(&waiting, &hints)));
             }
             if self.is_stale()? {
@@ -50,54 +55,55 @@ impl Job<'_> {
                 hints = found.unwrap_or_default();
             }
             self.say(sentence(&waiting, &hints)).await;
-            let watch = match &mut watch {
-                Some(watch) => watch,
-                None => watch.insert(self.watch(index).await?),
+            let awaited = self.applied.entry(index).or_default();
+            let barrier = match &mut barrier {
+                Some(barrier) => barrier,
+                None => barrier.insert(Barrier::open(&self.objects, awaited).await?),
             };
             tokio::select! {
-                () = watch.changed(Duration::from_secs(2)) => {}
+                () = barrier.changed(PATIENCE) => {}
                 () = self.signals.wake.notified() => {}
             }
-            for object in self.applied.get_mut(&index).into_iter().flatten() {
-                if let Some(live) = watch.get(&object.gvk, &object.live.name_any()) {
-                    object.live = live.clone();
-                }
+            let gone = titles(&barrier.refresh(awaited));
+            if !gone.is_empty() {
+                return Err(self.begin_again(index, &gone));
             }
         }
-        self.evaluate_outputs(index)?;
-        self.observed.files[index] = FileState::Ready;
-        Ok(())
+        // Secrets are not watched: those of a file that was waited for are
+        // looked at once.
+        if barrier.is_some() {
+            let awaited = self.applied.get(&index).map_or(&[][..], Vec::as_slice);
+            let gone = titles(&gone_unwatched(&self.objects, awaited).await?);
+            if !gone.is_empty() {
+                return Err(self.begin_again(index, &gone));
+            }
+        }
+        self.evaluate_outputs(&inputs, index)
     }
 
-    async fn watch(&self, index: usize) -> Result<Watch, Halt> {
-        let mut wanted: Vec<GroupVersionKind> = Vec::new();
-        for object in self.applied.get(&index).into_iter().flatten() {
-            if object.gvk.kind != "Secret" && !wanted.contains(&object.gvk) {
-                wanted.push(object.gvk.clone());
+    /// Has a file applied again of which these objects are gone.
+    fn begin_again(&mut self, index: usize, gone: &[String]) -> Halt {
+        for object in self.applied.remove(&index).unwrap_or_default() {
+            if gone.contains(&object.title()) {
+                self.objects.forget(&object.gvk, &object.live.name_any());
             }
         }
-        let opened = Watch::open(
-            self.kinds(),
-            &wanted,
-            self.namespace(),
-            &self.record.selector(),
-        )
-        .await;
-        self.permit(opened)
+        Halt::Wait(format!("creating {} again", gone.join(", ")))
     }
 
     /// What is not ready yet, in words; an object that has failed is a failure.
-    fn judge(&self, index: usize) -> Result<Vec<String>, Halt> {
-        let variables = self.variables()?;
-        let inputs = self.inputs()?;
+    fn judge(&self, inputs: &Inputs, index: usize) -> Result<Vec<String>, Halt> {
+        let variables = self.variables(inputs);
         let now = Timestamp::now();
         let mut waiting = Vec::new();
         for object in self.applied.get(&index).into_iter().flatten() {
-            let live = live_json(object);
-            match inputs
-                .loaded
-                .readiness(&live, &object.manifest, &variables, now)
-            {
+            if object.is_terminating() {
+                waiting.push(format!("{} is being deleted", object.title()));
+                continue;
+            }
+            let live = object.live_json();
+            let loaded = &inputs.loaded;
+            match loaded.readiness(&live, &object.manifest, &variables, now) {
                 Readiness::Ready => {}
                 Readiness::Waiting(message) => waiting.push(message),
                 Readiness::Failed(message) => {
@@ -111,16 +117,19 @@ impl Job<'_> {
         Ok(waiting)
     }
 
-    fn evaluate_outputs(&mut self, index: usize) -> Result<(), Halt> {
-        let objects: Vec<Value> = self.applied.values().flatten().map(live_json).collect();
-        let variables = self.variables()?;
-        let inputs = self.inputs()?;
-        let outputs = inputs
-            .loaded
-            .outputs(&variables, &objects)
+    fn evaluate_outputs(&mut self, inputs: &Inputs, index: usize) -> Result<(), Halt> {
+        let objects: Vec<Value> = self
+            .applied
+            .values()
+            .flatten()
+            .map(Written::live_json)
+            .collect();
+        let loaded = &inputs.loaded;
+        let outputs = loaded
+            .outputs(&self.variables(inputs), &objects)
             .map_err(|error| refuse(format!("The plan's outputs cannot be evaluated: {error}")))?;
-        let missing = inputs.loaded.missing_outputs(&outputs).join(", ");
-        if index + 1 == self.observed.files.len() && !missing.is_empty() {
+        let missing = loaded.missing_outputs(&outputs).join(", ");
+        if index + 1 == loaded.files().len() && !missing.is_empty() {
             return Err(Halt::Wait(format!("waiting for the outputs {missing}")));
         }
         self.outputs = outputs;
@@ -128,12 +137,8 @@ impl Job<'_> {
     }
 }
 
-fn live_json(object: &AppliedObject) -> Value {
-    let mut live = serde_json::to_value(&object.live).unwrap_or_default();
-    // Lists and watches leave these out.
-    live["apiVersion"] = json!(object.gvk.api_version());
-    live["kind"] = json!(object.gvk.kind);
-    live
+fn titles(objects: &[&Written]) -> Vec<String> {
+    objects.iter().map(|object| object.title()).collect()
 }
 
 fn sentence(waiting: &[String], hints: &[String]) -> String {

@@ -2,22 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use cluster::{
-    error::{call, optional},
-    kinds,
-};
+use cluster::error::{call, optional};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
     core::DynamicObject,
 };
+use objects::kinds;
 use plan::descriptor::ClaimRule;
 use serde_json::{Value, json};
 
 use super::{
     Job,
     halt::{Done, Halt},
+    inputs::Inputs,
 };
 use crate::claims::{self, Claim, Decision, Moment, View};
 
@@ -30,28 +29,25 @@ const DECIDED: &str = "Claims-decided";
 impl Job<'_> {
     /// Before anything is applied: no pod starts with the data of one that left earlier.
     pub(super) async fn clear_claims(&mut self) -> Done {
-        self.delete_claims(Moment::BeforeApply).await?;
-        self.observed.claims_cleared = true;
-        Ok(())
+        self.delete_claims(Moment::BeforeApply).await
     }
 
     /// After everything was applied: the claims of pods that left in this update.
     pub(super) async fn drop_claims(&mut self) -> Done {
-        self.delete_claims(Moment::AfterApply).await?;
-        self.observed.claims_dropped = true;
-        Ok(())
+        self.delete_claims(Moment::AfterApply).await
     }
 
     async fn delete_claims(&mut self, moment: Moment) -> Done {
-        let rules = self.inputs()?.loaded.bundle().descriptor().claims.clone();
+        let inputs = self.inputs().await?;
+        let rules = &inputs.loaded.bundle().descriptor().claims;
         if rules.is_empty() {
             return Ok(());
         }
         let mut wait = Vec::new();
-        for set in self.rendered_sets()? {
+        for set in self.rendered_sets(&inputs)? {
             let name = set.pointer("/metadata/name").and_then(Value::as_str);
             if let Some(rule) = name.and_then(|name| rules.get(name)) {
-                wait.extend(self.delete_claims_of(&set, rule, moment).await?);
+                wait.extend(self.delete_claims_of(&inputs, &set, rule, moment).await?);
             }
         }
         if wait.is_empty() {
@@ -61,10 +57,10 @@ impl Job<'_> {
     }
 
     /// The StatefulSets that the update asks for.
-    fn rendered_sets(&self) -> Result<Vec<Value>, Halt> {
+    fn rendered_sets(&self, inputs: &Inputs) -> Result<Vec<Value>, Halt> {
         let mut sets = Vec::new();
-        for index in 0..self.observed.files.len() {
-            let objects = self.render(index)?.objects;
+        for index in 0..inputs.loaded.files().len() {
+            let objects = self.render(inputs, index)?.objects;
             sets.extend(objects.into_iter().filter(|o| o["kind"] == "StatefulSet"));
         }
         Ok(sets)
@@ -77,6 +73,7 @@ impl Job<'_> {
     /// paused) neither stops a pod nor deletes a claim that is newer than the decision.
     async fn delete_claims_of(
         &mut self,
+        inputs: &Inputs,
         set: &Value,
         rule: &ClaimRule,
         moment: Moment,
@@ -87,12 +84,12 @@ impl Job<'_> {
         };
         let name = set.pointer("/metadata/name").and_then(Value::as_str);
         let gvk = kinds::parse("apps/v1", "StatefulSet");
-        let live = self.read(&gvk, name.unwrap_or_default()).await?;
+        let live = self.objects.read(&gvk, name.unwrap_or_default()).await?;
         let running = live
             .as_ref()
             .map_or(0..0, |live| claims::ordinals(&live.data));
-        let variables = self.variables()?;
-        let loaded = &self.inputs()?.loaded;
+        let variables = self.variables(inputs);
+        let loaded = &inputs.loaded;
         let memberships: BTreeMap<_, _> = running
             .clone()
             .chain(claims.iter().map(|claim| claim.ordinal))
@@ -141,7 +138,7 @@ impl Job<'_> {
         let api: Api<PersistentVolumeClaim> =
             Api::namespaced(self.context.client(), self.namespace());
         let params = ListParams::default().labels(&self.record.selector());
-        let list = self.permit(call(api.list_metadata(&params)).await)?;
+        let list = call(api.list_metadata(&params)).await?;
         let claims = list.items.into_iter().filter_map(|claim| {
             Some(Claim {
                 ordinal: claims::ordinal_of(&claim.name_any(), set)?,
@@ -156,23 +153,23 @@ impl Job<'_> {
     /// The object that the rule names, as it is now. Without one nothing is known of any pod, and
     /// the update goes on: it may be what brings the object back.
     async fn report(&mut self, rule: &ClaimRule) -> Result<Option<Value>, Halt> {
-        let known = self.inventory.iter().find(|e| e.label() == rule.report);
+        let known = self
+            .objects
+            .inventory()
+            .iter()
+            .find(|e| e.label() == rule.report);
         let Some((gvk, name)) = known.map(|entry| (entry.gvk(), entry.name.clone())) else {
             return Ok(None);
         };
-        let report = self.read(&gvk, &name).await?;
+        let report = self.objects.read(&gvk, &name).await?;
         Ok(report.and_then(|report| serde_json::to_value(report).ok()))
     }
 
     /// Stops the last pods of a StatefulSet, if it is still as it was read.
     async fn scale(&mut self, live: &DynamicObject, replicas: u32) -> Done {
-        let kind = self
-            .kinds()
-            .get(&kinds::parse("apps/v1", "StatefulSet"))
-            .await;
-        let api = self
-            .permit(kind)?
-            .api(self.context.client(), self.namespace());
+        let gvk = kinds::parse("apps/v1", "StatefulSet");
+        let kind = self.context.kinds.get(&gvk).await?;
+        let api = kind.api(self.context.client(), self.namespace());
         let patch = json!({
             "metadata": {"uid": live.uid(), "resourceVersion": live.resource_version()},
             "spec": {"replicas": replicas},
@@ -184,13 +181,13 @@ impl Job<'_> {
         let name = live.name_any();
         match call(api.patch(&name, &params, &Patch::Merge(&patch))).await {
             Ok(scaled) => {
-                self.saw(&scaled);
+                self.objects.saw(&scaled);
                 Ok(())
             }
             Err(cluster::Error::Conflict | cluster::Error::NotFound) => {
                 Err(Halt::Wait(format!("StatefulSet/{name} is being changed")))
             }
-            Err(error) => self.permit(Err(error)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -204,7 +201,7 @@ impl Job<'_> {
         match optional(call(api.delete(&claim.name, &params)).await) {
             // A conflict: another claim has the name by now.
             Ok(_) | Err(cluster::Error::Conflict) => Ok(()),
-            Err(error) => self.permit(Err(error)),
+            Err(error) => Err(error.into()),
         }
     }
 }

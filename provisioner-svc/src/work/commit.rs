@@ -8,13 +8,15 @@ use super::{Done, Failure, Halt, Job, aim};
 use crate::{
     resource::{Kind, ServiceInstance},
     state::{Applied, Record},
+    step::Aim,
     work::status,
 };
 
 impl Job<'_> {
     pub(super) async fn succeed(&mut self) -> Done {
+        let inputs = self.inputs().await?;
         let (applied, superseded) = {
-            let revision = &self.inputs()?.revision;
+            let revision = &inputs.revision;
             let name = self.record.operation().revision.clone().unwrap_or_default();
             let applied = Applied {
                 revision: name,
@@ -22,7 +24,7 @@ impl Job<'_> {
                 plan_id: revision.plan_id.clone(),
                 plan_name: revision.plan_name.clone(),
                 maintenance_version: revision.maintenance_version.clone(),
-                retain_seconds: self.inputs()?.loaded.bundle().retain().as_secs(),
+                retain_seconds: inputs.loaded.bundle().retain().as_secs(),
                 outputs: self.outputs.clone(),
             };
             let before = self
@@ -145,16 +147,14 @@ impl Job<'_> {
             };
             let same = current.operation().id == self.record.operation().id
                 && current.is_deleted_by_hand() == self.record.is_deleted_by_hand()
-                && aim(&current) == Some(self.observed.aim);
+                && aim(&current) == Some(self.aim);
             if !same {
                 return Err(Halt::Stale);
             }
             // A hold that came in between must not be overlooked by a burial.
-            if current.resource.spec.held && !self.record.resource.spec.held {
-                self.observed.held = true;
-                if self.observed.aim == crate::step::Aim::Delete {
-                    return Err(Halt::Stale);
-                }
+            let held_anew = current.resource.spec.held && !self.record.resource.spec.held;
+            if held_anew && self.aim == Aim::Delete {
+                return Err(Halt::Stale);
             }
             self.record = current;
         }
@@ -166,7 +166,7 @@ impl Job<'_> {
         let inventory = if self.record.is_tombstone() {
             Vec::new()
         } else {
-            self.inventory.clone()
+            self.objects.inventory().to_vec()
         };
         let status = status::of(&self.record, Some(message.clone()), inventory);
         if let Err(error) = self

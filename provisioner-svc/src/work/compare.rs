@@ -1,38 +1,46 @@
 //! Before the first write of an update: asks the API server whether it would
 //! take everything, so that what it refuses changes nothing.
 
-use cluster::{apply, error::call};
-use kube::api::{Patch, PatchParams};
+use cluster::error::Error;
+use objects::{
+    inventory::Entry,
+    manifest::{self, identity},
+};
 use serde_json::Value;
 
-use super::{Done, Job, known::place_of, prune::holds_data, refuse};
+use super::{Done, Halt, Job, apply::number, inputs::Inputs, prune::holds_data, refuse};
 use crate::storage;
+
+/// Stop point: fields are owned, nothing was tried out.
+const OWNED: &str = "Compare-owned";
 
 impl Job<'_> {
     /// Asks the API server, without effect, whether it would take each object,
     /// and refuses to delete what holds data. Nothing was applied yet.
     pub(super) async fn compare(&mut self) -> Done {
-        let count = self.observed.files.len();
-        let mut rendered = Vec::new();
-        for index in 0..count {
-            let file = self.render(index)?;
-            for object in &file.objects {
-                let (mut manifest, growths) = self.fitted(object).await?;
-                for growth in growths {
+        let inputs = self.inputs().await?;
+        let mut rendered: Vec<Value> = Vec::new();
+        let mut files = Vec::new();
+        let mut growths = Vec::new();
+        for index in 0..inputs.loaded.files().len() {
+            for object in &self.render(&inputs, index)?.objects {
+                let (mut manifest, found) = self.fitted(object).await?;
+                for growth in found {
                     self.check_growth(&growth).await?;
                     // The claim template is immutable; all else is compared.
                     storage::put_back(&mut manifest, &growth);
-                    self.growths.push(growth);
+                    growths.push(growth);
                 }
-                self.dry_run(&manifest).await?;
+                rendered.push(manifest);
+                files.push(number(index));
             }
-            rendered.extend(file.objects);
         }
         let doomed: Vec<String> = self
-            .stale(&rendered)
-            .into_iter()
-            .filter(holds_data)
-            .map(|entry| entry.label())
+            .objects
+            .not_among(&rendered)
+            .iter()
+            .filter(|entry| holds_data(entry))
+            .map(Entry::label)
             .collect();
         if !doomed.is_empty() {
             return Err(refuse(format!(
@@ -40,33 +48,69 @@ impl Job<'_> {
                 doomed.join(", ")
             )));
         }
-        self.observed.grows = !self.growths.is_empty();
-        self.observed.compared = true;
+        self.own(&inputs, &rendered).await?;
+        service::failpoint::reach(OWNED);
+        for (manifest, file) in rendered.iter().zip(files) {
+            let tried = self.objects.try_out(manifest, file).await;
+            tried.map_err(|error| refused(manifest, error))?;
+        }
+        self.growths = growths;
         Ok(())
     }
 
-    async fn dry_run(&self, object: &Value) -> Done {
-        let Some((gvk, name)) = place_of(object) else {
+    /// Objects that were only created so far: from now on their fields are
+    /// owned as if they had been applied, so that the first update does what
+    /// later ones do.
+    async fn own(&mut self, inputs: &Inputs, rendered: &[Value]) -> Done {
+        if !self.objects.any_as_created() {
             return Ok(());
+        }
+        let previous = self.previous(inputs).await?;
+        for manifest in rendered {
+            let before = previous
+                .iter()
+                .find(|(before, _)| identity(before) == identity(manifest));
+            let (before, file) = before.map_or((None, 0), |(before, file)| (Some(before), *file));
+            self.objects.own(manifest, before, file).await?;
+        }
+        Ok(())
+    }
+
+    /// The objects of the revision that was applied last, each with its file,
+    /// as far as they can be rendered again.
+    async fn previous(&mut self, inputs: &Inputs) -> Result<Vec<(Value, u32)>, Halt> {
+        let Some(applied) = self.record.state.applied.clone() else {
+            return Ok(Vec::new());
         };
-        if self.known(&gvk, name).is_none() {
-            return Ok(());
+        let before = match self.read_inputs(&applied.revision).await {
+            Ok(before) => before,
+            // It is gone: managedFields are turned without it.
+            Err(Halt::Fail(_)) => return Ok(Vec::new()),
+            Err(halt) => return Err(halt),
+        };
+        let mut variables = self.variables(&before);
+        variables.secrets.clone_from(&inputs.secrets);
+        variables.outputs = applied.outputs;
+        let mut all = Vec::new();
+        for (index, name) in before.loaded.files().iter().enumerate() {
+            let Ok(file) = before.loaded.render_file(name, &variables) else {
+                continue;
+            };
+            for object in file.objects {
+                let (fitted, _) = self.fitted(&object).await?;
+                all.push((fitted, number(index)));
+            }
         }
-        let kind = self.permit(self.kinds().get(&gvk).await)?;
-        let mut manifest = object.clone();
-        apply::label(&mut manifest, &self.record.labels());
-        let params = PatchParams::apply(cluster::FIELD_MANAGER)
-            .force()
-            .validation_strict()
-            .dry_run();
-        let api = kind.api(self.context.client(), self.namespace());
-        match call(api.patch(name, &params, &Patch::Apply(&manifest))).await {
-            Ok(_) | Err(cluster::Error::NotFound) => Ok(()),
-            Err(cluster::Error::Invalid(fields)) => Err(refuse(format!(
-                "{}/{name} cannot be changed this way: {fields}; nothing was changed.",
-                gvk.kind
-            ))),
-            Err(error) => self.permit(Err(error)),
-        }
+        Ok(all)
+    }
+}
+
+fn refused(manifest: &Value, error: Error) -> Halt {
+    match (error, identity(manifest)) {
+        (Error::Invalid(fields), Some((gvk, name))) => refuse(format!(
+            "{} cannot be changed this way: {fields}; nothing was changed.",
+            manifest::title(&gvk, name)
+        )),
+        (error, _) => error.into(),
     }
 }

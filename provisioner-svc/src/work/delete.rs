@@ -3,15 +3,17 @@
 
 use cluster::{
     error::{call, optional},
-    gate, inventory,
+    gate,
 };
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, Preconditions, PropagationPolicy},
+    api::{DeleteParams, ListParams, Preconditions},
 };
 
-use super::{Done, Halt, Job, known::entries};
+use objects::inventory;
+
+use super::{Done, Halt, Job, halt::Rights};
 
 impl Job<'_> {
     pub(super) async fn await_release(&mut self) -> Done {
@@ -21,69 +23,59 @@ impl Job<'_> {
             Some(record) if record.resource.spec.held => Err(Halt::Wait(
                 "waiting for the bindings of this instance to go".to_owned(),
             )),
-            Some(_) => {
-                self.observed.held = false;
-                Ok(())
-            }
+            Some(_) => Ok(()),
             None => Err(Halt::Stale),
         }
     }
 
     pub(super) async fn find_remaining(&mut self) -> Done {
         let wanted = self.all_kinds().await;
-        let found = inventory::discover(
-            self.kinds(),
-            &wanted,
-            self.namespace(),
-            &self.record.selector(),
-        )
-        .await;
-        let mut all = match found {
-            Ok(found) => entries(&found, &self.inventory),
+        let known = self.objects.inventory().to_vec();
+        match self.objects.find(&wanted).await {
+            Ok(()) => {}
             // No rights (any more) in the namespace: it was never made, or is going.
-            Err(cluster::Error::Forbidden(_)) if self.record.resource.spec.own_namespace => {
-                Vec::new()
+            Err(error @ cluster::Error::Forbidden(_))
+                if self.record.resource.spec.own_namespace =>
+            {
+                if matches!(self.rights().await, Ok(Rights::Arriving)) {
+                    return Err(error.into());
+                }
+                self.objects.set_inventory(Vec::new());
             }
-            Err(error) => return self.permit(Err(error)),
-        };
-        for entry in &self.inventory {
-            if !all.iter().any(|known| known.same_place(entry)) {
-                all.push(entry.clone());
+            Err(error) => return Err(error.into()),
+        }
+        let mut all = self.objects.inventory().to_vec();
+        for entry in known {
+            if !all.iter().any(|found| found.same_place(&entry)) {
+                all.push(entry);
             }
         }
-        if self.observed.retains {
+        if self.retains() {
             // Data that a template made itself.
             all.retain(|entry| entry.kind != "PersistentVolumeClaim");
         }
-        self.remaining = all;
-        self.observed.remaining = Some(self.remaining.len());
+        self.remaining = Some(all);
         Ok(())
     }
 
     /// The objects of the last file that has any left: all at once, and no
     /// further before they are gone.
     pub(super) async fn delete_last(&mut self) -> Done {
-        let last = inventory::last_file(&self.remaining);
-        let deletions = last.iter().map(async |entry| {
-            let gone = inventory::delete(self.kinds(), entry, PropagationPolicy::Foreground).await;
-            (entry, gone)
-        });
+        let mut left = self.remaining.clone().unwrap_or_default();
         let mut waiting = Vec::new();
-        for (entry, gone) in futures::future::join_all(deletions).await {
+        for (entry, gone) in inventory::delete_last(&self.context.kinds, &left.clone()).await {
             match gone {
-                Ok(true) => {}
+                Ok(true) => left.retain(|kept| !kept.same_place(&entry)),
                 Ok(false) => waiting.push(entry.label()),
                 // The namespace goes anyway and takes it along.
-                Err(cluster::Error::Forbidden(_)) if self.record.resource.spec.own_namespace => {}
-                Err(error) => return self.permit(Err(error)),
+                Err(cluster::Error::Forbidden(_)) if self.record.resource.spec.own_namespace => {
+                    left.retain(|kept| !kept.same_place(&entry));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        self.remaining.retain(|entry| {
-            !last.iter().any(|deleted| deleted.same_place(entry))
-                || waiting.contains(&entry.label())
-        });
-        self.observed.remaining = Some(self.remaining.len());
-        self.inventory.clone_from(&self.remaining);
+        self.objects.set_inventory(left.clone());
+        self.remaining = Some(left);
         if waiting.is_empty() {
             return Ok(());
         }
@@ -101,7 +93,6 @@ impl Job<'_> {
             waiting.extend(self.delete_labelled(&secrets).await?);
         }
         if waiting.is_empty() {
-            self.observed.leftovers_gone = true;
             return Ok(());
         }
         Err(Halt::Wait(format!("deleting {}", waiting.join(", "))))
@@ -119,7 +110,7 @@ impl Job<'_> {
             {
                 return Ok(Vec::new());
             }
-            Err(error) => return self.permit(Err(error)),
+            Err(error) => return Err(error.into()),
         };
         let mut waiting = Vec::new();
         for object in list.items {
@@ -134,7 +125,7 @@ impl Job<'_> {
             });
             match optional(call(api.delete(&name, &params)).await) {
                 Ok(_) | Err(cluster::Error::Conflict) => {}
-                Err(error) => return self.permit(Err(error)),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(waiting)
@@ -145,7 +136,6 @@ impl Job<'_> {
         let gone =
             gate::delete_namespace(&self.context.client(), &name, &self.record.labels()).await?;
         if gone {
-            self.observed.namespace_gone = true;
             return Ok(());
         }
         Err(Halt::Wait(format!("waiting for namespace {name} to go")))
@@ -157,7 +147,6 @@ impl Job<'_> {
             if let Some(applied) = &self.record.state.applied {
                 self.context.revisions.delete(&applied.revision).await?;
             }
-            self.observed.revisions_gone = true;
             return Ok(());
         }
         let revisions = self
@@ -170,7 +159,6 @@ impl Job<'_> {
         for revision in revisions {
             self.context.revisions.delete(&revision.name).await?;
         }
-        self.observed.revisions_gone = true;
         Ok(())
     }
 }

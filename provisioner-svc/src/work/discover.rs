@@ -3,14 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use cluster::{
-    inventory::{self, Entry},
-    kinds,
-};
 use kube::core::GroupVersionKind;
+use objects::{inventory::Entry, kinds};
 use service::telemetry::chain;
 
-use super::{Done, Job, known::entries};
+use super::{Done, Job};
 use crate::{catalog::Catalog, state::Record};
 
 /// The kinds of some bundles.
@@ -68,27 +65,13 @@ fn digests(record: &Record) -> impl Iterator<Item = &String> {
 impl Job<'_> {
     pub(super) async fn discover(&mut self) -> Done {
         let wanted = self.all_kinds().await;
-        let found = self.permit(
-            inventory::discover(
-                self.kinds(),
-                &wanted,
-                self.namespace(),
-                &self.record.selector(),
-            )
-            .await,
-        )?;
-        self.inventory = entries(&found, &self.inventory);
-        for (_, object) in &found {
-            self.saw(object);
-        }
-        self.observed.discovered = true;
-        Ok(())
+        Ok(self.objects.find(&wanted).await?)
     }
 
     /// The kinds that this instance may have objects of. For a bundle that is
     /// gone, or cannot be fetched now, the inventory stands in.
     pub(super) async fn all_kinds(&self) -> Vec<GroupVersionKind> {
-        let inventory = self.inventory.iter().map(Entry::gvk);
+        let inventory = self.objects.inventory().iter().map(Entry::gvk);
         let found = BundleKinds::of(&self.context.catalog, &[&self.record], inventory).await;
         if let Some(error) = &found.missing {
             tracing::warn!(

@@ -27,21 +27,17 @@ type Data = BTreeMap<String, ByteString>;
 
 impl Job<'_> {
     pub(super) async fn generate(&mut self) -> Done {
-        let wanted = {
-            let variables = self.variables()?;
-            let inputs = self.inputs()?;
-            inputs
-                .loaded
-                .generate(&variables)
-                .map_err(|error| refuse(error.to_string()))?
-        };
+        let inputs = self.inputs().await?;
+        let wanted = inputs
+            .loaded
+            .generate(&self.variables(&inputs))
+            .map_err(|error| refuse(error.to_string()))?;
         if wanted.is_empty() {
-            self.observed.generated = true;
             return Ok(());
         }
         let api: Api<Secret> = Api::namespaced(self.context.client(), self.namespace());
         let name = generated_secret(&self.record.resource.spec.incarnation);
-        let found = match self.permit(optional(call(api.get(&name)).await))? {
+        let found = match optional(call(api.get(&name)).await)? {
             Some(found) => found,
             None if self.record.state.applied.is_some() => return Err(self.missing(&wanted)),
             None => {
@@ -61,23 +57,12 @@ impl Job<'_> {
                     field_manager: Some(FIELD_MANAGER.to_owned()),
                     ..PostParams::default()
                 };
-                match self.permit(call(api.create(&params, &secret)).await.map(Some).or_else(
-                    |error| {
-                        match error {
-                            // A rival was faster: what it stored is what counts.
-                            cluster::Error::AlreadyExists => Ok(None),
-                            error => Err(error),
-                        }
-                    },
-                ))? {
-                    Some(created) => created,
-                    None => return Err(Halt::Wait(String::new())),
-                }
+                // If a rival was faster, what it stored is what counts.
+                call(api.create(&params, &secret)).await?
             }
         };
         let found = self.complete(&api, found, &wanted).await?;
         self.generated = variables(&found);
-        self.observed.generated = true;
         Ok(())
     }
 
@@ -121,7 +106,6 @@ impl Job<'_> {
                 found.extend(written.data.unwrap_or_default());
                 Ok(found)
             }
-            Err(cluster::Error::Conflict) => Err(Halt::Wait(String::new())),
             Err(error) => Err(error.into()),
         }
     }

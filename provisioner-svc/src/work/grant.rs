@@ -12,7 +12,6 @@ use kube::{
     Api,
     api::{ObjectMeta, PostParams},
 };
-use tokio::time::Instant;
 
 use super::{Done, Failure, Halt, Job};
 use crate::resource::Kind;
@@ -58,13 +57,13 @@ impl Job<'_> {
             &extra.into_iter().chain(pod_security).collect(),
         )
         .await?;
-        self.observed.namespace = Some(gate.clone());
+        self.namespace = Some(gate.clone());
         match gate {
             Gate::Created => self.confirm_namespace(&name).await,
             Gate::Ours => Ok(()),
             Gate::Terminating => Err(Halt::Wait(format!("waiting for namespace {name} to go"))),
             Gate::Foreign => Err(Halt::Wait(format!(
-                "waiting for namespace {name}, which belongs to somebody else, to go"
+                "waiting for namespace {name} to go, which is there already and not this instance's"
             ))),
         }
     }
@@ -81,7 +80,7 @@ impl Job<'_> {
         .await?;
         match found {
             Found::Ours => {
-                self.observed.namespace = Some(Gate::Ours);
+                self.namespace = Some(Gate::Ours);
                 Ok(())
             }
             Found::Terminating | Found::Missing => Err(Halt::Fail(Failure {
@@ -120,7 +119,7 @@ impl Job<'_> {
                 self.binding(PLANS_ROLE, broker(&args.provisioner_account)),
                 self.binding(BINDER_ROLE, broker(&args.binder_account)),
             ];
-            if let Some(bootstrap) = self.inputs()?.loaded.bundle().bootstrap() {
+            if let Some(bootstrap) = self.inputs().await?.loaded.bundle().bootstrap() {
                 let pods = subject(&bootstrap.service_account, self.namespace());
                 wanted.push(self.binding(BOOTSTRAP_ROLE, pods));
             }
@@ -129,18 +128,12 @@ impl Job<'_> {
             let calls =
                 wanted.iter().map(
                     async |binding| match call(api.create(&params, binding)).await {
-                        Ok(_) => Ok(true),
-                        Err(cluster::Error::AlreadyExists) => Ok(false),
+                        Ok(_) | Err(cluster::Error::AlreadyExists) => Ok(()),
                         Err(error) => Err(error),
                     },
                 );
-            let made = futures::future::try_join_all(calls).await?;
-            if made.contains(&true) {
-                // The API server's authorizer learns of it with a small delay.
-                self.granted_at = Some(Instant::now());
-            }
+            futures::future::try_join_all(calls).await?;
         }
-        self.observed.granted = true;
         Ok(())
     }
 

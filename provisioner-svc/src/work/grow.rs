@@ -2,18 +2,16 @@
 //! claims are patched and waited for, then the StatefulSet is taken away from
 //! over its pods, and applied anew with the larger template.
 
-use cluster::{
-    error::{call, optional},
-    inventory, kinds,
-};
+use cluster::error::{call, optional};
 use k8s_openapi::api::{core::v1::PersistentVolumeClaim, storage::v1::StorageClass};
 use kube::{
     Api, ResourceExt as _,
     api::{ListParams, Patch, PatchParams, PropagationPolicy},
 };
+use objects::{kinds, manifest::identity};
 use serde_json::{Value, json};
 
-use super::{Done, Halt, Job, known::place_of, refuse};
+use super::{Done, Halt, Job, refuse};
 use crate::storage::{self, Growth};
 
 impl Job<'_> {
@@ -24,8 +22,8 @@ impl Job<'_> {
         if object["kind"] != "StatefulSet" {
             return Ok((manifest, Vec::new()));
         }
-        let live = match place_of(object) {
-            Some((gvk, name)) => self.read(&gvk, name).await?,
+        let live = match identity(object) {
+            Some((gvk, name)) => self.objects.read(&gvk, name).await?,
             None => None,
         };
         let growths = match live.and_then(|live| serde_json::to_value(live).ok()) {
@@ -50,7 +48,7 @@ impl Job<'_> {
                     "Volume claim {name} has no StorageClass and cannot grow; nothing was changed."
                 )));
             };
-            let found = self.permit(optional(call(classes.get(&class)).await))?;
+            let found = optional(call(classes.get(&class)).await)?;
             if found.and_then(|class| class.allow_volume_expansion) != Some(true) {
                 return Err(refuse(format!(
                     "StorageClass {class} of volume claim {name} does not allow volumes to grow; nothing was changed."
@@ -63,7 +61,6 @@ impl Job<'_> {
     /// Grows the claims, then makes way for the StatefulSet with the larger template.
     pub(super) async fn grow(&mut self) -> Done {
         let Some(growth) = self.growths.first().cloned() else {
-            self.observed.grows = false;
             return Ok(());
         };
         self.touched = true;
@@ -91,7 +88,7 @@ impl Job<'_> {
                     Err(cluster::Error::Invalid(fields)) => {
                         return Err(refuse(format!("Volume claim {name} cannot grow: {fields}")));
                     }
-                    Err(error) => return self.permit(Err(error)),
+                    Err(error) => return Err(error.into()),
                 }
             }
             if !has_grown(&claim, asked) {
@@ -107,24 +104,22 @@ impl Job<'_> {
         }
         self.make_way(&growth).await?;
         self.growths.remove(0);
-        self.observed.grows = !self.growths.is_empty();
         Ok(())
     }
 
     /// Deletes the StatefulSet and leaves its pods, which its successor adopts.
     async fn make_way(&mut self, growth: &Growth) -> Done {
         let gvk = kinds::parse("apps/v1", "StatefulSet");
-        let Some(entry) = self.known(&gvk, &growth.set).cloned() else {
+        let Some(entry) = self.objects.entry(&gvk, &growth.set).cloned() else {
             return Ok(());
         };
-        let gone = inventory::delete(self.kinds(), &entry, PropagationPolicy::Orphan).await;
-        if !self.permit(gone)? {
+        let gone = self.objects.delete(&entry, PropagationPolicy::Orphan);
+        if !gone.await? {
             return Err(Halt::Wait(format!(
                 "making way for a larger {}",
                 entry.label()
             )));
         }
-        self.inventory.retain(|kept| !kept.same_place(&entry));
         Ok(())
     }
 
@@ -132,7 +127,7 @@ impl Job<'_> {
         let api: Api<PersistentVolumeClaim> =
             Api::namespaced(self.context.client(), self.namespace());
         let params = ListParams::default().labels(&self.record.selector());
-        let list = self.permit(call(api.list(&params)).await)?;
+        let list = call(api.list(&params)).await?;
         Ok(list
             .items
             .into_iter()

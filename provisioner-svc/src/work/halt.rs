@@ -1,18 +1,22 @@
-//! Why a step did not do its thing.
+//! Why a step did not do its thing, and what that means for the operation.
 
 use std::time::Duration;
 
-use super::Job;
-use crate::error::Error;
+use cluster::{age, error::Obstacle, revision::RevisionError};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use service::telemetry::chain;
 
-/// The authorizer hears of a new RoleBinding with a small delay.
+use super::{Job, grant::PLANS_ROLE};
+use crate::{error::Error, step::Step};
+
+/// The API servers' authorizers learn of a new RoleBinding with a small delay.
 const GRANT_DELAY: Duration = Duration::from_secs(30);
 
-/// Something that waiting will not mend, told to the user.
-#[derive(Debug, Clone)]
+/// Something that waiting will not mend, for the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) message: String,
-    /// Whether anything of this operation was applied.
+    /// OSB `update_repeatable`: whether the same request may succeed later.
     pub(super) repeatable: bool,
 }
 
@@ -25,13 +29,25 @@ pub(super) enum Halt {
     Fail(Failure),
     /// The record changed under the worker: read it again.
     Stale,
-    /// A dependency does not answer.
-    Broken(Error),
+    /// A call failed; [`Job::settle`] decides what that means.
+    Call(Error),
 }
 
-impl<E: Into<Error>> From<E> for Halt {
-    fn from(error: E) -> Self {
-        Self::Broken(error.into())
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<cluster::Error> for Halt {
+    fn from(error: cluster::Error) -> Self {
+        Self::Call(Error::Cluster(error))
+    }
+}
+
+impl From<bundles::Error> for Halt {
+    fn from(error: bundles::Error) -> Self {
+        Self::Call(Error::Bundle(error))
     }
 }
 
@@ -45,25 +61,262 @@ pub(super) fn refuse(message: impl Into<String>) -> Halt {
     })
 }
 
+/// What the worker does after a step that did not do its thing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Pause and try the step again. A text says what is waited for.
+    Wait(Option<String>),
+    /// Pause and start over from a fresh read.
+    Restart(Option<String>),
+    /// Let the operation fail.
+    Fail(Failure),
+}
+
+/// How the broker stands in the instance's namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rights {
+    /// Given a moment ago: not every API server may have learnt of it.
+    Arriving,
+    /// Given, long enough ago to count, or by somebody else.
+    Settled,
+    /// This worker saw to them, and they are gone.
+    Revoked,
+}
+
 impl Job<'_> {
-    /// "Forbidden" shortly after a RoleBinding was made means "not yet".
-    pub(super) fn permit<T>(&self, result: Result<T, cluster::Error>) -> Result<T, Halt> {
-        match result {
-            Err(cluster::Error::Forbidden(reason)) => {
-                let recent = self.granted_at.is_some_and(|at| at.elapsed() < GRANT_DELAY);
-                if recent {
-                    Err(Halt::Wait(
-                        "waiting for the broker's rights in the namespace".to_owned(),
-                    ))
+    /// The one place where it is decided what an interrupted step means.
+    pub(super) async fn settle(&self, step: Step, halt: Halt) -> Action {
+        let action = match halt {
+            Halt::Wait(text) => Action::Wait(Some(text)),
+            Halt::Stale => Action::Restart(None),
+            Halt::Fail(failure) => Action::Fail(failure),
+            Halt::Call(error) => {
+                let rights = if is_denied(&error) {
+                    self.rights_or_default().await
                 } else {
-                    Err(Halt::Fail(Failure {
-                        message: format!("The broker may not do this in the cluster: {reason}"),
-                        repeatable: true,
-                    }))
-                }
+                    Rights::Settled
+                };
+                let action = action(&error, rights);
+                self.log(step, &error, &action);
+                action
             }
-            Err(error) => Err(Halt::Broken(Error::Cluster(error))),
-            Ok(value) => Ok(value),
+        };
+        match action {
+            // There is no operation to fail, or it is failing already.
+            Action::Fail(failure) if step == Step::Fail || !self.has_operation() => {
+                Action::Wait(Some(failure.message))
+            }
+            action => action,
         }
+    }
+
+    fn log(&self, step: Step, error: &Error, action: &Action) {
+        let (record, step, cause) = (self.record.name(), step.name(), chain(error));
+        match action {
+            Action::Fail(_) => {
+                tracing::error!(%record, step, cause, "step cannot be done");
+            }
+            Action::Wait(_) | Action::Restart(_) => {
+                tracing::warn!(%record, step, cause, "step interrupted; it is tried again");
+            }
+        }
+    }
+
+    async fn rights_or_default(&self) -> Rights {
+        match self.rights().await {
+            Ok(rights) => rights,
+            // Not even that may be asked.
+            Err(cluster::Error::Forbidden(_)) => Rights::Settled,
+            Err(_) => Rights::Arriving,
+        }
+    }
+
+    /// Judged by the RoleBinding itself and the API server's clock: any worker,
+    /// on any replica, comes to the same answer.
+    pub(super) async fn rights(&self) -> Result<Rights, cluster::Error> {
+        if !self.record.resource.spec.own_namespace {
+            return Ok(Rights::Settled);
+        }
+        let client = self.context.client();
+        let age = age::of::<RoleBinding>(&client, self.namespace(), PLANS_ROLE).await?;
+        Ok(match age {
+            Some(age) if age < GRANT_DELAY => Rights::Arriving,
+            None if self.is_done(Step::Grant) => Rights::Revoked,
+            Some(_) | None => Rights::Settled,
+        })
+    }
+}
+
+fn is_denied(error: &Error) -> bool {
+    matches!(error, Error::Cluster(cluster::Error::Forbidden(_)))
+}
+
+/// What a failed call means.
+fn action(error: &Error, rights: Rights) -> Action {
+    match error {
+        Error::Cluster(error) | Error::Revision(RevisionError::Cluster(error)) => {
+            of_cluster(error, rights)
+        }
+        Error::Revision(RevisionError::Missing(_) | RevisionError::Malformed(_)) => {
+            permanent("What was asked for is no longer on record.")
+        }
+        Error::Bundle(error) if error.is_transient() => wait("waiting for the catalog service"),
+        Error::Bundle(_) => {
+            permanent("The plan's bundle cannot be used by this version of the broker.")
+        }
+        Error::Contended => Action::Wait(None),
+        Error::Told(_) | Error::State(_) | Error::Json(_) => {
+            wait("waiting for the broker's operator to repair the record of this instance")
+        }
+    }
+}
+
+fn of_cluster(error: &cluster::Error, rights: Rights) -> Action {
+    match error {
+        cluster::Error::Unavailable(_) => wait("waiting for the cluster's API server"),
+        cluster::Error::Other(_) => {
+            wait("the cluster's API server answers in an unexpected way; trying again")
+        }
+        cluster::Error::Conflict | cluster::Error::AlreadyExists | cluster::Error::Expired => {
+            Action::Wait(None)
+        }
+        cluster::Error::NotServed => wait("waiting for the cluster to serve a kind of object"),
+        cluster::Error::UnknownKind(kind) => {
+            wait(format!("waiting for the cluster to serve {kind}"))
+        }
+        cluster::Error::NotFound => Action::Restart(Some(
+            "the namespace of the instance, or a kind of object, is gone; looking again".to_owned(),
+        )),
+        cluster::Error::Invalid(fields) => {
+            permanent(format!("The cluster refuses a part of this: {fields}."))
+        }
+        cluster::Error::Forbidden(denial) => of_obstacle(denial.obstacle(), rights),
+    }
+}
+
+/// What stands in the way, without the names of accounts and rights: these
+/// are in the log.
+fn of_obstacle(obstacle: Obstacle, rights: Rights) -> Action {
+    match (obstacle, rights) {
+        (Obstacle::Terminating, _) => Action::Restart(Some(
+            "waiting for the namespace of the instance, which is being deleted".to_owned(),
+        )),
+        (Obstacle::Rights, Rights::Arriving) => {
+            wait("waiting for the broker's rights in the namespace")
+        }
+        (Obstacle::Rights, Rights::Revoked) => Action::Restart(Some(
+            "giving the broker its rights in the namespace again".to_owned(),
+        )),
+        (Obstacle::Rights, Rights::Settled) => repeatable(
+            "The broker lacks a right in the cluster that this needs. \
+             The broker's log names it; its operator can grant it.",
+        ),
+        (Obstacle::Quota, _) => repeatable("A quota of the cluster is used up."),
+        // Right after a namespace was made its default account may be missing,
+        // which an admission controller refuses pods for.
+        (Obstacle::Policy, Rights::Arriving) => {
+            wait("an admission policy of the cluster does not allow this yet; trying again")
+        }
+        (Obstacle::Policy, Rights::Settled | Rights::Revoked) => repeatable(
+            "An admission policy of the cluster does not allow this. The broker's log names it.",
+        ),
+    }
+}
+
+fn wait(text: impl Into<String>) -> Action {
+    Action::Wait(Some(text.into()))
+}
+
+fn permanent(message: impl Into<String>) -> Action {
+    Action::Fail(Failure {
+        message: message.into(),
+        repeatable: false,
+    })
+}
+
+fn repeatable(message: impl Into<String>) -> Action {
+    Action::Fail(Failure {
+        message: message.into(),
+        repeatable: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::error::Denial;
+
+    use super::*;
+
+    fn forbidden(obstacle: Obstacle) -> Error {
+        Error::Cluster(cluster::Error::Forbidden(Denial::new(
+            obstacle,
+            "User \"system:serviceaccount:b:p\" cannot create resource \"x\"",
+        )))
+    }
+
+    #[test]
+    fn what_is_not_allowed_fails_at_once_and_says_what_stands_in_the_way() {
+        for (obstacle, class) in [
+            (Obstacle::Rights, "right"),
+            (Obstacle::Quota, "quota"),
+            (Obstacle::Policy, "policy"),
+        ] {
+            let action = action(&forbidden(obstacle), Rights::Settled);
+            let Action::Fail(failure) = action else {
+                panic!("{obstacle:?}: {action:?}");
+            };
+            assert!(failure.repeatable, "{obstacle:?}");
+            assert!(failure.message.contains(class), "{}", failure.message);
+            for name in ["serviceaccount", "resource \"x\""] {
+                assert!(!failure.message.contains(name), "{}", failure.message);
+            }
+        }
+    }
+
+    #[test]
+    fn rights_that_were_given_just_now_are_waited_for_and_lost_ones_given_again() {
+        let rights = forbidden(Obstacle::Rights);
+        assert!(matches!(
+            action(&rights, Rights::Arriving),
+            Action::Wait(Some(_))
+        ));
+        assert!(matches!(
+            action(&rights, Rights::Revoked),
+            Action::Restart(Some(_))
+        ));
+        let quota = forbidden(Obstacle::Quota);
+        assert!(matches!(action(&quota, Rights::Arriving), Action::Fail(_)));
+    }
+
+    #[test]
+    fn what_may_pass_is_waited_for_and_told() {
+        for error in [
+            cluster::Error::Unavailable(None),
+            cluster::Error::UnknownKind("x/v1, kind X".into()),
+        ] {
+            let action = action(&Error::Cluster(error), Rights::Settled);
+            assert!(matches!(action, Action::Wait(Some(_))), "{action:?}");
+        }
+        for error in [
+            cluster::Error::NotFound,
+            cluster::Error::Forbidden(Denial::new(Obstacle::Terminating, "")),
+        ] {
+            let action = action(&Error::Cluster(error), Rights::Settled);
+            assert!(matches!(action, Action::Restart(Some(_))), "{action:?}");
+        }
+        for error in [cluster::Error::Conflict, cluster::Error::AlreadyExists] {
+            let action = action(&Error::Cluster(error), Rights::Settled);
+            assert_eq!(action, Action::Wait(None));
+        }
+    }
+
+    #[test]
+    fn what_the_api_refuses_is_permanent() {
+        let error = cluster::Error::Invalid("spec.ports[0] (FieldValueInvalid)".into());
+        let Action::Fail(failure) = action(&Error::Cluster(error), Rights::Settled) else {
+            panic!("not a failure");
+        };
+        assert!(!failure.repeatable);
+        assert!(failure.message.contains("spec.ports[0]"));
     }
 }

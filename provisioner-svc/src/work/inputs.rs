@@ -16,7 +16,7 @@ use cluster::{
 };
 
 use super::{Done, Halt, Job, refuse};
-use crate::{revision::Revision, step::FileState};
+use crate::revision::Revision;
 
 /// Loaded once per worker and operation.
 #[derive(Debug)]
@@ -27,16 +27,30 @@ pub(super) struct Inputs {
 }
 
 impl Job<'_> {
-    pub(super) async fn load(&mut self) -> Done {
-        let operation = self.record.operation();
-        let Some(name) = operation.revision.as_deref() else {
+    /// What the operation works with, read when it is first asked for.
+    pub(super) async fn inputs(&mut self) -> Result<Arc<Inputs>, Halt> {
+        if let Some(inputs) = &self.inputs {
+            return Ok(Arc::clone(inputs));
+        }
+        let Some(name) = self.record.operation().revision.clone() else {
             return Err(refuse("The operation names no revision."));
         };
+        let inputs = Arc::new(self.read_inputs(&name).await?);
+        self.inputs = Some(Arc::clone(&inputs));
+        Ok(inputs)
+    }
+
+    pub(super) async fn load(&mut self) -> Done {
+        self.inputs().await.map(drop)
+    }
+
+    /// A revision, and the bundle that it names.
+    pub(super) async fn read_inputs(&self, name: &str) -> Result<Inputs, Halt> {
         let revision: Revision = match self.context.revisions.read(name).await {
             Ok(revision) => revision,
             Err(RevisionError::Cluster(error)) => return Err(error.into()),
             Err(error @ (RevisionError::Missing(_) | RevisionError::Malformed(_))) => {
-                tracing::error!(record = %self.record.name(), error = %error, "operation cannot go on");
+                tracing::error!(record = %self.record.name(), error = %error, "revision cannot be used");
                 return Err(refuse("What was asked for is no longer on record."));
             }
         };
@@ -54,29 +68,17 @@ impl Job<'_> {
             }
         };
         let secrets = self.read_secrets(&loaded).await?;
-        self.observed.files = vec![FileState::Pending; loaded.files().len()];
-        if let Some(applied) = &self.record.state.applied {
-            self.outputs.clone_from(&applied.outputs);
-        }
-        self.inputs = Some(Inputs {
+        Ok(Inputs {
             revision,
             loaded,
             secrets,
-        });
-        self.observed.loaded = true;
-        Ok(())
-    }
-
-    /// The inputs, which every step after Load may rely on.
-    pub(super) fn inputs(&self) -> Result<&Inputs, Halt> {
-        self.inputs.as_ref().ok_or(Halt::Stale)
+        })
     }
 
     /// What the templates see now.
-    pub(super) fn variables(&self) -> Result<Variables, Halt> {
-        let inputs = self.inputs()?;
+    pub(super) fn variables(&self, inputs: &Inputs) -> Variables {
         let spec = &self.record.resource.spec;
-        Ok(Variables {
+        Variables {
             instance: Instance {
                 id: spec.instance_id.clone(),
                 name: names::short(self.record.instance()).to_owned(),
@@ -89,7 +91,7 @@ impl Job<'_> {
             outputs: self.outputs.clone(),
             broker: inputs.revision.broker.clone(),
             binding: None,
-        })
+        }
     }
 
     /// The operator's Secrets that the plan asks for; in no bundle, digest or log.

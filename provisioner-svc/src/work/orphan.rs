@@ -47,7 +47,6 @@ impl Job<'_> {
             .events
             .warning(&self.record.resource, "Orphaned", note)
             .await;
-        self.observed.orphaned = true;
         Ok(())
     }
 

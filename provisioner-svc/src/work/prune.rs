@@ -1,10 +1,10 @@
 //! After an update: deletes what is no longer rendered and holds no data.
 
-use cluster::inventory::{self, Entry};
 use kube::api::PropagationPolicy;
+use objects::inventory::Entry;
 use serde_json::Value;
 
-use super::{Done, Halt, Job, known::place_of};
+use super::{Done, Halt, Job};
 
 /// Kinds that hold data: an update never deletes one.
 const DATA_KINDS: [&str; 5] = [
@@ -24,30 +24,16 @@ impl Job<'_> {
             .flatten()
             .map(|object| object.manifest.clone())
             .collect();
-        for entry in self.stale(&rendered) {
+        for entry in self.objects.not_among(&rendered) {
             if holds_data(&entry) {
                 continue;
             }
-            let gone = inventory::delete(self.kinds(), &entry, PropagationPolicy::Foreground).await;
-            if !self.permit(gone)? {
+            let gone = self.objects.delete(&entry, PropagationPolicy::Foreground);
+            if !gone.await? {
                 return Err(Halt::Wait(format!("deleting {}", entry.label())));
             }
-            self.inventory.retain(|kept| !kept.same_place(&entry));
         }
-        self.write_status().await?;
-        self.observed.pruned = true;
-        Ok(())
-    }
-
-    /// Entries of the inventory that are not among these manifests.
-    pub(super) fn stale(&self, rendered: &[Value]) -> Vec<Entry> {
-        let rendered: Vec<_> = rendered.iter().filter_map(place_of).collect();
-        let is_rendered = |entry: &Entry| rendered.iter().any(|(gvk, name)| entry.is_of(gvk, name));
-        self.inventory
-            .iter()
-            .filter(|entry| !is_rendered(entry))
-            .cloned()
-            .collect()
+        Ok(self.write_status().await?)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use cluster::{
     error::{call, optional},
-    inventory::{self, Entry},
     orphan::{self, Found, Mark},
 };
 use jiff::Timestamp;
@@ -12,7 +11,9 @@ use k8s_openapi::{
 };
 use kube::Api;
 
-use super::{Job, discover::BundleKinds, known::entries};
+use objects::inventory::{self, Entry};
+
+use super::{Job, discover::BundleKinds};
 use crate::{
     context::Context,
     error::Error,
@@ -37,7 +38,7 @@ impl Job<'_> {
 
     pub(super) async fn write_status(&mut self) -> Result<(), cluster::Error> {
         let message = (!self.message.is_empty()).then(|| self.message.clone());
-        let status = of(&self.record, message, self.inventory.clone());
+        let status = of(&self.record, message, self.objects.inventory().to_vec());
         if self.record.resource.status.as_ref() == Some(&status) {
             return Ok(());
         }
@@ -84,6 +85,14 @@ pub(super) fn of(
         message,
         inventory,
     }
+}
+
+/// What the open operation was last seen to wait for, whoever worked on it.
+pub(super) fn message_of(record: &Record) -> Option<String> {
+    let status = record.resource.status.as_ref()?;
+    let current = status.phase == record.shown_phase()
+        && Some(status.observed_generation) == record.resource.metadata.generation;
+    status.message.clone().filter(|_| current)
 }
 
 /// Whether a finished record's status needs to be made anew: backups drop it.
@@ -187,7 +196,7 @@ async fn find(context: &Context, record: &Record, known: Vec<Entry>) -> Result<V
     let found =
         inventory::discover(&context.kinds, &kinds, &spec.namespace, &record.selector()).await;
     match found {
-        Ok(found) => Ok(entries(&found, &known)),
+        Ok(found) => Ok(inventory::of_found(&found, &known)),
         Err(cluster::Error::Forbidden(_)) => Ok(known),
         Err(error) => Err(error.into()),
     }

@@ -7,6 +7,7 @@
     reason = "a test fails where it stands"
 )]
 
+mod awaited;
 mod claims;
 mod crashes;
 mod harness;
@@ -14,6 +15,7 @@ mod life;
 mod operations;
 mod orphans;
 mod paused;
+mod permissions;
 mod rendering;
 mod replicas;
 mod rights;

@@ -5,10 +5,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use broker_proto::v1::{HoldRequest, OperationState, ReleaseHoldRequest};
-use cluster::{inventory::Entry, names};
+use cluster::names;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use objects::inventory::Entry;
 use provisioner_svc::{resource::ServiceInstanceSpec, step::Step};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;

@@ -59,7 +59,7 @@ async fn a_name_that_is_somebody_elses_is_waited_for_and_never_touched() {
         .unwrap()
         .into_inner()
         .operation;
-    poll_says(&client, &operation, "somebody else").await;
+    poll_says(&client, &operation, "not part of this instance").await;
     let ended = end_of(&client, "i", &operation).await;
     assert_eq!(ended.state(), OperationState::Failed);
     assert!(ended.description.contains(&name), "{}", ended.description);

@@ -1,6 +1,10 @@
-//! What an instance consists of: the list of its objects, found again by
-//! label where it was lost, and deleted in order.
+//! What an owner's objects are: a list of them, found again by label where it
+//! was lost, and deleted in order.
 
+use cluster::{
+    Error,
+    error::{call, optional},
+};
 use kube::{
     ResourceExt as _,
     api::{DeleteParams, ListParams, Preconditions, PropagationPolicy},
@@ -8,10 +12,11 @@ use kube::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
-    error::{Error, call, optional},
     kinds::{self, Kinds},
+    manifest,
 };
 
 /// One object.
@@ -53,11 +58,11 @@ impl Entry {
 
     /// `Kind/name`, for messages.
     pub fn label(&self) -> String {
-        format!("{}/{}", self.kind, self.name)
+        manifest::title(&self.gvk(), &self.name)
     }
 
     /// Whether this is the entry of an object of that kind (whatever its
-    /// version) and name. Templates of an instance fill one namespace.
+    /// version) and name. Templates fill one namespace.
     pub fn is_of(&self, gvk: &GroupVersionKind, name: &str) -> bool {
         self.kind == gvk.kind && self.name == name && self.gvk().group == gvk.group
     }
@@ -68,7 +73,7 @@ impl Entry {
     }
 }
 
-/// Finds an instance's objects of `kinds_wanted` in `namespace` by label.
+/// Finds objects of `kinds_wanted` in `namespace` by label.
 /// Kinds that the cluster does not serve (any more) have no objects.
 pub async fn discover(
     kinds: &Kinds,
@@ -112,8 +117,11 @@ pub async fn delete(
         Err(error) => return Err(error),
     };
     let api = kind.api(kinds.client(), &entry.namespace);
-    let Some(found) = optional(call(api.get(&entry.name)).await)? else {
-        return Ok(true);
+    let found = match optional(call(api.get(&entry.name)).await) {
+        Ok(Some(found)) => found,
+        // The kind's definition took its objects along.
+        Ok(None) | Err(Error::NotServed) => return Ok(true),
+        Err(error) => return Err(error),
     };
     if found.uid().as_deref() != Some(entry.uid.as_str()) {
         return Ok(true);
@@ -137,8 +145,55 @@ pub async fn delete(
     }
 }
 
+/// The inventory of what was found: without what a controller made, which goes
+/// with its owner, and without what no template made. The file indices are the
+/// objects' own marks, or those of `known`.
+pub fn of_found(found: &[(GroupVersionKind, DynamicObject)], known: &[Entry]) -> Vec<Entry> {
+    found
+        .iter()
+        .filter(|(_, object)| {
+            !object
+                .owner_references()
+                .iter()
+                .any(|owner| owner.controller == Some(true))
+        })
+        .filter(|(_, object)| object.annotations().contains_key(manifest::FILE))
+        .map(|(gvk, object)| {
+            let mut entry = Entry::of(gvk, object, 0);
+            let before = known
+                .iter()
+                .find(|known| known.same_place(&entry))
+                .map(|known| known.file);
+            entry.file = manifest::file_of(object).or(before).unwrap_or_default();
+            entry
+        })
+        .collect()
+}
+
+/// The entries of objects that are not among these manifests.
+pub fn not_among(entries: &[Entry], rendered: &[Value]) -> Vec<Entry> {
+    let rendered: Vec<_> = rendered.iter().filter_map(manifest::identity).collect();
+    let is_rendered = |entry: &Entry| rendered.iter().any(|(gvk, name)| entry.is_of(gvk, name));
+    entries
+        .iter()
+        .filter(|entry| !is_rendered(entry))
+        .cloned()
+        .collect()
+}
+
+/// One step of an ordered deletion: asks for the deletion of all objects of the
+/// last template file that has any left. Each with whether it is gone; the
+/// step is repeated until all are.
+pub async fn delete_last(kinds: &Kinds, entries: &[Entry]) -> Vec<(Entry, Result<bool, Error>)> {
+    let deletions = last_file(entries).into_iter().map(async |entry| {
+        let gone = delete(kinds, &entry, PropagationPolicy::Foreground).await;
+        (entry, gone)
+    });
+    futures::future::join_all(deletions).await
+}
+
 /// The entries of the highest file index: what is deleted next.
-pub fn last_file(entries: &[Entry]) -> Vec<Entry> {
+fn last_file(entries: &[Entry]) -> Vec<Entry> {
     let last = entries.iter().map(|entry| entry.file).max();
     entries
         .iter()
@@ -149,6 +204,8 @@ pub fn last_file(entries: &[Entry]) -> Vec<Entry> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn entry(name: &str, file: u32) -> Entry {
@@ -180,5 +237,53 @@ mod tests {
         };
         assert!(one.same_place(&other));
         assert!(!one.same_place(&entry("b", 0)));
+    }
+
+    #[test]
+    fn what_controllers_or_others_made_is_not_in_the_inventory() {
+        let object = |annotations: Value, owners: Value| {
+            let object: DynamicObject = serde_json::from_value(json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "a", "uid": "1", "annotations": annotations, "ownerReferences": owners}
+            }))
+            .unwrap();
+            (GroupVersionKind::gvk("", "v1", "ConfigMap"), object)
+        };
+        let marked = json!({manifest::FILE: "3"});
+        let controller = json!([
+            {"apiVersion": "v1", "kind": "Service", "name": "s", "uid": "u", "controller": true}
+        ]);
+        let found = of_found(
+            &[
+                object(marked.clone(), json!([])),
+                object(marked, controller),
+                object(json!({}), json!([])),
+            ],
+            &[],
+        );
+        assert_eq!((found.len(), found[0].file), (1, 3));
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_read_leaves_the_known_file() {
+        let mut known = entry("a", 5);
+        (known.kind, known.api_version) = ("ConfigMap".into(), "v1".into());
+        let object: DynamicObject = serde_json::from_value(json!({
+            "metadata": {"name": "a", "namespace": "n", "annotations": {manifest::FILE: "x"}}
+        }))
+        .unwrap();
+        let found = [(GroupVersionKind::gvk("", "v1", "ConfigMap"), object)];
+        assert_eq!(of_found(&found, &[known])[0].file, 5);
+        assert_eq!(of_found(&found, &[])[0].file, 0);
+    }
+
+    #[test]
+    fn what_is_no_longer_rendered_is_told_by_kind_and_name() {
+        let rendered = [
+            json!({"apiVersion": "apps/v1beta2", "kind": "StatefulSet", "metadata": {"name": "a"}}),
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}}),
+        ];
+        let left = not_among(&[entry("a", 0), entry("b", 0)], &rendered);
+        assert_eq!(left, [entry("b", 0)]);
     }
 }

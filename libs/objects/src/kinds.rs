@@ -5,14 +5,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use cluster::error::{Error, call};
 use kube::{
     Api, Client,
     core::{ApiResource, DynamicObject, GroupVersionKind},
     discovery::{Scope, pinned_kind},
 };
 use serde_json::Value;
-
-use crate::error::{Error, call};
 
 /// A kind as the cluster serves it.
 #[derive(Debug, Clone)]

@@ -1,10 +1,9 @@
 //! Why workloads are not ready: reasons from pods, volume claims and events,
 //! as text for a poll.
 
+use cluster::error::{Error, call};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
-
-use crate::error::{Error, call};
 
 /// How many reasons are worth showing at once.
 const SHOWN: usize = 3;
