@@ -78,7 +78,13 @@ spec:
   selector: {matchLabels: {app: mdb}}
   template:
     metadata: {labels: {app: mdb}}
-    spec: {containers: [{name: a, image: a}]}
+    spec:
+      # As instances' namespaces demand it.
+      securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: a
+          image: a
+          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
   volumeClaimTemplates:
     - metadata: {name: data}
       spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
