@@ -14,9 +14,9 @@ pub(crate) struct Args {
     /// The checkout: k8s/base is there.
     #[arg(long, default_value = ".")]
     pub(crate) root: PathBuf,
-    /// Seed of all random choices; a new one by default.
-    #[arg(long)]
-    seed: Option<u64>,
+    /// Seed of all random choices; another one in each run by default.
+    #[arg(long, default_value_t = u64::from(rand::random::<u32>()), hide_default_value = true)]
+    pub(crate) seed: u64,
     /// Only these phases.
     #[arg(long, value_delimiter = ',')]
     phase: Vec<Phase>,
@@ -43,12 +43,6 @@ pub(crate) enum Phase {
 }
 
 impl Args {
-    /// The seed that was asked for, or one for this run.
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed
-            .unwrap_or_else(|| u64::from(rand::random::<u32>()))
-    }
-
     /// The phases to run, in order.
     pub(crate) fn phases(&self) -> Vec<Phase> {
         if self.phase.is_empty() {

@@ -83,7 +83,7 @@ pub(crate) enum Late {
     Nothing,
 }
 
-/// Waits until nothing of any instance or binding is left.
+/// Waits until nothing of any instance or binding is left but what is known to be.
 pub(crate) async fn nothing_left(world: &World, late: Late) -> anyhow::Result<()> {
     let limit = Duration::from_secs(match late {
         Late::Secrets => 120,
@@ -92,16 +92,15 @@ pub(crate) async fn nothing_left(world: &World, late: Late) -> anyhow::Result<()
     });
     let deadline = Instant::now() + limit;
     loop {
-        let left = left(world, late).await?;
+        let mut left = left(world, late).await?;
+        left.retain(|name| !world.knows(name));
         if left.is_empty() {
             return Ok(());
         }
-        ensure!(
-            Instant::now() < deadline,
-            "left after {} s: {}",
-            limit.as_secs(),
-            left.join(", ")
-        );
+        if Instant::now() > deadline {
+            world.remember(&left);
+            bail!("left after {} s: {}", limit.as_secs(), left.join(", "));
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }

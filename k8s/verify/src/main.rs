@@ -41,11 +41,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let seed = args.seed();
+    let seed = args.seed;
     println!(
         "seed {seed} (--seed {seed} makes the same choices; what runs at the same time is not repeated)"
     );
-    let world = World::start(args, seed).await?;
+    let world = World::start(args).await?;
     let table = Table::default();
     for phase in args.phases() {
         phases::run(phase, &world, args, &table).await;

@@ -2,10 +2,11 @@
 //! each connection between them.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, ensure};
@@ -76,12 +77,15 @@ pub(crate) struct World {
     calls: Vec<(&'static str, &'static str, TcpProxy)>,
     front: TcpProxy,
     logs: Mutex<Option<tempfile::TempDir>>,
+    /// What was left before, and is in the table already.
+    known: Mutex<BTreeSet<String>>,
     _folder: tempfile::TempDir,
 }
 
 impl World {
     /// Starts all of it, and waits until the catalog is served.
-    pub(crate) async fn start(args: &Args, seed: u64) -> anyhow::Result<Self> {
+    pub(crate) async fn start(args: &Args) -> anyhow::Result<Self> {
+        let seed = args.seed;
         let folder = tempfile::tempdir().context("make a folder")?;
         let logs = tempfile::Builder::new()
             .prefix("verify-logs-")
@@ -142,6 +146,7 @@ impl World {
             calls,
             front,
             logs: Mutex::new(Some(logs)),
+            known: Mutex::default(),
             _folder: folder,
         };
         println!("starting the services");
@@ -235,12 +240,21 @@ impl World {
         api.chain([database]).chain(calls).collect()
     }
 
+    /// Notes what is left, which is a fault of one row only.
+    pub(crate) fn remember(&self, left: &[String]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(left.iter().cloned());
+    }
+
+    /// Whether that was left before.
+    pub(crate) fn knows(&self, left: &str) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.contains(left)
+    }
+
     /// Keeps the logs; where they are.
     pub(crate) fn keep_logs(&self) -> PathBuf {
-        let mut logs = self
-            .logs
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         logs.take().map(tempfile::TempDir::keep).unwrap_or_default()
     }
 }

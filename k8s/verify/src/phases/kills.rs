@@ -27,7 +27,7 @@ pub(super) async fn run(world: &World, args: &Args, table: &Table) {
         return;
     }
     let mut open = Open::begin(PHASE, row);
-    let seed = args.seed();
+    let seed = args.seed;
     let mut lives = stream::iter(0..args.lives)
         .map(async |number| {
             let plan = Plan::ALL[number % Plan::ALL.len()];

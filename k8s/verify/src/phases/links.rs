@@ -26,7 +26,7 @@ pub(super) async fn run(world: &World, args: &Args, table: &Table) {
         for fault in &link.faults {
             let row = format!("{}: {fault}", link.name);
             if args.wants(&row) {
-                let seed = args.seed().wrapping_add(number as u64);
+                let seed = args.seed.wrapping_add(number as u64);
                 connection(world, table, row, &link, *fault, seed).await;
             }
         }
