@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use backoff::Backoff;
 use futures::TryStreamExt as _;
 use kube::{
     Api, ResourceExt as _,
@@ -22,7 +23,8 @@ use crate::records::Record;
 
 /// Changes that a slow receiver may fall behind before it must look at everything.
 const BACKLOG: usize = 4096;
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 type Map<K> = HashMap<String, Arc<K>>;
 
@@ -60,6 +62,14 @@ impl<K: Record> Default for Cache<K> {
 }
 
 impl<K: Record> Cache<K> {
+    /// A cache whose first list was empty.
+    #[cfg(feature = "testing")]
+    pub fn synced_for_tests() -> Self {
+        let cache = Self::default();
+        cache.resync(Map::new());
+        cache
+    }
+
     /// The record as last seen.
     pub fn get(&self, name: &str) -> Option<Arc<K>> {
         self.map().get(name).cloned()
@@ -97,7 +107,7 @@ impl<K: Record> Cache<K> {
     /// Follows the API server until `stop`. Failures are retried for ever,
     /// with growing pauses; what was known stays.
     pub async fn run(self, api: Api<K>, stop: CancellationToken) {
-        let mut pause = Duration::from_millis(100);
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         while !stop.is_cancelled() {
             let mut listed = Map::new();
             let mut events =
@@ -109,7 +119,7 @@ impl<K: Record> Cache<K> {
                 };
                 match event {
                     Ok(Some(event)) => {
-                        pause = Duration::from_millis(100);
+                        backoff.reset();
                         self.take(event, &mut listed);
                     }
                     Ok(None) => break,
@@ -117,9 +127,8 @@ impl<K: Record> Cache<K> {
                         tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted");
                         tokio::select! {
                             () = stop.cancelled() => return,
-                            () = tokio::time::sleep(pause) => {}
+                            () = tokio::time::sleep(backoff.pause()) => {}
                         }
-                        pause = (pause * 2).min(MAX_PAUSE);
                     }
                 }
             }
@@ -142,10 +151,9 @@ impl<K: Record> Cache<K> {
         let name = record.name_any();
         {
             let mut map = self.map();
-            let newer = map.get(&name).is_none_or(|known| {
-                known.uid() != record.uid() || version(known.as_ref()) <= version(record.as_ref())
-            });
-            if !newer {
+            // What is read again, or written and then watched, is no change.
+            let stays = |known: &Arc<K>| is_newer(known, record) || is_same(known, record);
+            if map.get(&name).is_some_and(stays) {
                 return;
             }
             map.insert(name.clone(), Arc::clone(record));
@@ -169,19 +177,24 @@ impl<K: Record> Cache<K> {
         self.tell(name);
     }
 
-    fn resync(&self, listed: Map<K>) {
+    /// A list shows all records as they were at one time. What is known to be
+    /// newer stays; what is not listed is gone, or the watch shows it next.
+    fn resync(&self, mut listed: Map<K>) {
         let mut changed: Vec<String> = Vec::new();
         {
             let mut map = self.map();
+            for (name, record) in &mut listed {
+                if let Some(known) = map.get(name).filter(|known| is_newer(known, record)) {
+                    *record = Arc::clone(known);
+                }
+            }
             changed.extend(
                 map.keys()
                     .filter(|name| !listed.contains_key(*name))
                     .cloned(),
             );
             changed.extend(listed.iter().filter_map(|(name, record)| {
-                let same = map
-                    .get(name)
-                    .is_some_and(|known| known.resource_version() == record.resource_version());
+                let same = map.get(name).is_some_and(|known| is_same(known, record));
                 (!same).then(|| name.clone())
             }));
             *map = listed;
@@ -203,6 +216,18 @@ impl<K: Record> Cache<K> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether both are one version of one object.
+fn is_same<K: Record>(known: &Arc<K>, record: &Arc<K>) -> bool {
+    known.uid() == record.uid()
+        && known.resource_version().is_some()
+        && known.resource_version() == record.resource_version()
+}
+
+/// Whether `known` is a later version of the same object.
+fn is_newer<K: Record>(known: &Arc<K>, record: &Arc<K>) -> bool {
+    known.uid() == record.uid() && version(known.as_ref()) > version(record.as_ref())
 }
 
 /// Resource versions of one kind are comparable as numbers (guaranteed since
@@ -233,6 +258,7 @@ mod tests {
         let cache = Cache::default();
         let mut changes = cache.changes();
         cache.observe(record("1", 10));
+        cache.observe(record("1", 10));
         cache.observe(record("1", 9));
         assert_eq!(cache.get("a").unwrap().resource_version().unwrap(), "10");
         assert_eq!(changes.try_recv().unwrap(), "a");
@@ -247,6 +273,23 @@ mod tests {
         assert!(cache.get("a").is_some());
         cache.take(Event::Delete(record("2", 6)), &mut Map::new());
         assert!(cache.get("a").is_none());
+    }
+
+    #[test]
+    fn a_list_that_was_made_before_a_write_does_not_undo_it() {
+        let cache = Cache::default();
+        let mut listed = Map::new();
+        cache.take(Event::Init, &mut listed);
+        cache.take(Event::InitApply(record("1", 9)), &mut listed);
+        cache.observe(record("1", 10));
+        let mut changes = cache.changes();
+        cache.take(Event::InitDone, &mut listed);
+        assert_eq!(cache.get("a").unwrap().resource_version().unwrap(), "10");
+        assert!(changes.try_recv().is_err(), "nothing changed");
+        // Another object of that name is not a version of the one known.
+        cache.take(Event::InitApply(record("2", 3)), &mut listed);
+        cache.take(Event::InitDone, &mut listed);
+        assert_eq!(cache.get("a").unwrap().uid().unwrap(), "2");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 
+use futures::future::{BoxFuture, FutureExt as _};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -38,6 +39,18 @@ impl<K> Record for K where
         + Sync
         + 'static
 {
+}
+
+/// Where records are read from: the API server, or a double of it.
+pub trait Source<K>: Send + Sync {
+    /// A consistent read.
+    fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<K>, Error>>;
+}
+
+impl<K: Record> Source<K> for Records<K> {
+    fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<K>, Error>> {
+        self.get(name).boxed()
+    }
 }
 
 /// The records of one kind in the broker's namespace.
