@@ -1,10 +1,12 @@
 //! The contracts between the broker's services: generated messages, clients
 //! and servers ([`v1`]), the closed set of errors ([`error`]), JSON objects on
-//! the wire ([`json`]), texts for users ([`text`]) and clients ([`client`]).
+//! the wire ([`json`]), decisions that all services make alike ([`decide`]), texts
+//! for users ([`text`]) and clients ([`client`]).
 //!
 //! Knows nothing of Kubernetes, MongoDB or HTTP routes.
 
 pub mod client;
+pub mod decide;
 pub mod error;
 pub mod json;
 mod redact;
