@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use backoff::Backoff;
 use k8s_openapi::jiff::Timestamp;
 use plan::{Bundle, Fault, id::Digest};
 use service::telemetry::chain;
@@ -98,7 +99,8 @@ impl Discovery {
         let mut state = State::default();
         self.remember(&mut state).await;
         let mut swept = None;
-        let mut retry = RETRY;
+        let mut retry = self.retries();
+        let mut pause = retry.pause();
         let mut look = true;
         loop {
             if look {
@@ -107,15 +109,16 @@ impl Discovery {
             let outcome = self.publish(&mut state).await;
             let due = swept.is_none_or(|swept: Instant| swept.elapsed() >= SWEEP);
             if outcome == Outcome::Complete {
-                retry = RETRY;
+                retry.reset();
+                pause = retry.pause();
                 self.complete.send_replace(true);
                 if self.tidy(&mut state, due).await && due {
                     swept = Some(Instant::now());
                 }
             }
-            let pause = match outcome {
+            let wait = match outcome {
                 Outcome::Complete => self.recheck,
-                Outcome::Incomplete => retry,
+                Outcome::Incomplete => pause,
             };
             tokio::select! {
                 changed = inputs.changed() => {
@@ -125,9 +128,9 @@ impl Discovery {
                     // What is superseded now is stamped at once.
                     swept = None;
                 }
-                () = tokio::time::sleep(pause) => {
+                () = tokio::time::sleep(wait) => {
                     if outcome == Outcome::Incomplete {
-                        retry = (retry * 2).min(self.recheck.max(RETRY));
+                        pause = retry.pause();
                     }
                     look = state.found.retry;
                 }
@@ -135,10 +138,14 @@ impl Discovery {
         }
     }
 
+    fn retries(&self) -> Backoff {
+        Backoff::new(RETRY, self.recheck.max(RETRY))
+    }
+
     /// Reads back what was good before this process was: until that is known,
     /// nothing is served, or a fault would take a plan away.
     async fn remember(&self, state: &mut State) {
-        let mut retry = RETRY;
+        let mut retry = self.retries();
         loop {
             match self.last_good(state).await {
                 Ok(()) => return,
@@ -149,8 +156,7 @@ impl Discovery {
                     );
                 }
             }
-            tokio::time::sleep(retry).await;
-            retry = (retry * 2).min(self.recheck.max(RETRY));
+            tokio::time::sleep(retry.pause()).await;
         }
     }
 

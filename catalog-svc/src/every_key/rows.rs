@@ -461,6 +461,15 @@ fn reached() -> Vec<Row> {
             Entry,
         ),
         within(
+            "binding.server",
+            BINDABLE,
+            "  server: own",
+            "  server: shared",
+            Read(BINDER, ".binding_server()", |plan| {
+                format!("{:?}", plan.binding_server())
+            }),
+        ),
+        within(
             "binding.requires_app",
             BINDABLE,
             "  requires_app: true",

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::canonical;
 use crate::descriptor::{
-    Bootstrap, Deadline, KindRef, Method, Namespace, Plan, Provision, Requires, Scope, Service,
+    Bootstrap, Deadline, KindRef, Method, Namespace, Plan, Provision, Requires, Scope, Server,
+    Service,
 };
 use crate::id::{Digest, OfferingId, PlanId};
 use crate::schema::{self, Operation, Resolved, Schemas, Violation};
@@ -189,6 +190,12 @@ impl Bundle {
             .binding
             .as_ref()
             .map_or(Method::None, |binding| binding.method)
+    }
+
+    /// Whether the database outlives its instance.
+    pub fn binding_server(&self) -> Server {
+        let binding = self.content.descriptor.binding.as_ref();
+        binding.map_or(Server::Own, |binding| binding.server)
     }
 
     /// The catalog's `binding_rotatable`.

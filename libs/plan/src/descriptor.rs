@@ -12,7 +12,7 @@ mod text;
 #[cfg(test)]
 mod schema_files;
 
-pub use binding::{Admin, Binding, Method, Tls};
+pub use binding::{Admin, Binding, Method, Server, Tls};
 pub use generate::{Duration, DurationError, Generate};
 pub use kind::{KindError, KindRef};
 pub use parameters::{Inherit, ParameterSchema, Parameters};

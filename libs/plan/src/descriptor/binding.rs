@@ -20,6 +20,11 @@ pub struct Binding {
     /// The user that makes users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
+    /// Whether the server is the instance's own and goes with it, or outlives it: then users are
+    /// dropped when the instance is deprovisioned, and a revocation that cannot be done in its
+    /// time stays pending. Of method `database`.
+    #[serde(default, skip_serializing_if = "Server::is_own")]
+    pub server: Server,
     /// How connections are encrypted; left out: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -56,6 +61,28 @@ pub enum Method {
     Resources,
     /// Not at all: the plan is not bindable.
     None,
+}
+
+/// Whether a server goes with its instance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Server {
+    /// It does, users and all.
+    #[default]
+    Own,
+    /// It outlives the instance.
+    Shared,
+}
+
+impl Server {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde asks for a reference"
+    )]
+    fn is_own(&self) -> bool {
+        *self == Self::Own
+    }
 }
 
 /// The user that makes users.

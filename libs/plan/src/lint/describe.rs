@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::Subject;
 use crate::bundle::Offering;
 use crate::descriptor::{
-    Binding, Duration, Expression, Generate, KindRef, Method, Namespace, Output, Scope, Text,
+    Binding, Duration, Expression, Generate, KindRef, Method, Namespace, Output, Scope, Server,
+    Text,
 };
 use crate::expr::Evaluator;
 use crate::fault::{Pos, Problem};
@@ -352,6 +353,12 @@ impl Checks<'_> {
         let Some(binding) = &plan.binding else { return };
         if method == Method::Database {
             self.database(binding);
+        }
+        if binding.server == Server::Shared && method != Method::Database {
+            self.problem(
+                &["binding", "server"],
+                "server is of method database; leave it out",
+            );
         }
         self.lifetime(binding);
         self.expression(&["binding", "hosts"], binding.hosts.as_ref());

@@ -1,5 +1,6 @@
 //! What the platform shows of an instance, and how long bindings last.
 
+use plan::descriptor::Server;
 use serde_json::json;
 
 use crate::support::{catalog, load, object, only, shown, variables};
@@ -55,11 +56,13 @@ fn a_binding_lasts_and_is_renewed_before_its_end() {
              admin: {{username: u, password: generated.a}}\n{keys}"
         )
     };
-    let plan = with("  expires_in: 2h\n  renew_before: 30m\n  requires_app: true\n");
+    let plan =
+        with("  expires_in: 2h\n  renew_before: 30m\n  requires_app: true\n  server: shared\n");
     let bundle = only(&[("p/plan/plan.yaml", &plan), ("p/plan/t.yaml", CONFIG)]);
     assert_eq!(bundle.binding_expires_in().unwrap().as_secs(), 7200);
     assert_eq!(bundle.binding_renew_before().unwrap().as_secs(), 1800);
     assert!(bundle.binding_requires_app());
+    assert_eq!(bundle.binding_server(), Server::Shared);
     for (keys, fault) in [
         ("  expires_in: 0s\n", "must be longer than 0s"),
         ("  renew_before: 1s\n", "renew_before needs expires_in"),
@@ -69,4 +72,8 @@ fn a_binding_lasts_and_is_renewed_before_its_end() {
         let catalog = catalog(&[("p/plan/plan.yaml", &plan), ("p/plan/t.yaml", CONFIG)]);
         assert!(shown(&catalog).contains(fault), "{}", shown(&catalog));
     }
+    let other = with("  server: shared\n").replace("method: database", "method: none");
+    let catalog = catalog(&[("p/plan/plan.yaml", &other), ("p/plan/t.yaml", CONFIG)]);
+    let faults = shown(&catalog);
+    assert!(faults.contains("server is of method database"), "{faults}");
 }
