@@ -2,11 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use ::work::Pool;
 use anyhow::Context as _;
 use broker_proto::v1::binder_server::BinderServer;
 use cluster::{
     cache::Cache,
     event::Events,
+    records::Records,
     share::{Share, Timing},
 };
 use kube::Client;
@@ -22,21 +24,23 @@ use tonic::service::Routes;
 use crate::{
     args::Args,
     cascade,
+    context::{Context, Times},
     databases::Databases,
     expiry,
     grpc::Server,
     metrics::Metrics,
     mongo::driver::Driver,
-    reconcile,
-    shared::{Shared, Times},
+    resource::ServiceBinding,
     store::Store,
     sweep,
     upstream::{self, Instances},
-    workers::Workers,
+    work::Bindings,
 };
 
 const NAMES: &[&str] = &["mongodb_osb.v1.Binder"];
 const SERVICE: &str = "binder-svc";
+/// Between looks at all records: second looks, tombstones, deadlines.
+const TICK: std::time::Duration = std::time::Duration::from_secs(5);
 /// Between looks at pools and targets that are not used any more.
 const EVICT: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -89,12 +93,12 @@ impl App {
         } = self;
         let (mut registry, readiness) = (Registry::default(), Readiness::default());
         let mut tasks = Tasks::new(&readiness);
-        let (shared, workers) = connect(&args, client, &mut registry, &mut tasks)?;
-        background(&shared, &workers, &mut tasks);
+        let context = connect(&args, client, &mut registry, &mut tasks)?;
+        background(&context, &mut tasks);
         let served = serve(
             &args.service,
             listeners,
-            Routes::new(BinderServer::new(Server::new(shared, workers))),
+            Routes::new(BinderServer::new(Server::new(context))),
             broker_proto::DESCRIPTORS,
             NAMES,
             Admin::new(readiness, registry),
@@ -110,7 +114,7 @@ fn connect(
     client: Client,
     registry: &mut Registry,
     tasks: &mut Tasks,
-) -> anyhow::Result<(Arc<Shared>, Workers)> {
+) -> anyhow::Result<Arc<Context>> {
     let ReplicaArgs {
         replica,
         lease_renew,
@@ -122,9 +126,20 @@ fn connect(
     };
     let share = Share::new(client.clone(), &args.namespace, SERVICE, &replica, timing);
     let driver = Arc::new(Driver::default());
-    let shared = Arc::new(Shared {
+    let cache = Cache::default();
+    let records: Records<ServiceBinding> = Records::new(client.clone(), &args.namespace);
+    let pool = Pool::new(
+        cache.clone(),
+        Arc::new(records),
+        share.members(),
+        share.tenure(),
+        args.work.settings(TICK),
+        ::work::Metrics::register(registry, "binder"),
+    );
+    let context = Arc::new(Context {
         store: Store::new(client.clone(), &args.namespace),
-        cache: Cache::default(),
+        cache,
+        pool,
         instances: Instances::connect(&args.provisioner)?,
         bundles: upstream::bundles(&args.catalog)?,
         databases: Databases::new(client.clone()),
@@ -150,33 +165,27 @@ fn connect(
         }
     };
     tasks.spawn_gated("lease", held, share.run(tasks.stop()));
-    tasks.spawn("evict", evict(driver, Arc::clone(&shared), tasks.stop()));
-    let workers = Workers::new(Arc::clone(&shared), tasks.stop());
-    Ok((shared, workers))
+    tasks.spawn("evict", evict(driver, Arc::clone(&context), tasks.stop()));
+    Ok(context)
 }
 
 /// What works beside the server.
-fn background(shared: &Arc<Shared>, workers: &Workers, tasks: &mut Tasks) {
+fn background(context: &Arc<Context>, tasks: &mut Tasks) {
     let stop = tasks.stop();
-    let (records, cache) = (shared.store.api().clone(), shared.cache.clone());
+    let (records, cache) = (context.store.api().clone(), context.cache.clone());
     let listed = async move { cache.synced().await };
     tasks.spawn_gated(
         "records",
         listed,
-        shared.cache.clone().run(records, stop.clone()),
+        context.cache.clone().run(records, stop.clone()),
     );
-    let parts = || (Arc::clone(shared), workers.clone(), stop.clone());
-    let (context, pool, end) = parts();
-    tasks.spawn("reconcile", reconcile::run(context, pool, end));
-    let (context, pool, end) = parts();
-    tasks.spawn("cascade", cascade::run(context, pool, end));
-    tasks.spawn("sweep", sweep::run(Arc::clone(shared), stop.clone()));
-    tasks.spawn("expiry", expiry::run(Arc::clone(shared), stop.clone()));
-    let workers = workers.clone();
-    tasks.spawn("workers", async move {
-        stop.cancelled().await;
-        workers.join().await;
+    let bindings = Arc::new(Bindings {
+        context: Arc::clone(context),
     });
+    tasks.spawn("work", context.pool.clone().run(bindings, stop.clone()));
+    tasks.spawn("cascade", cascade::run(Arc::clone(context), stop.clone()));
+    tasks.spawn("sweep", sweep::run(Arc::clone(context), stop.clone()));
+    tasks.spawn("expiry", expiry::run(Arc::clone(context), stop));
 }
 
 /// Runs the service with the cluster of the environment.
@@ -187,13 +196,13 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     Box::pin(App::bind(args, client).await?.run(shutdown)).await
 }
 
-async fn evict(driver: Arc<Driver>, shared: Arc<Shared>, stop: CancellationToken) {
+async fn evict(driver: Arc<Driver>, context: Arc<Context>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVICT) => {
                 driver.evict_idle();
-                shared.databases.evict_old();
+                context.databases.evict_old();
             }
         }
     }

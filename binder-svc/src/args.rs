@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use service::{ReplicaArgs, ServiceArgs, args::duration, process::Arguments};
+use work::WorkArgs;
 
 /// Owns service bindings: database users and their credentials.
 #[derive(Debug, Clone, Parser)]
@@ -12,6 +13,10 @@ pub struct Args {
     /// Listeners, logging and shutdown.
     #[command(flatten)]
     pub service: ServiceArgs,
+
+    /// Work on records.
+    #[command(flatten)]
+    pub work: WorkArgs,
 
     /// Namespace of the broker itself, which holds its records and credentials.
     #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]

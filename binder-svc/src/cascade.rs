@@ -20,11 +20,11 @@ use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    context::Context,
     error::Error,
     ledger::{Record, State},
-    resource::Kind,
-    shared::Shared,
-    workers::{Seed, Workers},
+    requests::wait,
+    resource::{Kind, Operation, Server},
 };
 
 /// Between tries of what failed, and looks at whose an instance is.
@@ -33,10 +33,9 @@ const TICK: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 16;
 
 /// Runs until `stop`.
-pub(crate) async fn run(shared: Arc<Shared>, workers: Workers, stop: CancellationToken) {
+pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut cascade = Cascade {
-        shared,
-        workers,
+        context,
         leaving: HashMap::new(),
         at_work: HashSet::new(),
         tasks: JoinSet::new(),
@@ -46,8 +45,7 @@ pub(crate) async fn run(shared: Arc<Shared>, workers: Workers, stop: Cancellatio
 }
 
 struct Cascade {
-    shared: Arc<Shared>,
-    workers: Workers,
+    context: Arc<Context>,
     leaving: HashMap<String, InstanceState>,
     at_work: HashSet<String>,
     tasks: JoinSet<(InstanceState, Result<(), Error>)>,
@@ -55,7 +53,7 @@ struct Cascade {
 
 impl Cascade {
     async fn follow(&mut self, stop: &CancellationToken) {
-        let instances = self.shared.instances.clone();
+        let instances = self.context.instances.clone();
         let mut states = pin!(instances.follow());
         let mut ticks = tokio::time::interval(TICK);
         loop {
@@ -82,13 +80,12 @@ impl Cascade {
     }
 
     fn start(&mut self) {
-        let members = self.shared.members.borrow().clone();
+        let members = self.context.members.borrow().clone();
         for (id, state) in &self.leaving {
             if members.owns(&names::instance_record(id)) && self.at_work.insert(id.clone()) {
-                let (shared, workers) = (Arc::clone(&self.shared), self.workers.clone());
-                let state = state.clone();
+                let (context, state) = (Arc::clone(&self.context), state.clone());
                 self.tasks.spawn(async move {
-                    let result = remove_all(&shared, &workers, &state).await;
+                    let result = remove_all(&context, &state).await;
                     (state, result)
                 });
             }
@@ -135,21 +132,17 @@ fn needs_removal(state: &InstanceState) -> bool {
     }
 }
 
-async fn remove_all(
-    shared: &Arc<Shared>,
-    workers: &Workers,
-    state: &InstanceState,
-) -> Result<(), Error> {
-    let removals = stream::iter(live(shared, state).await?)
-        .map(|record| remove(shared, workers, record))
+async fn remove_all(context: &Context, state: &InstanceState) -> Result<(), Error> {
+    let removals = stream::iter(live(context, state).await?)
+        .map(|record| remove(context, record))
         .buffer_unordered(AT_ONCE);
     removals.try_collect::<Vec<()>>().await?;
     // Whoever writes a record after this list is refused its hold.
-    let left = live(shared, state).await?;
+    let left = live(context, state).await?;
     if let Some(record) = left.first() {
         return Err(Error::StillBound(record.name().to_owned()));
     }
-    shared
+    context
         .instances
         .release(&state.instance_id, &state.incarnation)
         .await?;
@@ -160,42 +153,47 @@ async fn remove_all(
     Ok(())
 }
 
-async fn live(shared: &Shared, state: &InstanceState) -> Result<Vec<Record>, Error> {
-    let mut records = shared
+async fn live(context: &Context, state: &InstanceState) -> Result<Vec<Record>, Error> {
+    let mut records = context
         .store
         .of_instance(&names::instance_record(&state.instance_id))
         .await?;
     records.retain(|record| {
-        record.spec().instance_incarnation == state.incarnation
-            && (record.running() || record.ledger.state != State::Deleted)
+        record.spec().instance_incarnation == state.incarnation && is_live(record)
     });
     Ok(records)
 }
 
-/// An unbind of our own, driven here: the instance leaves, so it contacts no
-/// database, whoever began one before.
-async fn remove(shared: &Arc<Shared>, workers: &Workers, mut record: Record) -> Result<(), Error> {
-    let unbinding = record.running() && record.operation().kind == Kind::Unbind;
-    if unbinding {
-        let mut operation = record.operation().clone();
-        operation.driver.clone_from(&shared.replica);
-        record.begin_unbind(operation, shared.times.keep);
-    } else {
-        let operation = shared.operation(Kind::Unbind, record.next_seq(), String::new());
-        record.begin_unbind(operation, shared.times.keep);
-    }
-    let record = shared.store.replace(record).await?;
+/// Whether a binding keeps its instance. One on a server that outlives the
+/// instance does not once its revocation was tried for its time: that stays
+/// pending, and people see it.
+fn is_live(record: &Record) -> bool {
+    let pending = record.ledger.state == State::RevocationPending;
+    record.open_operation().is_some()
+        || match record.spec().server {
+            Server::Own => record.ledger.state != State::Deleted,
+            Server::Shared => record.ledger.state != State::Deleted && !pending,
+        }
+}
+
+/// An unbind of our own, driven here, whichever request began one before. A
+/// database that leaves with its instance is not contacted for it.
+async fn remove(context: &Context, mut record: Record) -> Result<(), Error> {
+    let operation = match record.open_operation() {
+        Some(open) if open.kind == Kind::Unbind => Operation {
+            driver: context.replica.clone(),
+            ..open.clone()
+        },
+        Some(_) | None => context.operation(Kind::Unbind, record.next_seq(), String::new()),
+    };
+    record.begin_unbind(operation, context.times.keep);
+    let term = context.tenure.now();
+    let record = context.store.replace(record).await?;
     let (name, operation) = (record.name().to_owned(), record.operation().id.clone());
-    let reports = workers.ensure(
-        &name,
-        Some(Seed {
-            record,
-            request: None,
-        }),
-    );
-    let deadline = Instant::now() + shared.times.request;
-    workers
-        .settled(&name, &operation, reports, deadline)
+    let seed = Context::seed(term, &record, None);
+    let reports = context.pool.ensure(&name, Some(seed));
+    let deadline = Instant::now() + context.times.request;
+    wait::settled(context, &name, &operation, reports, deadline)
         .await
         .map(drop)
 }

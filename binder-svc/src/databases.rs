@@ -64,9 +64,7 @@ impl Databases {
             self.generated(instance).await?
         };
         let variables = variables(instance, generated(&secret));
-        let database = plan
-            .database(&variables)
-            .map_err(|error| Error::Plan(error.to_string()))?;
+        let database = plan.database(&variables)?;
         let target = Arc::new(Target {
             key: key(&fingerprint, &secret),
             database,

@@ -4,21 +4,31 @@
 
 use broker_proto::{
     Error, ErrorCode,
-    v1::{CatalogVerdict, InstancePhase, catalog_verdict},
+    decide::{Completion, Mode, busy, known, require_async},
+    v1::{CatalogVerdict, InstancePhase},
 };
 
 use crate::{
     ledger::Record,
-    resource::{Kind, Phase},
+    resource::{self, Kind, Phase},
 };
 
-/// Whether the platform can poll.
+/// What a bind is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// `accepts_incomplete=true`.
-    Polls,
-    /// The answer must be final.
-    Waits,
+pub enum Purpose {
+    /// Names no predecessor.
+    NewBinding,
+    /// Names one.
+    Rotation,
+}
+
+/// Whether a request asks for what the record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Equal in all that counts.
+    Same,
+    /// Something differs.
+    Different,
 }
 
 /// A bind, as far as it decides.
@@ -28,12 +38,12 @@ pub struct Bind<'a> {
     pub service_id: &'a str,
     /// Empty only in a rotation.
     pub plan_id: &'a str,
-    /// Whether it names a predecessor.
-    pub rotation: bool,
-    /// Whether it names an application; a rotation takes its predecessor's.
-    pub names_app: bool,
+    /// New, or in place of a predecessor.
+    pub purpose: Purpose,
+    /// May be empty; a rotation takes its predecessor's.
+    pub app_guid: &'a str,
     /// Whether the platform can poll.
-    pub patience: Patience,
+    pub mode: Mode,
     /// Today's catalog on the ids.
     pub verdict: Option<&'a CatalogVerdict>,
 }
@@ -56,127 +66,109 @@ pub struct Instance<'a> {
 /// The pinned plan, as far as it decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// Who makes logins.
-    pub method: Method,
-    /// Only with polling.
-    pub asynchronous: bool,
+    /// Whether, and how, its bindings are made.
+    pub bindable: Bindable,
+    /// How binds and unbinds end.
+    pub completion: Completion,
     /// Takes a predecessor.
     pub rotatable: bool,
     /// Only for an application.
     pub requires_app: bool,
 }
 
-/// Who makes logins.
+/// Whether the plan's bindings can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// We do, in the database.
-    Database,
-    /// Not offered by this version of the broker.
-    Resources,
+pub enum Bindable {
+    /// By this method.
+    By(resource::Method),
+    /// The plan's method is not one of this broker's.
+    UnknownMethod,
     /// The plan is not bindable.
-    None,
+    No,
 }
 
 /// A binding that has a record.
 #[derive(Debug, Clone, Copy)]
 pub struct Existing<'a> {
-    /// Where it is in its life.
-    pub phase: Phase,
-    /// Of the instance that it belongs to.
-    pub instance_incarnation: &'a str,
+    /// As read.
+    pub record: &'a Record,
     /// Whether it is what the bind asks for; only looked at while the binding lives.
-    pub same: bool,
+    pub identity: Identity,
 }
 
 /// What to do about a bind.
-#[derive(Debug, PartialEq, Eq)]
-pub enum BindDecision {
-    /// A record is to be made, or a tombstone to be replaced.
-    Create,
+#[derive(Debug, Clone, Copy)]
+pub enum BindDecision<'a> {
+    /// A record is to be made, or this one, of a binding that is gone, to
+    /// begin a new life; by that method.
+    Create(resource::Method, Option<&'a Record>),
     /// It exists: its credentials are the answer.
-    Unchanged,
+    Unchanged(&'a Record),
     /// It is being made: the same operation is the answer.
-    Join,
+    Join(&'a Record),
 }
 
 /// What to do about an unbind.
-#[derive(Debug, PartialEq, Eq)]
-pub enum UnbindDecision {
+#[derive(Debug, Clone, Copy)]
+pub enum UnbindDecision<'a> {
     /// Begin.
-    Start,
+    Start(&'a Record),
     /// It is under way.
-    Join,
+    Join(&'a Record),
 }
 
 /// How a bind is answered.
-pub fn bind(
+pub fn bind<'a>(
     asked: &Bind<'_>,
     instance: Option<&Instance<'_>>,
-    existing: Option<&Existing<'_>>,
-) -> Result<BindDecision, Error> {
+    existing: Option<&Existing<'a>>,
+) -> Result<BindDecision<'a>, Error> {
     let instance = instance.filter(|found| found.phase != InstancePhase::Deleted);
     let Some(instance) = instance else {
         catalog_lookup(asked)?;
-        async_required(
-            asked,
-            asked.verdict.is_some_and(|verdict| verdict.binding_async),
-        )?;
+        let listed = asked.verdict.is_some_and(|verdict| verdict.binding_async);
+        require_async(listed.into(), asked.mode)?;
         return Err(Error::new(
             ErrorCode::NotFound,
             "There is no such service instance.",
         ));
     };
-    let live = existing.filter(|found| !is_gone(found.phase));
+    let live = existing.filter(|found| !found.record.is_gone());
     if live.is_none() {
         instance_lookup(asked, instance)?;
     }
-    async_required(asked, instance.plan.is_some_and(|plan| plan.asynchronous))?;
+    let completion = instance.plan.map(|plan| plan.completion);
+    require_async(completion.unwrap_or(Completion::Synchronous), asked.mode)?;
     if let Some(existing) = live {
         return identity(existing, instance);
     }
-    busy(instance.phase)?;
-    supported(asked, instance.plan)?;
-    Ok(BindDecision::Create)
-}
-
-fn is_gone(phase: Phase) -> bool {
-    matches!(phase, Phase::Deleted | Phase::RevocationPending)
+    takes_bindings(instance.phase)?;
+    let method = supported(asked, instance.plan)?;
+    let before = existing.map(|found| found.record);
+    Ok(BindDecision::Create(method, before))
 }
 
 /// Without a record, today's catalog says which ids there are.
 fn catalog_lookup(asked: &Bind<'_>) -> Result<(), Error> {
-    if asked.rotation && asked.service_id.is_empty() {
+    if asked.purpose == Purpose::Rotation && asked.service_id.is_empty() {
         return Ok(());
     }
-    let outcome = asked
+    // No verdict is one that knows nothing.
+    asked
         .verdict
-        .map(CatalogVerdict::outcome)
-        .unwrap_or_default();
-    match outcome {
-        catalog_verdict::Outcome::Found => Ok(()),
-        catalog_verdict::Outcome::Unspecified | catalog_verdict::Outcome::UnknownService => {
-            Err(Error::new(
-                ErrorCode::UnknownService,
-                "There is no such service in the catalog.",
-            ))
-        }
-        catalog_verdict::Outcome::UnknownPlan => Err(Error::new(
-            ErrorCode::UnknownPlan,
-            "The service has no such plan.",
-        )),
-    }
+        .map_or_else(|| known(&CatalogVerdict::default()), known)
 }
 
 /// With a record, it says so.
 fn instance_lookup(asked: &Bind<'_>, instance: &Instance<'_>) -> Result<(), Error> {
-    let unsaid = |text: &str| asked.rotation && text.is_empty();
-    if !unsaid(asked.service_id) && asked.service_id != instance.service_id {
+    let absent = |text: &str| asked.purpose == Purpose::Rotation && text.is_empty();
+    if !absent(asked.service_id) && asked.service_id != instance.service_id {
         return Err(Error::new(
             ErrorCode::InvalidArgument,
             "service_id is not the service of this instance.",
         ));
     }
-    if !unsaid(asked.plan_id) && asked.plan_id != instance.plan_id {
+    if !absent(asked.plan_id) && asked.plan_id != instance.plan_id {
         return Err(Error::new(
             ErrorCode::InvalidArgument,
             "plan_id is not the plan of this instance.",
@@ -185,23 +177,13 @@ fn instance_lookup(asked: &Bind<'_>, instance: &Instance<'_>) -> Result<(), Erro
     Ok(())
 }
 
-fn async_required(asked: &Bind<'_>, asynchronous: bool) -> Result<(), Error> {
-    needs_polling(asked.patience, asynchronous)
-}
-
-fn needs_polling(patience: Patience, asynchronous: bool) -> Result<(), Error> {
-    if asynchronous && patience == Patience::Waits {
-        return Err(Error::new(
-            ErrorCode::AsyncRequired,
-            "This plan binds asynchronously; send accepts_incomplete=true.",
-        ));
-    }
-    Ok(())
-}
-
-fn identity(existing: &Existing<'_>, instance: &Instance<'_>) -> Result<BindDecision, Error> {
-    if existing.instance_incarnation != instance.incarnation {
-        return Err(concurrency(
+fn identity<'a>(
+    existing: &Existing<'a>,
+    instance: &Instance<'_>,
+) -> Result<BindDecision<'a>, Error> {
+    let record = existing.record;
+    if record.spec().instance_incarnation != instance.incarnation {
+        return Err(busy(
             "What an earlier instance of this id left is still being removed.",
         ));
     }
@@ -211,26 +193,27 @@ fn identity(existing: &Existing<'_>, instance: &Instance<'_>) -> Result<BindDeci
             "The binding exists with other attributes.",
         )
     };
-    match existing.phase {
-        Phase::Binding if existing.same => Ok(BindDecision::Join),
-        Phase::Ready if existing.same => Ok(BindDecision::Unchanged),
-        Phase::Binding | Phase::Ready => Err(conflict()),
-        Phase::Failed => Err(Error::new(
+    match (record.phase(), existing.identity) {
+        (Phase::Binding, Identity::Same) => Ok(BindDecision::Join(record)),
+        (Phase::Ready, Identity::Same) => Ok(BindDecision::Unchanged(record)),
+        (Phase::Binding | Phase::Ready, Identity::Different) => Err(conflict()),
+        (Phase::Failed, _) => Err(Error::new(
             ErrorCode::Conflict,
             "The binding exists and failed; delete it before another try.",
         )),
-        Phase::Unbinding => Err(concurrency("The binding is being deleted.")),
-        Phase::Deleted | Phase::RevocationPending => Ok(BindDecision::Create),
+        (Phase::Unbinding | Phase::Deleted | Phase::RevocationPending, _) => {
+            Err(busy("The binding is being deleted."))
+        }
     }
 }
 
-fn busy(phase: InstancePhase) -> Result<(), Error> {
+fn takes_bindings(phase: InstancePhase) -> Result<(), Error> {
     match phase {
         InstancePhase::Ready | InstancePhase::UpdateFailed => Ok(()),
-        InstancePhase::Provisioning => Err(concurrency("The instance is being provisioned.")),
-        InstancePhase::Updating => Err(concurrency("The instance is being updated.")),
+        InstancePhase::Provisioning => Err(busy("The instance is being provisioned.")),
+        InstancePhase::Updating => Err(busy("The instance is being updated.")),
         InstancePhase::Deprovisioning | InstancePhase::DeprovisionFailed => {
-            Err(concurrency("The instance is being deleted."))
+            Err(busy("The instance is being deleted."))
         }
         InstancePhase::ProvisionFailed => Err(Error::new(
             ErrorCode::NotFound,
@@ -243,37 +226,33 @@ fn busy(phase: InstancePhase) -> Result<(), Error> {
     }
 }
 
-fn supported(asked: &Bind<'_>, plan: Option<Plan>) -> Result<(), Error> {
+fn supported(asked: &Bind<'_>, plan: Option<Plan>) -> Result<resource::Method, Error> {
     let not_bindable = |text: &str| Error::new(ErrorCode::NotBindable, text);
     let Some(plan) = plan else {
         return Err(Error::unavailable("The instance's plan"));
     };
-    match plan.method {
-        Method::Database => {}
-        Method::Resources => {
+    let method = match plan.bindable {
+        Bindable::By(method) => method,
+        Bindable::UnknownMethod => {
             return Err(not_bindable(
                 "This broker does not make bindings of this plan's method.",
             ));
         }
-        Method::None => return Err(not_bindable("This plan is not bindable.")),
-    }
-    if asked.rotation && !plan.rotatable {
+        Bindable::No => return Err(not_bindable("This plan is not bindable.")),
+    };
+    if asked.purpose == Purpose::Rotation && !plan.rotatable {
         return Err(Error::new(
             ErrorCode::InvalidArgument,
             "Bindings of this plan cannot be rotated; predecessor_binding_id must be absent.",
         ));
     }
-    if plan.requires_app && !asked.names_app && !asked.rotation {
+    if plan.requires_app && asked.app_guid.is_empty() && asked.purpose == Purpose::NewBinding {
         return Err(Error::new(
             ErrorCode::RequiresApp,
             "This plan binds applications only; send bind_resource.app_guid.",
         ));
     }
-    Ok(())
-}
-
-fn concurrency(message: &str) -> Error {
-    Error::new(ErrorCode::ConcurrencyError, message)
+    Ok(method)
 }
 
 /// An unbind, as far as it decides.
@@ -284,21 +263,20 @@ pub struct Unbind<'a> {
     /// May be empty.
     pub plan_id: &'a str,
     /// Whether the platform can poll.
-    pub patience: Patience,
-    /// Whether the plan only works with polling.
-    pub asynchronous: bool,
+    pub mode: Mode,
+    /// How the plan unbinds.
+    pub completion: Completion,
 }
 
 /// How an unbind is answered. The plan is not compared: after a failed update
 /// the platform's view of it may differ, and strictness would block clean-up.
-pub fn unbind(
+pub fn unbind<'a>(
     asked: &Unbind<'_>,
-    phase: Option<Phase>,
-    service_id: Option<&str>,
-) -> Result<UnbindDecision, Error> {
-    let live = phase.filter(|phase| !is_gone(*phase));
+    existing: Option<&'a Record>,
+) -> Result<UnbindDecision<'a>, Error> {
+    let live = existing.filter(|record| !record.is_gone());
     // 410 comes before what is wrong with the ids, only here.
-    if live.is_some() {
+    if let Some(record) = live {
         for (name, value) in [("service_id", asked.service_id), ("plan_id", asked.plan_id)] {
             if value.is_empty() {
                 return Err(Error::new(
@@ -307,34 +285,33 @@ pub fn unbind(
                 ));
             }
         }
-        if service_id.is_some_and(|known| known != asked.service_id) {
+        if record.spec().service_id != asked.service_id {
             return Err(Error::new(
                 ErrorCode::InvalidArgument,
                 "service_id is not the service of this binding.",
             ));
         }
     }
-    needs_polling(asked.patience, asked.asynchronous)?;
+    require_async(asked.completion, asked.mode)?;
     match live {
         None => Err(Error::new(ErrorCode::Gone, "There is no such binding.")),
-        Some(Phase::Unbinding) => Ok(UnbindDecision::Join),
-        Some(_) => Ok(UnbindDecision::Start),
+        Some(record) if record.is_open(Kind::Unbind) => Ok(UnbindDecision::Join(record)),
+        Some(record) => Ok(UnbindDecision::Start(record)),
     }
 }
 
-/// Whether a binding can be fetched.
-pub fn fetch(phase: Option<Phase>) -> Result<(), Error> {
-    match phase {
-        Some(Phase::Ready) => Ok(()),
-        Some(Phase::Unbinding) => Err(concurrency("The binding is being deleted.")),
-        Some(Phase::Binding) => Err(Error::new(
-            ErrorCode::NotFound,
-            "The binding is still being made.",
-        )),
-        Some(Phase::Failed) => Err(Error::new(ErrorCode::NotFound, "The binding was not made.")),
-        Some(Phase::Deleted | Phase::RevocationPending) | None => {
-            Err(Error::new(ErrorCode::NotFound, "There is no such binding."))
-        }
+/// The binding that can be fetched, or why there is none to show.
+pub fn fetch(existing: Option<&Record>) -> Result<&Record, Error> {
+    let missing = |text: &str| Err(Error::new(ErrorCode::NotFound, text));
+    let Some(record) = existing else {
+        return missing("There is no such binding.");
+    };
+    match record.phase() {
+        Phase::Ready => Ok(record),
+        Phase::Unbinding => Err(busy("The binding is being deleted.")),
+        Phase::Binding => missing("The binding is still being made."),
+        Phase::Failed => missing("The binding was not made."),
+        Phase::Deleted | Phase::RevocationPending => missing("There is no such binding."),
     }
 }
 
@@ -381,6 +358,7 @@ pub fn cache_can_answer(record: &Record, operation: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use broker_proto::v1::catalog_verdict;
     use cluster::operation::Ended;
     use jiff::SignedDuration;
 
@@ -398,8 +376,8 @@ mod tests {
     };
 
     const PLAN: Plan = Plan {
-        method: Method::Database,
-        asynchronous: false,
+        bindable: Bindable::By(resource::Method::Database),
+        completion: Completion::Synchronous,
         rotatable: true,
         requires_app: false,
     };
@@ -408,9 +386,9 @@ mod tests {
         Bind {
             service_id: "s1",
             plan_id: "p1",
-            rotation: false,
-            names_app: false,
-            patience: Patience::Waits,
+            purpose: Purpose::NewBinding,
+            app_guid: "",
+            mode: Mode::MustBeDone,
             verdict: Some(&FOUND),
         }
     }
@@ -425,12 +403,19 @@ mod tests {
         }
     }
 
-    fn existing(phase: Phase, same: bool) -> Existing<'static> {
-        Existing {
-            phase,
-            instance_incarnation: "inc1",
-            same,
+    fn record(phase: Phase) -> Record {
+        match phase {
+            Phase::Binding => testing::binding_in_progress("me/1"),
+            Phase::Ready => testing::ready(),
+            Phase::Failed => testing::failed(),
+            Phase::Unbinding => testing::unbinding(),
+            Phase::RevocationPending => testing::revocation_pending(),
+            Phase::Deleted => testing::tombstone(),
         }
+    }
+
+    fn creates(result: &Result<BindDecision<'_>, Error>) -> bool {
+        matches!(result, Ok(BindDecision::Create(..)))
     }
 
     fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
@@ -442,8 +427,8 @@ mod tests {
         use ErrorCode as E;
         use InstancePhase as P;
         let answer = |phase| bind(&asked(), Some(&instance(phase)), None);
-        assert_eq!(answer(P::Ready), Ok(BindDecision::Create));
-        assert_eq!(answer(P::UpdateFailed), Ok(BindDecision::Create));
+        assert!(creates(&answer(P::Ready)));
+        assert!(creates(&answer(P::UpdateFailed)));
         for (phase, expected) in [
             (P::Provisioning, E::ConcurrencyError),
             (P::Updating, E::ConcurrencyError),
@@ -489,31 +474,41 @@ mod tests {
     #[test]
     fn an_existing_binding_is_compared_before_anything_else_is() {
         use BindDecision as D;
-        for phase in [
+        use Identity::{Different, Same};
+        for instance_phase in [
             InstancePhase::Ready,
             InstancePhase::Updating,
             InstancePhase::Deprovisioning,
         ] {
-            let answer = |existing| bind(&asked(), Some(&instance(phase)), Some(&existing));
-            assert_eq!(answer(existing(Phase::Ready, true)), Ok(D::Unchanged));
-            assert_eq!(
-                code(answer(existing(Phase::Ready, false))),
-                ErrorCode::Conflict
-            );
-            assert_eq!(answer(existing(Phase::Binding, true)), Ok(D::Join));
-            assert_eq!(
-                code(answer(existing(Phase::Binding, false))),
-                ErrorCode::Conflict
-            );
-            for same in [true, false] {
-                assert_eq!(
-                    code(answer(existing(Phase::Failed, same))),
-                    ErrorCode::Conflict
+            let instance = instance(instance_phase);
+            for (phase, identity, refused) in [
+                (Phase::Ready, Same, None),
+                (Phase::Ready, Different, Some(ErrorCode::Conflict)),
+                (Phase::Binding, Same, None),
+                (Phase::Binding, Different, Some(ErrorCode::Conflict)),
+                (Phase::Failed, Same, Some(ErrorCode::Conflict)),
+                (Phase::Failed, Different, Some(ErrorCode::Conflict)),
+                (Phase::Unbinding, Same, Some(ErrorCode::ConcurrencyError)),
+                (
+                    Phase::Unbinding,
+                    Different,
+                    Some(ErrorCode::ConcurrencyError),
+                ),
+            ] {
+                let record = &record(phase);
+                let answer = bind(
+                    &asked(),
+                    Some(&instance),
+                    Some(&Existing { record, identity }),
                 );
-                assert_eq!(
-                    code(answer(existing(Phase::Unbinding, same))),
-                    ErrorCode::ConcurrencyError
-                );
+                match answer {
+                    Ok(D::Unchanged(found)) => {
+                        assert_eq!((phase, refused), (Phase::Ready, None));
+                        assert_eq!(found.name(), record.name());
+                    }
+                    Ok(D::Join(_)) => assert_eq!((phase, refused), (Phase::Binding, None)),
+                    other => assert_eq!(Some(code(other)), refused, "{phase:?} {identity:?}"),
+                }
             }
         }
         // A plan that is not the instance's is a difference, not a bad request.
@@ -521,7 +516,10 @@ mod tests {
             plan_id: "p2",
             ..asked()
         };
-        let found = existing(Phase::Ready, false);
+        let found = Existing {
+            record: &record(Phase::Ready),
+            identity: Different,
+        };
         let answer = bind(&other, Some(&instance(InstancePhase::Ready)), Some(&found));
         assert_eq!(code(answer), ErrorCode::Conflict);
     }
@@ -529,25 +527,28 @@ mod tests {
     #[test]
     fn a_tombstone_is_as_if_it_was_never_there() {
         for phase in [Phase::Deleted, Phase::RevocationPending] {
-            let found = existing(phase, false);
+            let found = Existing {
+                record: &record(phase),
+                identity: Identity::Different,
+            };
             let answer = bind(
                 &asked(),
                 Some(&instance(InstancePhase::Ready)),
                 Some(&found),
             );
-            assert_eq!(answer, Ok(BindDecision::Create));
+            assert!(matches!(answer, Ok(BindDecision::Create(_, Some(_)))));
         }
     }
 
     #[test]
     fn what_an_earlier_instance_left_is_not_the_new_ones() {
-        let mut found = existing(Phase::Ready, true);
-        found.instance_incarnation = "inc0";
-        let answer = bind(
-            &asked(),
-            Some(&instance(InstancePhase::Ready)),
-            Some(&found),
-        );
+        let mut target = instance(InstancePhase::Ready);
+        target.incarnation = "inc2";
+        let found = Existing {
+            record: &record(Phase::Ready),
+            identity: Identity::Same,
+        };
+        let answer = bind(&asked(), Some(&target), Some(&found));
         assert_eq!(code(answer), ErrorCode::ConcurrencyError);
     }
 
@@ -569,21 +570,24 @@ mod tests {
         let rotation = Bind {
             service_id: "",
             plan_id: "",
-            rotation: true,
+            purpose: Purpose::Rotation,
             ..asked()
         };
         let answer = bind(&rotation, Some(&instance(InstancePhase::Ready)), None);
-        assert_eq!(answer, Ok(BindDecision::Create));
+        assert!(creates(&answer));
     }
 
     #[test]
     fn an_asynchronous_plan_wants_polling_whatever_exists() {
         let mut target = instance(InstancePhase::Ready);
         target.plan = Some(Plan {
-            asynchronous: true,
+            completion: Completion::Asynchronous,
             ..PLAN
         });
-        let found = existing(Phase::Ready, true);
+        let found = Existing {
+            record: &record(Phase::Ready),
+            identity: Identity::Same,
+        };
         for existing in [None, Some(&found)] {
             assert_eq!(
                 code(bind(&asked(), Some(&target), existing)),
@@ -591,29 +595,29 @@ mod tests {
             );
         }
         let polls = Bind {
-            patience: Patience::Polls,
+            mode: Mode::AcceptsIncomplete,
             ..asked()
         };
-        assert_eq!(bind(&polls, Some(&target), None), Ok(BindDecision::Create));
+        assert!(creates(&bind(&polls, Some(&target), None)));
     }
 
     #[test]
     fn what_a_plan_cannot_do_is_refused() {
-        for (plan, rotation, expected) in [
+        for (plan, purpose, expected) in [
             (
                 Plan {
-                    method: Method::None,
+                    bindable: Bindable::No,
                     ..PLAN
                 },
-                false,
+                Purpose::NewBinding,
                 ErrorCode::NotBindable,
             ),
             (
                 Plan {
-                    method: Method::Resources,
+                    bindable: Bindable::UnknownMethod,
                     ..PLAN
                 },
-                false,
+                Purpose::NewBinding,
                 ErrorCode::NotBindable,
             ),
             (
@@ -621,7 +625,7 @@ mod tests {
                     rotatable: false,
                     ..PLAN
                 },
-                true,
+                Purpose::Rotation,
                 ErrorCode::InvalidArgument,
             ),
             (
@@ -629,16 +633,13 @@ mod tests {
                     requires_app: true,
                     ..PLAN
                 },
-                false,
+                Purpose::NewBinding,
                 ErrorCode::RequiresApp,
             ),
         ] {
             let mut target = instance(InstancePhase::Ready);
             target.plan = Some(plan);
-            let asked = Bind {
-                rotation,
-                ..asked()
-            };
+            let asked = Bind { purpose, ..asked() };
             assert_eq!(code(bind(&asked, Some(&target), None)), expected);
         }
     }
@@ -648,24 +649,22 @@ mod tests {
         let nothing = Unbind {
             service_id: "",
             plan_id: "",
-            patience: Patience::Waits,
-            asynchronous: false,
+            mode: Mode::MustBeDone,
+            completion: Completion::Synchronous,
         };
-        for phase in [None, Some(Phase::Deleted), Some(Phase::RevocationPending)] {
-            assert_eq!(code(unbind(&nothing, phase, Some("s1"))), ErrorCode::Gone);
+        assert_eq!(code(unbind(&nothing, None)), ErrorCode::Gone);
+        for phase in [Phase::Deleted, Phase::RevocationPending] {
+            let record = record(phase);
+            assert_eq!(code(unbind(&nothing, Some(&record))), ErrorCode::Gone);
         }
-        assert_eq!(
-            code(unbind(&nothing, Some(Phase::Ready), Some("s1"))),
-            ErrorCode::InvalidArgument
-        );
+        let ready = record(Phase::Ready);
+        let refused = unbind(&nothing, Some(&ready));
+        assert_eq!(code(refused), ErrorCode::InvalidArgument);
         let asynchronous = Unbind {
-            asynchronous: true,
+            completion: Completion::Asynchronous,
             ..nothing
         };
-        assert_eq!(
-            code(unbind(&asynchronous, None, None)),
-            ErrorCode::AsyncRequired
-        );
+        assert_eq!(code(unbind(&asynchronous, None)), ErrorCode::AsyncRequired);
     }
 
     #[test]
@@ -673,43 +672,36 @@ mod tests {
         let asked = Unbind {
             service_id: "s1",
             plan_id: "another",
-            patience: Patience::Waits,
-            asynchronous: false,
+            mode: Mode::MustBeDone,
+            completion: Completion::Synchronous,
         };
         for phase in [Phase::Binding, Phase::Ready, Phase::Failed] {
-            assert_eq!(
-                unbind(&asked, Some(phase), Some("s1")),
-                Ok(UnbindDecision::Start)
-            );
+            let record = record(phase);
+            let answer = unbind(&asked, Some(&record));
+            assert!(matches!(answer, Ok(UnbindDecision::Start(_))), "{phase:?}");
         }
-        assert_eq!(
-            unbind(&asked, Some(Phase::Unbinding), Some("s1")),
-            Ok(UnbindDecision::Join)
-        );
+        let unbinding = record(Phase::Unbinding);
+        let answer = unbind(&asked, Some(&unbinding));
+        assert!(matches!(answer, Ok(UnbindDecision::Join(_))));
         let other = Unbind {
             service_id: "s2",
             ..asked
         };
+        let ready = record(Phase::Ready);
         assert_eq!(
-            code(unbind(&other, Some(Phase::Ready), Some("s1"))),
+            code(unbind(&other, Some(&ready))),
             ErrorCode::InvalidArgument
         );
     }
 
     #[test]
     fn only_a_ready_binding_can_be_fetched() {
-        assert!(fetch(Some(Phase::Ready)).is_ok());
-        assert_eq!(
-            code(fetch(Some(Phase::Unbinding))),
-            ErrorCode::ConcurrencyError
-        );
-        for phase in [
-            None,
-            Some(Phase::Binding),
-            Some(Phase::Failed),
-            Some(Phase::Deleted),
-        ] {
-            assert_eq!(code(fetch(phase)), ErrorCode::NotFound);
+        assert!(fetch(Some(&record(Phase::Ready))).is_ok());
+        let unbinding = record(Phase::Unbinding);
+        assert_eq!(code(fetch(Some(&unbinding))), ErrorCode::ConcurrencyError);
+        assert_eq!(code(fetch(None)), ErrorCode::NotFound);
+        for phase in [Phase::Binding, Phase::Failed, Phase::Deleted] {
+            assert_eq!(code(fetch(Some(&record(phase)))), ErrorCode::NotFound);
         }
     }
 

@@ -1,10 +1,10 @@
-//! What can go wrong in the binder, and what the caller is told of it.
+//! What can go wrong in the binder, and the answer to the caller.
 
 use broker_proto::ErrorCode;
 
 use crate::{ledger, mongo};
 
-/// A failure. Where it is told to a client, the cause stays in the log.
+/// A failure. The client gets [`Error::answer`]; the cause stays in the log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Decided against: the text is for the user.
@@ -25,9 +25,18 @@ pub enum Error {
     /// The database.
     #[error("make or drop a login")]
     Mongo(#[from] mongo::Error),
-    /// The plan does not tell where the database is. The text names keys, never values.
-    #[error("work out the instance's database: {0}")]
-    Plan(String),
+    /// The plan does not tell where the database is.
+    #[error("work out the instance's database from its plan")]
+    Database(#[from] plan::binding::Error),
+    /// A step came before the one that looks the instance up.
+    #[error("use instance {0}, which was not looked up")]
+    NotLookedUp(String),
+    /// A binding that should have a login has none.
+    #[error("find the login in binding record {0}")]
+    NoAttempt(String),
+    /// JSON that cannot travel.
+    #[error("encode the binding")]
+    Json(#[from] broker_proto::json::Error),
     /// A Secret that the record names is not there or not what we write.
     #[error("read Secret {0}")]
     Secret(String),
@@ -49,14 +58,17 @@ impl Error {
             | Self::Bundle(_)
             | Self::Cluster(_)
             | Self::Ledger(_)
-            | Self::Plan(_)
+            | Self::Database(_)
+            | Self::NotLookedUp(_)
+            | Self::NoAttempt(_)
+            | Self::Json(_)
             | Self::Secret(_)
             | Self::StillBound(_)
             | Self::TimedOut => false,
         }
     }
 
-    /// Somebody else wrote the record since it was read.
+    /// The record changed since it was read.
     pub fn is_lost_race(&self) -> bool {
         matches!(
             self,
@@ -64,7 +76,7 @@ impl Error {
         )
     }
 
-    /// What the caller is told.
+    /// The answer for the caller.
     pub fn answer(&self) -> broker_proto::Error {
         match self {
             Self::Refused(error) => error.clone(),
@@ -78,7 +90,7 @@ impl Error {
             Self::Cluster(cluster::Error::Forbidden(_)) => {
                 broker_proto::Error::unavailable("A right that the broker needs in the cluster")
             }
-            // A race that was lost again and again: asking again is right.
+            // Lost against other requests again and again: to retry is right.
             Self::Cluster(cluster::Error::Conflict) => {
                 broker_proto::Error::unavailable("The binding's record")
             }
@@ -92,7 +104,10 @@ impl Error {
             )
             | Self::Cluster(_)
             | Self::Ledger(_)
-            | Self::Plan(_)
+            | Self::Database(_)
+            | Self::NotLookedUp(_)
+            | Self::NoAttempt(_)
+            | Self::Json(_)
             | Self::Secret(_)
             | Self::StillBound(_)
             | Self::Mongo(_) => broker_proto::Error::internal(),
@@ -159,7 +174,8 @@ mod tests {
                 ErrorCode::Unavailable,
             ),
             (Error::Mongo(mongo::Error::Taken), ErrorCode::Internal),
-            (Error::Plan("hunter2".into()), ErrorCode::Internal),
+            (Error::NotLookedUp("hunter2".into()), ErrorCode::Internal),
+            (Error::NoAttempt("hunter2".into()), ErrorCode::Internal),
             (Error::Secret("hunter2".into()), ErrorCode::Internal),
             (Error::TimedOut, ErrorCode::DeadlineExceeded),
             (

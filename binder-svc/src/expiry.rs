@@ -16,10 +16,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    context::Context,
     error::Error,
     ledger::Record,
     resource::{Phase, ServiceBindingSpec},
-    shared::Shared,
+    work::method::{self, Place, Session},
 };
 
 /// Between looks for what is over.
@@ -72,7 +73,7 @@ pub(crate) fn is_over(spec: &ServiceBindingSpec, now: Timestamp) -> bool {
 
 /// Runs until `stop`. What was ended is remembered in memory only: to drop a
 /// user that is not there does no harm.
-pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut ended: HashSet<String> = HashSet::new();
     let mut failed: HashMap<String, Instant> = HashMap::new();
     loop {
@@ -80,7 +81,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(TICK) => {}
         }
-        let due = due(&shared);
+        let due = due(&context);
         let lives: HashSet<String> = due.iter().map(life).collect();
         ended.retain(|life| lives.contains(life));
         failed.retain(|life, since| lives.contains(life) && since.elapsed() < PAUSE);
@@ -92,7 +93,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             })
             .collect();
         let tried: Vec<(String, Result<(), Error>)> = stream::iter(open)
-            .map(|record| end(&shared, record))
+            .map(|record| end(&context, record))
             .buffer_unordered(AT_ONCE)
             .take_until(stop.cancelled())
             .collect()
@@ -103,7 +104,10 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
                     ended.insert(life);
                 }
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), "expired login not ended, trying on");
+                    tracing::warn!(
+                        error = chain(&error),
+                        "login not revoked at its end, it is tried again"
+                    );
                     failed.insert(life, Instant::now());
                 }
             }
@@ -117,10 +121,10 @@ fn life(record: &Record) -> String {
 }
 
 /// Ready bindings of this replica whose time is over.
-fn due(shared: &Shared) -> Vec<Record> {
+fn due(context: &Context) -> Vec<Record> {
     let now = Timestamp::now();
-    let members = shared.members.borrow().clone();
-    shared
+    let members = context.members.borrow().clone();
+    context
         .cache
         .all()
         .into_iter()
@@ -130,29 +134,35 @@ fn due(shared: &Shared) -> Vec<Record> {
         .collect()
 }
 
-async fn end(shared: &Shared, record: Record) -> (String, Result<(), Error>) {
-    (life(&record), drop_login(shared, &record).await)
+async fn end(context: &Context, record: Record) -> (String, Result<(), Error>) {
+    (life(&record), drop_login(context, &record).await)
 }
 
-async fn drop_login(shared: &Shared, record: &Record) -> Result<(), Error> {
+async fn drop_login(context: &Context, record: &Record) -> Result<(), Error> {
     let spec = record.spec();
     let Some(attempt) = &record.ledger.attempt else {
         return Ok(());
     };
-    let instance = shared.instances.get(&spec.instance_id).await?;
+    let instance = context.instances.get(&spec.instance_id).await?;
     // An instance that is gone took its users along.
     let Some(instance) =
         instance.filter(|instance| instance.incarnation == spec.instance_incarnation)
     else {
         return Ok(());
     };
-    let plan = shared.bundles.get(&instance.bundle_digest).await?;
-    let target = shared.databases.of(&instance, &plan).await?;
-    shared.users.drop_user(&target, &attempt.login.user).await?;
+    let plan = context.bundles.get(&instance.bundle_digest).await?;
+    let place = Place {
+        context,
+        instance: &instance,
+        plan,
+        session: Session::Kept,
+    };
+    let method = method::of(spec.method);
+    method.revoke(&place, &attempt.login.user).await?;
     tracing::info!(
         instance.id = spec.instance_id,
         binding.id = spec.binding_id,
-        "login ended, its time was over"
+        "login revoked at its end"
     );
     Ok(())
 }

@@ -12,25 +12,28 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tracing::instrument;
 
-use crate::{bind, error::Error, read, shared::Shared, unbind, workers::Workers};
+use crate::{
+    context::Context,
+    error::Error,
+    requests::{bind, read, unbind},
+};
 
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Serves bindings.
 #[derive(Debug)]
 pub(crate) struct Server {
-    shared: Arc<Shared>,
-    workers: Workers,
+    context: Arc<Context>,
 }
 
 impl Server {
     /// On these parts.
-    pub(crate) fn new(shared: Arc<Shared>, workers: Workers) -> Self {
-        Self { shared, workers }
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.shared.times.request
+        Instant::now() + self.context.times.request
     }
 }
 
@@ -53,7 +56,7 @@ impl Binder for Server {
         instance.id = request.get_ref().instance_id, binding.id = request.get_ref().binding_id))]
     async fn bind(&self, request: Request<BindRequest>) -> Result<Response<BindResponse>, Status> {
         let deadline = self.deadline();
-        let answer = bind::bind(&self.shared, &self.workers, request.get_ref(), deadline);
+        let answer = bind::bind(&self.context, request.get_ref(), deadline);
         respond(within(deadline, answer).await)
     }
 
@@ -64,7 +67,7 @@ impl Binder for Server {
         request: Request<UnbindRequest>,
     ) -> Result<Response<UnbindResponse>, Status> {
         let deadline = self.deadline();
-        let answer = unbind::unbind(&self.shared, &self.workers, request.get_ref(), deadline);
+        let answer = unbind::unbind(&self.context, request.get_ref(), deadline);
         respond(within(deadline, answer).await)
     }
 
@@ -77,7 +80,7 @@ impl Binder for Server {
         respond(
             within(
                 self.deadline(),
-                read::fetch(&self.shared, request.get_ref()),
+                read::fetch(&self.context, request.get_ref()),
             )
             .await,
         )
@@ -89,7 +92,13 @@ impl Binder for Server {
         &self,
         request: Request<LastBindingOperationRequest>,
     ) -> Result<Response<OperationStatus>, Status> {
-        respond(within(self.deadline(), read::poll(&self.shared, request.get_ref())).await)
+        respond(
+            within(
+                self.deadline(),
+                read::poll(&self.context, request.get_ref()),
+            )
+            .await,
+        )
     }
 }
 

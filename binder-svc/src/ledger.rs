@@ -135,7 +135,7 @@ impl Record {
         let finalizers = self.object.finalizers_mut();
         finalizers.retain(|finalizer| finalizer != FINALIZER);
         // Only what is wholly gone may vanish.
-        if self.ledger.state != State::Deleted || self.running() {
+        if self.ledger.state != State::Deleted || self.open_operation().is_some() {
             self.object.finalizers_mut().push(FINALIZER.to_owned());
         }
         self.object
@@ -161,9 +161,9 @@ impl Record {
         &self.object.spec.operation
     }
 
-    /// Begins an unbind; a bind that still runs ends here, halted.
+    /// Begins an unbind; a bind that is still open ends here, halted.
     pub fn begin_unbind(&mut self, operation: Operation, keep: SignedDuration) {
-        if self.running() && self.operation().kind == Kind::Bind {
+        if self.is_open(Kind::Bind) {
             let at = operation.started_at;
             let ended = Ended::failed(&self.operation().id, "Halted: the binding was deleted.", at);
             self.ledger.history.add(ended, keep);
@@ -180,13 +180,21 @@ impl Record {
         self.ledger.attempt = Some(attempt);
     }
 
-    /// Whether the operation has not ended.
-    pub fn running(&self) -> bool {
-        self.ledger.history.get(&self.operation().id).is_none()
+    /// The newest operation, while it has no committed outcome.
+    pub fn open_operation(&self) -> Option<&Operation> {
+        let operation = self.operation();
+        let ended = self.ledger.history.get(&operation.id);
+        ended.is_none().then_some(operation)
     }
 
-    /// Whether somebody deleted the object itself.
-    pub fn removed_by_hand(&self) -> bool {
+    /// Whether an operation of this kind is open.
+    pub fn is_open(&self, kind: Kind) -> bool {
+        self.open_operation()
+            .is_some_and(|operation| operation.kind == kind)
+    }
+
+    /// `kubectl delete` was used: revoke, and leave no tombstone.
+    pub fn is_deleted_by_hand(&self) -> bool {
         self.object.metadata.deletion_timestamp.is_some() && !self.is_gone()
     }
 
@@ -204,19 +212,23 @@ impl Record {
 
     /// Whether the platform was told that the binding is gone, or never came to be.
     pub fn is_gone(&self) -> bool {
-        !self.running() && matches!(self.ledger.state, State::Deleted | State::RevocationPending)
+        self.open_operation().is_none()
+            && matches!(self.ledger.state, State::Deleted | State::RevocationPending)
     }
 
     /// Where the binding is in its life.
     pub fn phase(&self) -> Phase {
-        match (self.running(), self.operation().kind, self.ledger.state) {
-            (true, Kind::Bind, _) => Phase::Binding,
-            (true, Kind::Unbind, _) => Phase::Unbinding,
-            (false, _, State::Ready) => Phase::Ready,
-            // New without a running operation cannot be committed.
-            (false, _, State::Failed | State::New) => Phase::Failed,
-            (false, _, State::RevocationPending) => Phase::RevocationPending,
-            (false, _, State::Deleted) => Phase::Deleted,
+        match (
+            self.open_operation().map(|open| open.kind),
+            self.ledger.state,
+        ) {
+            (Some(Kind::Bind), _) => Phase::Binding,
+            (Some(Kind::Unbind), _) => Phase::Unbinding,
+            (None, State::Ready) => Phase::Ready,
+            // New without an open operation cannot be committed.
+            (None, State::Failed | State::New) => Phase::Failed,
+            (None, State::RevocationPending) => Phase::RevocationPending,
+            (None, State::Deleted) => Phase::Deleted,
         }
     }
 
@@ -225,10 +237,30 @@ impl Record {
         seq(&self.operation().id) + 1
     }
 
-    /// Ends the running operation.
+    /// Ends the open operation.
     pub fn end(&mut self, state: State, ended: Ended, keep: SignedDuration) {
         self.ledger.state = state;
         self.ledger.history.add(ended, keep);
+    }
+
+    /// The attempt whose login must stay, if one must.
+    pub fn kept_attempt(&self) -> Option<u32> {
+        let kept = match self.open_operation().map(|open| open.kind) {
+            Some(Kind::Bind) => true,
+            Some(Kind::Unbind) => false,
+            None => self.ledger.state == State::Ready,
+        };
+        let attempt = self.ledger.attempt.as_ref().filter(|_| kept);
+        attempt.map(|attempt| attempt.number)
+    }
+
+    /// Logins that may exist and must not: those owed, and the current one
+    /// unless it is kept.
+    pub fn logins_to_revoke(&self) -> impl Iterator<Item = &Login> {
+        let kept = self.kept_attempt().is_some();
+        let current = self.ledger.attempt.as_ref().filter(|_| !kept);
+        let owed = self.ledger.owed.iter();
+        owed.chain(current.map(|attempt| &attempt.login))
     }
 
     /// The current attempt can no longer be the one: what it may have made is owed.
@@ -270,7 +302,7 @@ mod tests {
         assert!(Record::read(object.clone()).is_err());
         object.annotations_mut().remove(ANNOTATION);
         let record = Record::read(object).unwrap();
-        assert!(record.running() && record.ledger.attempt.is_none());
+        assert!(record.open_operation().is_some() && record.ledger.attempt.is_none());
     }
 
     #[test]

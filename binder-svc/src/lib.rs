@@ -36,13 +36,9 @@ mod args;
 
 mod metrics;
 
-mod shared;
+mod context;
 
-mod job;
-
-mod workers;
-
-mod reconcile;
+mod work;
 
 mod cascade;
 
@@ -50,11 +46,7 @@ mod sweep;
 
 mod expiry;
 
-mod bind;
-
-mod unbind;
-
-mod read;
+mod requests;
 
 mod grpc;
 

@@ -20,24 +20,28 @@ use crate::{resource::Kind, step::Step};
 pub(crate) struct Metrics {
     steps: Family<StepLabels, Counter>,
     operations: Family<OperationLabels, Histogram>,
+    failed_sweeps: Counter,
     orphans: Family<OrphanLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StepLabels {
     step: &'static str,
-    result: ResultLabel,
+    result: Outcome,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OperationLabels {
     kind: &'static str,
-    result: ResultLabel,
+    result: Outcome,
 }
 
+/// How a step or an operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum ResultLabel {
+pub(crate) enum Outcome {
+    /// As intended.
     Succeeded,
+    /// Otherwise.
     Failed,
 }
 
@@ -63,6 +67,7 @@ impl Metrics {
             operations: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.01, 3.0, 10))
             }),
+            failed_sweeps: Counter::default(),
             orphans: Family::default(),
         };
         registry.register(
@@ -74,6 +79,12 @@ impl Metrics {
             "binder_operation_seconds",
             "Time from request to outcome of binds and unbinds",
             metrics.operations.clone(),
+        );
+        registry.register(
+            "binder_failed_sweeps",
+            "Instances whose logins could not be looked through; a login that belongs to no \
+             binding would stay",
+            metrics.failed_sweeps.clone(),
         );
         registry.register(
             "binder_orphans",
@@ -99,31 +110,27 @@ impl Metrics {
     }
 
     /// A step was tried.
-    pub(crate) fn step(&self, step: Step, succeeded: Result<(), ()>) {
+    pub(crate) fn step(&self, step: Step, result: Outcome) {
         let labels = StepLabels {
             step: step.name(),
-            result: succeeded.into(),
+            result,
         };
         self.steps.get_or_create(&labels).inc();
     }
 
     /// An operation ended.
-    pub(crate) fn operation(&self, kind: Kind, succeeded: Result<(), ()>, took: Duration) {
+    pub(crate) fn operation(&self, kind: Kind, result: Outcome, took: Duration) {
         let labels = OperationLabels {
             kind: kind.word(),
-            result: succeeded.into(),
+            result,
         };
         self.operations
             .get_or_create(&labels)
             .observe(took.as_secs_f64());
     }
-}
 
-impl From<Result<(), ()>> for ResultLabel {
-    fn from(result: Result<(), ()>) -> Self {
-        match result {
-            Ok(()) => Self::Succeeded,
-            Err(()) => Self::Failed,
-        }
+    /// An instance could not be swept.
+    pub(crate) fn sweep_failed(&self) {
+        self.failed_sweeps.inc();
     }
 }

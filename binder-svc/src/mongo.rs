@@ -21,6 +21,17 @@ pub struct Target {
     pub database: Database,
 }
 
+impl Target {
+    /// The same database, over connections of its own.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self {
+            key: format!("apart/{}", self.key),
+            database: self.database.clone(),
+        }
+    }
+}
+
 /// Without the admin's password.
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,4 +129,7 @@ pub trait UserAdmin: Send + Sync + fmt::Debug {
         target: &'a Target,
         binding: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Vec<Found>, Error>>;
+
+    /// Closes the connections to a target.
+    fn close<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, ()>;
 }

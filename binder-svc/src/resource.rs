@@ -39,6 +39,12 @@ pub struct ServiceBindingSpec {
     pub plan: String,
     /// The instance's bundle when the binding was asked for: sha256 in hex.
     pub bundle_digest: String,
+    /// How the login is made and revoked.
+    #[serde(default)]
+    pub method: Method,
+    /// Whether the database goes with its instance.
+    #[serde(default)]
+    pub server: Server,
     /// Which life of the instance the login belongs to.
     pub instance_incarnation: String,
     /// Which life of this binding: random for each create of the same id.
@@ -58,6 +64,28 @@ pub struct ServiceBindingSpec {
     pub renew_before: Option<Timestamp>,
     /// What is to be done, or was done last.
     pub operation: Operation,
+}
+
+/// How a login is made and revoked.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// As a user in the instance's database.
+    #[default]
+    Database,
+}
+
+/// Whether a database goes with its instance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Server {
+    /// It does, users and all.
+    #[default]
+    Own,
+    /// It outlives the instance: users must be dropped before that goes.
+    Shared,
 }
 
 /// One bind or unbind.

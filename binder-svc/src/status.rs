@@ -40,6 +40,16 @@ pub fn of(record: &Record, trouble: Option<&str>, now: Timestamp) -> ServiceBind
     }
 }
 
+/// What stood in the way of the running operation when somebody last tried, as
+/// the status has it.
+pub fn trouble(record: &Record) -> Option<&str> {
+    let status = record.object().status.as_ref()?;
+    let ready = status.conditions.iter().find(|one| one.kind == READY)?;
+    let current = ready.observed_generation == record.object().metadata.generation
+        && status.phase == Some(record.phase());
+    Some(ready.message.as_str()).filter(|text| current && *text != message(record, record.phase()))
+}
+
 /// The phase as one word.
 pub fn reason(phase: Phase) -> &'static str {
     match phase {
@@ -83,6 +93,19 @@ mod tests {
         object.status = Some(first);
         let again = of(&Record::read(object).unwrap(), None, testing::at(9));
         assert_eq!(again.conditions[0].last_transition_time, testing::at(1));
+        let mut object = testing::binding_in_progress("me/1").into_object();
+        assert_eq!(trouble(&Record::read(object.clone()).unwrap()), None);
+        let record = Record::read(object.clone()).unwrap();
+        object.status = Some(of(&record, None, testing::at(1)));
+        assert_eq!(trouble(&Record::read(object.clone()).unwrap()), None);
+        object.status = Some(of(&record, Some("no answer"), testing::at(1)));
+        assert_eq!(
+            trouble(&Record::read(object.clone()).unwrap()),
+            Some("no answer")
+        );
+        object.metadata.generation = Some(2);
+        let later = Record::read(object).unwrap();
+        assert_eq!(trouble(&later), None, "that was another operation's");
         let failed = of(&testing::failed(), None, testing::at(1));
         assert_eq!(failed.conditions[0].status, "False");
         assert_eq!(failed.conditions[0].message, "no luck");

@@ -1,16 +1,16 @@
 //! The one next thing to do for a binding: a pure function of its record and
 //! of what the worker saw since it took the record up.
 //!
-//! A bind: hold, password in a Secret, createUser, commit. An unbind: drop
-//! every user, delete Secrets, commit. Whoever takes over an unfinished bind
-//! begins a new attempt first. What may be left behind by a process that slept
-//! is owed, and looked for once more later.
+//! A bind: hold, the steps of the binding's method that make something, commit.
+//! An unbind: the steps that revoke, delete Secrets, commit. Whoever takes over
+//! an unfinished bind begins a new attempt first. What may be left behind by a
+//! process that was suspended is owed, and looked for once more later.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     ledger::{Record, State},
-    resource::Kind,
+    resource::{Kind, Phase},
 };
 
 /// A thing to do. Each is harmless when repeated.
@@ -24,16 +24,14 @@ pub enum Step {
     AdoptRemoval,
     /// Let a record go that was deleted by hand, and leave its login alone.
     RemoveFinalizer,
-    /// Commit a new user name, before it is used anywhere.
+    /// Commit a new attempt, before its names are used anywhere.
     StartAttempt,
     /// Keep the instance from being deleted, and learn where its database is.
     Hold,
-    /// Put the password into a Secret.
-    StorePassword,
-    /// Make the database user.
-    CreateUser,
-    /// Drop the users of older attempts.
-    DropOwed,
+    /// A step of the binding's method, of that name, that makes what is handed out.
+    Make(&'static str),
+    /// A step of the binding's method, of that name, that revokes.
+    Revoke(&'static str),
     /// Commit success: the attempt's credentials may be handed out.
     CommitReady,
     /// Commit failure.
@@ -42,17 +40,16 @@ pub enum Step {
     Abandon,
     /// Learn whether the instance still has a database, and where.
     LookUpInstance,
-    /// Drop every user of the binding.
-    DropUsers,
     /// Delete the Secrets of request and logins.
     DeleteSecrets,
     /// Commit that the binding is gone.
     CommitDeleted,
-    /// Commit that it is gone for the platform, with users still to drop.
+    /// Commit that it is gone for the platform, with something still to revoke.
     CommitRevocationPending,
     /// Commit that nothing is owed any more.
     CommitSettled,
-    /// Commit when to look for the instance again.
+    /// Commit that what is owed cannot be revoked for now, and when to look for
+    /// the instance again.
     Postpone,
     /// Write the status that people read.
     WriteStatus,
@@ -63,56 +60,28 @@ pub enum Step {
 }
 
 impl Step {
-    /// All of them, for tests that interrupt each.
-    pub const ALL: [Self; 21] = [
-        Self::WriteRequest,
-        Self::WriteRecord,
-        Self::AdoptRemoval,
-        Self::RemoveFinalizer,
-        Self::StartAttempt,
-        Self::Hold,
-        Self::StorePassword,
-        Self::CreateUser,
-        Self::DropOwed,
-        Self::CommitReady,
-        Self::CommitFailed,
-        Self::Abandon,
-        Self::LookUpInstance,
-        Self::DropUsers,
-        Self::DeleteSecrets,
-        Self::CommitDeleted,
-        Self::CommitRevocationPending,
-        Self::CommitSettled,
-        Self::Postpone,
-        Self::WriteStatus,
-        Self::Forget,
-    ];
-
     /// Its name, for logs, metrics and failpoints.
     pub fn name(self) -> &'static str {
         match self {
-            Self::WriteRequest => "write-request",
-            Self::WriteRecord => "write-record",
-            Self::AdoptRemoval => "adopt-removal",
-            Self::RemoveFinalizer => "remove-finalizer",
-            Self::StartAttempt => "start-attempt",
-            Self::Hold => "hold",
-            Self::StorePassword => "store-password",
-            Self::CreateUser => "create-user",
-            Self::DropOwed => "drop-owed",
-            Self::CommitReady => "commit-ready",
-            Self::CommitFailed => "commit-failed",
-            Self::Abandon => "abandon",
-            Self::LookUpInstance => "look-up-instance",
-            Self::DropUsers => "drop-users",
-            Self::DeleteSecrets => "delete-secrets",
-            Self::CommitDeleted => "commit-deleted",
-            Self::CommitRevocationPending => "commit-revocation-pending",
-            Self::CommitSettled => "commit-settled",
-            Self::Postpone => "postpone",
-            Self::WriteStatus => "write-status",
-            Self::Forget => "forget",
-            Self::Rest(_) => "rest",
+            Self::WriteRequest => "WriteRequest",
+            Self::WriteRecord => "WriteRecord",
+            Self::AdoptRemoval => "AdoptRemoval",
+            Self::RemoveFinalizer => "RemoveFinalizer",
+            Self::StartAttempt => "StartAttempt",
+            Self::Hold => "Hold",
+            Self::Make(name) | Self::Revoke(name) => name,
+            Self::CommitReady => "CommitReady",
+            Self::CommitFailed => "CommitFailed",
+            Self::Abandon => "Abandon",
+            Self::LookUpInstance => "LookUpInstance",
+            Self::DeleteSecrets => "DeleteSecrets",
+            Self::CommitDeleted => "CommitDeleted",
+            Self::CommitRevocationPending => "CommitRevocationPending",
+            Self::CommitSettled => "CommitSettled",
+            Self::Postpone => "Postpone",
+            Self::WriteStatus => "WriteStatus",
+            Self::Forget => "Forget",
+            Self::Rest(_) => "Rest",
         }
     }
 }
@@ -127,31 +96,39 @@ pub enum Database {
     Present,
     /// It goes or went with its instance, users and all: not to be contacted.
     Leaving,
-    /// The provisioner has no record of the instance. That proves nothing: the
-    /// record may come back, and the users with it.
+    /// The provisioner has no record of the instance, which proves nothing: it
+    /// may come back, and the users with it. Or the database outlives its
+    /// instance, which is gone, and with it the way to log in.
     Absent,
 }
 
+/// Whether the instance is kept for the binding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Hold {
+    /// Not asked for since the record was taken up.
+    #[default]
+    NotAsked,
+    /// It is.
+    Held,
+    /// The provisioner refused it for good.
+    Refused,
+}
+
 /// What the worker did, and saw, since it took up this version of the record.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Of the instance's database.
     pub database: Database,
-    /// The instance is held for us.
-    pub held: bool,
-    /// The provisioner refused the hold for good.
-    pub refused: bool,
-    /// The password is in its Secret.
-    pub stored: bool,
-    /// The user is there.
-    pub created: bool,
-    /// The users that had to go are gone.
-    pub dropped: bool,
+    /// Of the instance.
+    pub hold: Hold,
+    /// The method's next step towards what is handed out, if one is left.
+    pub make: Option<&'static str>,
+    /// The method's next step towards nothing being owed, if one is left.
+    pub revoke: Option<&'static str>,
     /// The Secrets that had to go are gone.
     pub secrets_deleted: bool,
     /// The bind cannot succeed, however often it is tried.
-    pub hopeless: bool,
+    pub failed: bool,
 }
 
 /// All that decides.
@@ -160,7 +137,7 @@ pub struct Observed<'a> {
     /// As read.
     pub record: &'a Record,
     /// By this process.
-    pub seen: &'a Seen,
+    pub seen: Seen,
     /// Names this process: only its own attempts may go on.
     pub holder: &'a str,
     /// By this machine's clock.
@@ -172,62 +149,60 @@ pub struct Observed<'a> {
 /// The one next thing to do.
 pub fn next(observed: &Observed<'_>) -> Step {
     let record = observed.record;
-    if record.removed_by_hand() && !(record.running() && record.operation().kind == Kind::Unbind) {
+    if record.is_deleted_by_hand() && !record.is_open(Kind::Unbind) {
         // A login that works is not taken back because its record is.
-        let works = !record.running() && record.ledger.state == State::Ready;
+        let works = record.phase() == Phase::Ready;
         return if works && !record.is_deletion_confirmed() {
             Step::RemoveFinalizer
         } else {
             Step::AdoptRemoval
         };
     }
-    match (record.running(), record.operation().kind) {
-        (true, Kind::Bind) => bind(observed),
-        (true, Kind::Unbind) => unbind(observed),
-        (false, _) => rest(observed),
+    match record.open_operation().map(|open| open.kind) {
+        Some(Kind::Bind) => bind(observed),
+        Some(Kind::Unbind) => unbind(observed),
+        None => rest(observed),
     }
 }
 
 fn bind(observed: &Observed<'_>) -> Step {
     let (record, seen) = (observed.record, observed.seen);
-    if seen.refused {
+    if seen.hold == Hold::Refused {
         return Step::Abandon;
     }
-    if seen.hopeless || observed.now >= record.operation().deadline {
+    if seen.failed || observed.now >= record.operation().deadline {
         return Step::CommitFailed;
     }
-    let ours = |holder: &str| holder == observed.holder;
-    if !record
-        .ledger
-        .attempt
-        .as_ref()
-        .is_some_and(|attempt| ours(&attempt.holder))
-    {
+    let attempt = record.ledger.attempt.as_ref();
+    if attempt.is_none_or(|attempt| attempt.holder != observed.holder) {
         return Step::StartAttempt;
     }
-    if !seen.held {
-        Step::Hold
-    } else if !seen.stored {
-        Step::StorePassword
-    } else if !seen.created {
-        Step::CreateUser
-    } else if !record.ledger.owed.is_empty() && !seen.dropped {
-        Step::DropOwed
-    } else {
-        Step::CommitReady
+    if seen.hold == Hold::NotAsked {
+        return Step::Hold;
+    }
+    if let Some(step) = seen.make {
+        return Step::Make(step);
+    }
+    match seen.revoke {
+        Some(step) if !record.ledger.owed.is_empty() => Step::Revoke(step),
+        Some(_) | None => Step::CommitReady,
     }
 }
 
 fn unbind(observed: &Observed<'_>) -> Step {
     let (record, seen) = (observed.record, observed.seen);
-    let later = observed.now >= record.operation().deadline || seen.database == Database::Absent;
-    let harmless = seen.dropped || seen.database == Database::Leaving;
-    match (harmless || later, seen.secrets_deleted) {
-        (true, false) => Step::DeleteSecrets,
-        (true, true) if harmless => Step::CommitDeleted,
-        (true, true) => Step::CommitRevocationPending,
-        (false, _) if seen.database == Database::Unknown => Step::LookUpInstance,
-        (false, _) => Step::DropUsers,
+    let overdue = observed.now >= record.operation().deadline;
+    let revoked = match (seen.database, seen.revoke) {
+        (Database::Present, None) | (Database::Leaving, _) => true,
+        (Database::Absent, _) => false,
+        (Database::Unknown | Database::Present, _) if overdue => false,
+        (Database::Unknown, _) => return Step::LookUpInstance,
+        (Database::Present, Some(step)) => return Step::Revoke(step),
+    };
+    match (seen.secrets_deleted, revoked) {
+        (false, _) => Step::DeleteSecrets,
+        (true, true) => Step::CommitDeleted,
+        (true, false) => Step::CommitRevocationPending,
     }
 }
 
@@ -239,7 +214,7 @@ fn rest(observed: &Observed<'_>) -> Step {
     if !record.ledger.owed.is_empty() {
         return match record.ledger.look_at {
             Some(at) if observed.now < at => Step::Rest(Some(at)),
-            _ => settle(observed),
+            Some(_) | None => settle(observed),
         };
     }
     if record.ledger.state != State::Deleted {
@@ -260,18 +235,21 @@ fn kept_until(observed: &Observed<'_>) -> Option<Timestamp> {
 }
 
 fn settle(observed: &Observed<'_>) -> Step {
-    let seen = observed.seen;
+    let (record, seen) = (observed.record, observed.seen);
     // What a tombstone owes is a second look, for as long as it stays.
-    let must_settle =
-        observed.record.ledger.state != State::Deleted || kept_until(observed).is_some();
-    match seen.database {
-        Database::Unknown => Step::LookUpInstance,
-        Database::Absent if must_settle => Step::Postpone,
-        Database::Present if !seen.dropped => Step::DropOwed,
-        Database::Present | Database::Leaving | Database::Absent if !seen.secrets_deleted => {
+    let must_settle = record.ledger.state != State::Deleted || kept_until(observed).is_some();
+    match (seen.database, seen.revoke) {
+        (Database::Unknown, _) => Step::LookUpInstance,
+        (Database::Absent, _) if must_settle => Step::Postpone,
+        (Database::Present, Some(step)) => Step::Revoke(step),
+        (Database::Present, None) | (Database::Leaving | Database::Absent, _)
+            if !seen.secrets_deleted =>
+        {
             Step::DeleteSecrets
         }
-        Database::Present | Database::Leaving | Database::Absent => Step::CommitSettled,
+        (Database::Present, None) | (Database::Leaving | Database::Absent, _) => {
+            Step::CommitSettled
+        }
     }
 }
 
@@ -289,7 +267,7 @@ mod tests {
 
     const ME: &str = "me/1";
 
-    fn step_at(record: &Record, seen: &Seen, now: Timestamp) -> Step {
+    fn step_at(record: &Record, seen: Seen, now: Timestamp) -> Step {
         next(&Observed {
             record,
             seen,
@@ -299,160 +277,138 @@ mod tests {
         })
     }
 
-    fn step(record: &Record, seen: &Seen) -> Step {
+    fn step(record: &Record, seen: Seen) -> Step {
         step_at(record, seen, at(1))
     }
 
+    /// With all of the method still to be done.
     fn held() -> Seen {
         Seen {
             database: Database::Present,
-            held: true,
+            hold: Hold::Held,
+            make: Some("Make"),
+            revoke: Some("Revoke"),
             ..Seen::default()
         }
     }
 
-    #[test]
-    fn a_bind_of_ours_goes_from_hold_to_commit() {
-        let record = testing::binding_in_progress(ME);
-        let mut seen = Seen::default();
-        assert_eq!(step(&record, &seen), Step::Hold);
-        seen = held();
-        assert_eq!(step(&record, &seen), Step::StorePassword);
-        seen.stored = true;
-        assert_eq!(step(&record, &seen), Step::CreateUser);
-        seen.created = true;
-        assert_eq!(step(&record, &seen), Step::CommitReady);
-    }
-
-    #[test]
-    fn somebody_elses_attempt_is_never_gone_on_with() {
-        let record = testing::binding_in_progress("me/0");
-        for seen in [
-            Seen::default(),
-            held(),
-            Seen {
-                stored: true,
-                created: true,
-                ..held()
-            },
-        ] {
-            assert_eq!(step(&record, &seen), Step::StartAttempt);
+    fn made() -> Seen {
+        Seen {
+            make: None,
+            ..held()
         }
     }
 
     #[test]
-    fn a_bind_that_took_over_drops_the_older_users_before_it_commits() {
-        let mut record = testing::binding_in_progress(ME);
-        record.ledger.owed.push(testing::login("old"));
-        let mut seen = Seen {
-            stored: true,
-            created: true,
-            ..held()
-        };
-        assert_eq!(step(&record, &seen), Step::DropOwed);
-        seen.dropped = true;
-        assert_eq!(step(&record, &seen), Step::CommitReady);
+    fn a_bind_of_ours_goes_from_hold_over_the_methods_steps_to_commit() {
+        let record = testing::binding_in_progress(ME);
+        assert_eq!(step(&record, Seen::default()), Step::Hold);
+        assert_eq!(step(&record, held()), Step::Make("Make"));
+        assert_eq!(step(&record, made()), Step::CommitReady);
     }
 
     #[test]
-    fn a_bind_ends_in_failure_at_its_deadline_or_when_it_is_hopeless() {
+    fn another_process_attempt_is_never_gone_on_with() {
+        let record = testing::binding_in_progress("me/0");
+        for seen in [Seen::default(), held(), made()] {
+            assert_eq!(step(&record, seen), Step::StartAttempt);
+        }
+    }
+
+    #[test]
+    fn a_bind_that_took_over_revokes_the_older_attempts_before_it_commits() {
+        let mut record = testing::binding_in_progress(ME);
+        record.ledger.owed.push(testing::login("old"));
+        assert_eq!(step(&record, made()), Step::Revoke("Revoke"));
+        let revoked = Seen {
+            revoke: None,
+            ..made()
+        };
+        assert_eq!(step(&record, revoked), Step::CommitReady);
+    }
+
+    #[test]
+    fn a_bind_fails_at_its_deadline_or_when_it_cannot_succeed() {
         let record = testing::binding_in_progress(ME);
         let deadline = record.operation().deadline;
         assert_eq!(
-            step_at(&record, &Seen::default(), deadline),
+            step_at(&record, Seen::default(), deadline),
             Step::CommitFailed
         );
         let seen = Seen {
-            hopeless: true,
+            failed: true,
             ..held()
         };
-        assert_eq!(step(&record, &seen), Step::CommitFailed);
+        assert_eq!(step(&record, seen), Step::CommitFailed);
     }
 
     #[test]
     fn a_refused_hold_leaves_nothing_behind_whoever_works_the_bind() {
         let seen = Seen {
-            refused: true,
+            hold: Hold::Refused,
             ..Seen::default()
         };
-        assert_eq!(
-            step(&testing::binding_in_progress(ME), &seen),
-            Step::Abandon
-        );
+        assert_eq!(step(&testing::binding_in_progress(ME), seen), Step::Abandon);
+    }
+
+    fn present(revoke: Option<&'static str>) -> Seen {
+        Seen {
+            database: Database::Present,
+            revoke,
+            ..Seen::default()
+        }
     }
 
     #[test]
-    fn an_unbind_drops_users_then_secrets_then_the_record() {
+    fn an_unbind_revokes_then_deletes_secrets_then_commits() {
         let record = testing::unbinding();
-        let mut seen = Seen::default();
-        assert_eq!(step(&record, &seen), Step::LookUpInstance);
-        seen.database = Database::Present;
-        assert_eq!(step(&record, &seen), Step::DropUsers);
-        seen.dropped = true;
-        assert_eq!(step(&record, &seen), Step::DeleteSecrets);
+        assert_eq!(step(&record, Seen::default()), Step::LookUpInstance);
+        assert_eq!(
+            step(&record, present(Some("Revoke"))),
+            Step::Revoke("Revoke")
+        );
+        let mut seen = present(None);
+        assert_eq!(step(&record, seen), Step::DeleteSecrets);
         seen.secrets_deleted = true;
-        assert_eq!(step(&record, &seen), Step::CommitDeleted);
+        assert_eq!(step(&record, seen), Step::CommitDeleted);
     }
 
     #[test]
     fn an_unbind_contacts_no_database_that_leaves_with_its_instance() {
         let mut seen = Seen {
             database: Database::Leaving,
+            revoke: Some("Revoke"),
             ..Seen::default()
         };
-        assert_eq!(step(&testing::unbinding(), &seen), Step::DeleteSecrets);
+        assert_eq!(step(&testing::unbinding(), seen), Step::DeleteSecrets);
         seen.secrets_deleted = true;
-        assert_eq!(step(&testing::unbinding(), &seen), Step::CommitDeleted);
+        assert_eq!(step(&testing::unbinding(), seen), Step::CommitDeleted);
     }
 
     #[test]
-    fn an_instance_without_a_record_is_no_proof_that_its_users_are_gone() {
-        let mut seen = Seen {
-            database: Database::Absent,
-            ..Seen::default()
-        };
-        assert_eq!(step(&testing::unbinding(), &seen), Step::DeleteSecrets);
-        seen.secrets_deleted = true;
-        assert_eq!(
-            step(&testing::unbinding(), &seen),
-            Step::CommitRevocationPending
-        );
-        let keep = SignedDuration::from_hours(72);
-        let late = at(2) + keep;
-        for now in [at(1), late] {
-            assert_eq!(
-                step_at(&testing::revocation_pending(), &seen, now),
-                Step::Postpone,
-                "as long as it takes"
-            );
-        }
-        // A second look, which found nothing to look at.
-        let mut tombstone = testing::tombstone();
-        tombstone.ledger.owed.push(testing::login("old"));
-        assert_eq!(step_at(&tombstone, &seen, at(5)), Step::Postpone);
-        assert_eq!(step_at(&tombstone, &seen, late), Step::CommitSettled);
-    }
-
-    #[test]
-    fn an_overdue_unbind_deletes_the_secrets_and_leaves_the_revocation_pending() {
+    fn an_unbind_that_is_overdue_or_of_an_absent_instance_leaves_the_revocation_pending() {
         let record = testing::unbinding();
         let deadline = record.operation().deadline;
-        let mut seen = Seen {
-            database: Database::Present,
+        let absent = Seen {
+            database: Database::Absent,
+            revoke: Some("Revoke"),
             ..Seen::default()
         };
-        assert_eq!(step_at(&record, &seen, deadline), Step::DeleteSecrets);
-        seen.secrets_deleted = true;
-        assert_eq!(
-            step_at(&record, &seen, deadline),
-            Step::CommitRevocationPending
-        );
+        for (mut seen, at) in [
+            (present(Some("Revoke")), deadline),
+            (Seen::default(), deadline),
+            (absent, at(1)),
+        ] {
+            assert_eq!(step_at(&record, seen, at), Step::DeleteSecrets);
+            seen.secrets_deleted = true;
+            assert_eq!(step_at(&record, seen, at), Step::CommitRevocationPending);
+        }
     }
 
     #[test]
     fn a_ready_binding_rests() {
         let record = testing::ready();
-        assert_eq!(step(&record, &Seen::default()), Step::Rest(None));
+        assert_eq!(step(&record, Seen::default()), Step::Rest(None));
     }
 
     #[test]
@@ -461,7 +417,7 @@ mod tests {
             testing::without_status(testing::ready()),
             testing::without_status(testing::tombstone()),
         ] {
-            assert_eq!(step(&record, &Seen::default()), Step::WriteStatus);
+            assert_eq!(step(&record, Seen::default()), Step::WriteStatus);
         }
     }
 
@@ -470,32 +426,43 @@ mod tests {
         let mut record = testing::tombstone();
         record.ledger.owed.push(testing::login("old"));
         record.ledger.look_at = Some(at(5));
-        let mut seen = Seen::default();
-        assert_eq!(step_at(&record, &seen, at(4)), Step::Rest(Some(at(5))));
-        assert_eq!(step_at(&record, &seen, at(5)), Step::LookUpInstance);
-        seen.database = Database::Present;
-        assert_eq!(step_at(&record, &seen, at(5)), Step::DropOwed);
-        seen.dropped = true;
-        assert_eq!(step_at(&record, &seen, at(5)), Step::DeleteSecrets);
-        seen.secrets_deleted = true;
-        assert_eq!(step_at(&record, &seen, at(5)), Step::CommitSettled);
-        seen = Seen {
+        assert_eq!(
+            step_at(&record, Seen::default(), at(4)),
+            Step::Rest(Some(at(5)))
+        );
+        assert_eq!(
+            step_at(&record, Seen::default(), at(5)),
+            Step::LookUpInstance
+        );
+        let leaving = Seen {
             database: Database::Leaving,
-            secrets_deleted: true,
+            revoke: Some("Revoke"),
             ..Seen::default()
         };
-        assert_eq!(step_at(&record, &seen, at(5)), Step::CommitSettled);
+        assert_eq!(
+            step_at(&record, present(Some("Revoke")), at(5)),
+            Step::Revoke("Revoke")
+        );
+        for mut seen in [present(None), leaving] {
+            assert_eq!(step_at(&record, seen, at(5)), Step::DeleteSecrets);
+            seen.secrets_deleted = true;
+            assert_eq!(step_at(&record, seen, at(5)), Step::CommitSettled);
+        }
     }
 
     #[test]
-    fn a_pending_revocation_is_tried_until_it_is_settled() {
+    fn a_pending_revocation_is_tried_until_it_is_settled_and_postponed_without_its_instance() {
         let record = testing::revocation_pending();
-        assert_eq!(step(&record, &Seen::default()), Step::LookUpInstance);
-        let seen = Seen {
-            database: Database::Present,
+        assert_eq!(step(&record, Seen::default()), Step::LookUpInstance);
+        assert_eq!(
+            step(&record, present(Some("Revoke"))),
+            Step::Revoke("Revoke")
+        );
+        let absent = Seen {
+            database: Database::Absent,
             ..Seen::default()
         };
-        assert_eq!(step(&record, &seen), Step::DropOwed);
+        assert_eq!(step(&record, absent), Step::Postpone);
     }
 
     #[test]
@@ -503,23 +470,46 @@ mod tests {
         let record = testing::tombstone();
         let ended = record.ledger.history.newest().unwrap().at;
         let until = ended + SignedDuration::from_hours(72);
-        assert_eq!(step(&record, &Seen::default()), Step::Rest(Some(until)));
-        assert_eq!(step_at(&record, &Seen::default(), until), Step::Forget);
+        assert_eq!(step(&record, Seen::default()), Step::Rest(Some(until)));
+        assert_eq!(step_at(&record, Seen::default(), until), Step::Forget);
+    }
+
+    #[test]
+    fn an_instance_without_a_record_is_no_proof_that_its_users_are_gone() {
+        let absent = Seen {
+            database: Database::Absent,
+            revoke: Some("Revoke"),
+            secrets_deleted: true,
+            ..Seen::default()
+        };
+        let late = at(2) + SignedDuration::from_hours(72);
+        for now in [at(1), late] {
+            assert_eq!(
+                step_at(&testing::revocation_pending(), absent, now),
+                Step::Postpone,
+                "as long as it takes"
+            );
+        }
+        // A second look, which found nothing to look at.
+        let mut tombstone = testing::tombstone();
+        tombstone.ledger.owed.push(testing::login("old"));
+        assert_eq!(step_at(&tombstone, absent, at(5)), Step::Postpone);
+        assert_eq!(step_at(&tombstone, absent, late), Step::CommitSettled);
     }
 
     #[test]
     fn a_record_deleted_by_hand_leaves_a_login_that_works_unless_that_was_confirmed() {
-        let ready = testing::removed_by_hand(testing::ready());
-        assert_eq!(step(&ready, &Seen::default()), Step::RemoveFinalizer);
+        let ready = testing::deleted_by_hand(testing::ready());
+        assert_eq!(step(&ready, Seen::default()), Step::RemoveFinalizer);
         let other = testing::confirmed(&ready, "another");
-        assert_eq!(step(&other, &Seen::default()), Step::RemoveFinalizer);
+        assert_eq!(step(&other, Seen::default()), Step::RemoveFinalizer);
         let confirmed = testing::confirmed(&ready, "binc1");
-        assert_eq!(step(&confirmed, &Seen::default()), Step::AdoptRemoval);
+        assert_eq!(step(&confirmed, Seen::default()), Step::AdoptRemoval);
         for record in [testing::binding_in_progress(ME), testing::failed()] {
-            let record = testing::removed_by_hand(record);
-            assert_eq!(step(&record, &Seen::default()), Step::AdoptRemoval);
+            let record = testing::deleted_by_hand(record);
+            assert_eq!(step(&record, Seen::default()), Step::AdoptRemoval);
         }
-        let record = testing::removed_by_hand(testing::unbinding());
-        assert_eq!(step(&record, &Seen::default()), Step::LookUpInstance);
+        let record = testing::deleted_by_hand(testing::unbinding());
+        assert_eq!(step(&record, Seen::default()), Step::LookUpInstance);
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     ledger::{Attempt, Ledger, Login, Record, State},
-    resource::{Kind, Operation, ServiceBindingSpec, ServiceBindingStatus},
+    resource::{Kind, Method, Operation, Server, ServiceBindingSpec, ServiceBindingStatus},
 };
 
 const KEEP: SignedDuration = SignedDuration::from_hours(72);
@@ -45,6 +45,8 @@ fn spec(operation: Operation) -> ServiceBindingSpec {
         plan_id: "p1".to_owned(),
         plan: "small".to_owned(),
         bundle_digest: "d1".to_owned(),
+        method: Method::Database,
+        server: Server::Own,
         instance_incarnation: "inc1".to_owned(),
         incarnation: "binc1".to_owned(),
         request: "request-1".to_owned(),
@@ -136,7 +138,7 @@ pub(crate) fn confirmed(record: &Record, incarnation: &str) -> Record {
     Record::read(object).unwrap()
 }
 
-pub(crate) fn removed_by_hand(record: Record) -> Record {
+pub(crate) fn deleted_by_hand(record: Record) -> Record {
     let mut object = record.into_object();
     object.metadata.deletion_timestamp = Some(Time(at(3)));
     Record::read(object).unwrap()

@@ -153,6 +153,16 @@ impl UserAdmin for Driver {
     ) -> BoxFuture<'a, Result<Vec<Found>, Error>> {
         self.list(target, binding).boxed()
     }
+
+    fn close<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, ()> {
+        let pool = self.pools().remove(&target.key);
+        async move {
+            if let Some(pool) = pool {
+                pool.client.shutdown().await;
+            }
+        }
+        .boxed()
+    }
 }
 
 impl From<Failure> for Error {

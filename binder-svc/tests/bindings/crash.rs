@@ -4,18 +4,19 @@
 use std::{
     net::SocketAddr,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use binder_svc::{resource::Phase, step::Step};
 use broker_proto::{
+    ErrorCode,
     client::Transport,
-    v1::{InstancePhase, binder_client::BinderClient},
+    v1::{InstancePhase, Outcome, binder_client::BinderClient},
 };
 use futures::future::join_all;
 
 use crate::world::{
-    LIMIT, World, connect, credentials, done, free_port, until, uri, use_database, wait_ready,
+    Binder, LIMIT, World, connect, credentials, done, free_port, until, uri, use_database,
+    wait_ready,
 };
 
 /// A binder in a process of its own that ends after a step.
@@ -36,7 +37,7 @@ impl Doomed {
             .arg(format!("--admin-listen=127.0.0.1:{admin}"))
             .arg(format!("--catalog={}", world.fakes))
             .arg(format!("--provisioner={}", world.fakes))
-            .arg(format!("--replica={replica}"))
+            .arg(format!("--replica={}", replica.to_lowercase()))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -68,7 +69,7 @@ async fn doomed_bind(world: &World, binding: &str, step: Step) {
     let doomed = Doomed::start(world, binding, step);
     wait_ready(doomed.admin).await;
     let request = world.bind_request("i", binding);
-    // The answer, if any comes, is nobody's any more.
+    // No client gets the answer, if there is one.
     let _ = tokio::time::timeout(LIMIT, doomed.client.clone().bind(request)).await;
     doomed.died(binding).await;
 }
@@ -81,26 +82,58 @@ async fn doomed_unbind(world: &World, binding: &str, step: Step) {
     doomed.died(binding).await;
 }
 
+/// The steps of method `database`.
+pub(crate) const STORE_PASSWORD: Step = Step::Make("StorePassword");
+pub(crate) const CREATE_USER: Step = Step::Make("CreateUser");
+pub(crate) const DROP_USERS: Step = Step::Revoke("DropUsers");
+
 /// The steps of a bind that nobody disturbs, and of an unbind.
 pub(crate) const BIND: [Step; 7] = [
     Step::WriteRequest,
     Step::WriteRecord,
     Step::Hold,
-    Step::StorePassword,
-    Step::CreateUser,
+    STORE_PASSWORD,
+    CREATE_USER,
     Step::CommitReady,
     Step::WriteStatus,
 ];
 pub(crate) const UNBIND: [Step; 6] = [
     Step::WriteRecord,
     Step::LookUpInstance,
-    Step::DropUsers,
+    DROP_USERS,
     Step::DeleteSecrets,
     Step::CommitDeleted,
     Step::WriteStatus,
 ];
 /// The steps of taking over an unfinished bind.
-const TAKE_OVER: [Step; 3] = [Step::StartAttempt, Step::DropOwed, Step::CommitReady];
+const TAKE_OVER: [Step; 3] = [Step::StartAttempt, DROP_USERS, Step::CommitReady];
+
+/// The platform asks again: for it the binding is there, made by the request
+/// that died, and works.
+async fn assert_bound(world: &World, heir: &Binder, name: &str) {
+    let replay = heir.bind(world.bind_request("i", name)).await.unwrap();
+    assert_eq!(replay.outcome(), Outcome::Unchanged, "{name}");
+    let operation = world
+        .record("i", name)
+        .await
+        .unwrap()
+        .operation()
+        .id
+        .clone();
+    assert!(heir.ended("i", name, &operation).await, "{name}");
+    let binding = heir.fetch("i", name).await.unwrap();
+    use_database(&uri(&binding)).await.unwrap();
+    assert_eq!(
+        replay.binding.unwrap().credentials,
+        binding.credentials,
+        "{name}"
+    );
+    let user = credentials(&binding)["username"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(world.users_of("i", name).await, [user], "{name}");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_step_a_process_dies_after_another_finishes_its_work() {
@@ -135,7 +168,7 @@ async fn whatever_step_a_process_dies_after_another_finishes_its_work() {
     // A replica that comes back under its name dies again of what it left.
     let takeovers = TAKE_OVER.map(|step| (names("take-over", &step), step));
     join_all(takeovers.iter().map(async |(name, step)| {
-        doomed_bind(&world, name, Step::CreateUser).await;
+        doomed_bind(&world, name, CREATE_USER).await;
         Doomed::start(&world, name, *step).died(name).await;
     }))
     .await;
@@ -149,23 +182,22 @@ async fn whatever_step_a_process_dies_after_another_finishes_its_work() {
         .filter(|(name, _)| *name != nothing)
         .chain(&takeovers)
     {
-        assert!(heir.ended("i", name, "").await, "{name}");
-        let binding = heir.fetch("i", name).await.unwrap();
-        use_database(&uri(&binding)).await.unwrap();
-        let replay = heir.bind(world.bind_request("i", name)).await.unwrap();
-        assert_eq!(
-            replay.binding.unwrap().credentials,
-            binding.credentials,
-            "{name}"
-        );
-        let user = credentials(&binding)["username"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        assert_eq!(world.users_of("i", name).await, [user], "{name}");
+        assert_bound(&world, &heir, name).await;
     }
     for (name, _) in &unbinds {
-        assert!(heir.ended("i", name, "").await, "{name}");
+        let operation = world
+            .record("i", name)
+            .await
+            .unwrap()
+            .operation()
+            .id
+            .clone();
+        // Under way, it is waited for; done already, it is gone.
+        match heir.unbind(world.unbind_request("i", name)).await {
+            Ok(answer) => assert_eq!(answer.outcome(), Outcome::Done, "{name}"),
+            Err(error) => assert_eq!(error.code, ErrorCode::Gone, "{name}"),
+        }
+        assert!(heir.ended("i", name, &operation).await, "{name}");
         assert_eq!(world.users_of("i", name).await, [""; 0], "{name}");
         assert_eq!(
             world.record("i", name).await.unwrap().phase(),
@@ -194,7 +226,6 @@ async fn whatever_step_a_process_dies_after_another_finishes_its_work() {
         heir.unbind(world.unbind_request("i", name)).await.unwrap();
         assert_eq!(world.users_of("i", name).await, [""; 0], "{name}");
     }
-    tokio::time::sleep(Duration::from_millis(100)).await;
     heir.stop().await;
 }
 

@@ -80,6 +80,39 @@ async fn work_waits_for_a_database_that_is_away_and_then_ends_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_takes_a_bind_over_after_its_deadline_says_why_it_failed() {
+    let world = World::start().await;
+    world.instance("i").await;
+    let mut args = world.args("r1");
+    args.bind_deadline = Duration::from_secs(10);
+    let first = world.binder_with(args).await;
+    world.mongod.stop().await;
+    let mut request = world.bind_request("i", "b");
+    request.accepts_incomplete = true;
+    let operation = first.bind(request).await.unwrap().operation;
+    let in_the_way = "The instance's database";
+    until("the record says what is in the way", async || {
+        let object = world.record("i", "b").await.unwrap().into_object();
+        let conditions = object.status.map(|status| status.conditions);
+        conditions.is_some_and(|all| all[0].message.contains(in_the_way))
+    })
+    .await;
+    first.stop().await;
+    let record = world.record("i", "b").await.unwrap();
+    assert_eq!(record.phase(), Phase::Binding, "it ended too early");
+    until("the deadline is over", async || {
+        jiff::Timestamp::now() > record.operation().deadline
+    })
+    .await;
+
+    let heir = world.binder("r2").await;
+    assert!(!heir.ended("i", "b", &operation).await);
+    let polled = heir.poll("i", "b", &operation).await.unwrap();
+    assert!(polled.description.contains(in_the_way), "{polled:?}");
+    heir.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_unavailable_while_the_api_server_is_away_and_work_resumes() {
     let world = World::start().await;
     world.instance("i").await;

@@ -102,7 +102,9 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    async fn start(world: &'a World, name: String) -> Self {
+    async fn start(world: &'a World, name: &str) -> Self {
+        // The name of a namespace, too.
+        let name = name.to_lowercase();
         create_namespace(&world.control_plane.client(), &name).await;
         let mut args = world.args("heir");
         args.namespace.clone_from(&name);
@@ -189,7 +191,7 @@ async fn stopped<T: Send + 'static>(
 }
 
 async fn paused_bind(world: &World, point: String, meanwhile: Meanwhile) {
-    let case = Case::start(world, format!("bind-{point}")).await;
+    let case = Case::start(world, &format!("bind-{point}")).await;
     let sleeper = case.sleeper(&point).await;
     let request = world.bind_request("i", &case.name);
     let mut client = sleeper.client.clone();
@@ -245,7 +247,7 @@ async fn paused_bind(world: &World, point: String, meanwhile: Meanwhile) {
 }
 
 async fn paused_unbind(world: &World, point: String) {
-    let case = Case::start(world, format!("unbind-{point}")).await;
+    let case = Case::start(world, &format!("unbind-{point}")).await;
     let first = done(case.bind().await);
     let sleeper = case.sleeper(&point).await;
     let request = world.unbind_request("i", &case.name);
@@ -297,7 +299,10 @@ async fn a_replica_paused_at_any_step_brings_no_login_back_and_takes_none_away()
         .zip(ways.into_iter().cycle())
         .collect();
     // Between the login's making and its commit.
-    binds.push(("create-user".to_owned(), Meanwhile::Rebound));
+    binds.push((
+        crate::crash::CREATE_USER.name().to_owned(),
+        Meanwhile::Rebound,
+    ));
     let unbinds = points(&crate::crash::UNBIND);
     let half = binds.len().div_ceil(2);
     for binds in binds.chunks(half) {

@@ -33,10 +33,21 @@ async fn crowd(
     let calls = requests.enumerate().map(async |(number, request)| {
         let binder = &binders[number % 3];
         let answer = binder.bind(request).await?;
-        assert_ne!(answer.outcome(), Outcome::Accepted);
-        Ok(credentials(&answer.binding.unwrap()).into())
+        let outcome = answer.outcome();
+        assert_ne!(outcome, Outcome::Accepted);
+        Ok((outcome, credentials(&answer.binding.unwrap()).into()))
     });
-    join_all(calls).await
+    let answers: Vec<Result<(Outcome, Value), Error>> = join_all(calls).await;
+    let made = answers.iter().flatten();
+    let made = made
+        .filter(|(outcome, _)| *outcome == Outcome::Done)
+        .count();
+    assert_eq!(made, 1, "one creation gives one 201");
+    let credentials = |(_, credentials)| credentials;
+    answers
+        .into_iter()
+        .map(|answer| answer.map(credentials))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -85,6 +85,8 @@ pub(crate) struct World {
     pub(crate) bundle: Arc<Bundle>,
     /// The same plan with `async: true`.
     pub(crate) asynchronous: Arc<Bundle>,
+    /// The same plan with `server: shared`.
+    pub(crate) shared: Arc<Bundle>,
 }
 
 /// A binder in this process.
@@ -100,11 +102,10 @@ impl World {
         service::process::install_tls_provider();
         let bundle = bundle_of(PLAN);
         let asynchronous = bundle_of(&format!("{PLAN}  async: true\n"));
-        let (control_plane, mongod, (provisioner, fakes)) = tokio::join!(
-            control_plane(),
-            replica_set(),
-            fake::serve(vec![Arc::clone(&bundle), Arc::clone(&asynchronous)])
-        );
+        let shared = bundle_of(&format!("{PLAN}  server: shared\n"));
+        let bundles = [&bundle, &asynchronous, &shared].map(Arc::clone);
+        let (control_plane, mongod, (provisioner, fakes)) =
+            tokio::join!(control_plane(), replica_set(), fake::serve(bundles.into()));
         Self {
             control_plane,
             mongod,
@@ -112,6 +113,7 @@ impl World {
             fakes,
             bundle,
             asynchronous,
+            shared,
         }
     }
 

@@ -1,4 +1,4 @@
-//! What handlers, workers and reconcilers share.
+//! What handlers, workers and background tasks have in common.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,25 +6,29 @@ use bundles::Bundles;
 use cluster::{
     cache::Cache,
     event::Events,
-    share::{Members, Tenure},
+    share::{Members, Tenure, Term},
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
+use work::Pool;
 
 use crate::{
     args::Args,
     databases::Databases,
+    error::Error,
     ledger::Record,
     metrics::Metrics,
     mongo::UserAdmin,
-    resource::{Kind, Operation, ServiceBinding},
+    request::Request,
+    resource::{Kind, Operation, ServiceBinding, ServiceBindingStatus},
     store::Store,
     upstream::Instances,
+    work::Bindings,
 };
 
 /// The parts of a running binder.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Context {
     /// Records and Secrets.
     pub(crate) store: Store,
     /// What is known of the records without asking.
@@ -47,11 +51,16 @@ pub(crate) struct Shared {
     pub(crate) events: Events,
     /// How long things take.
     pub(crate) times: Times,
-    /// This replica's name: whose lease it is.
+    /// Who works on records.
+    pub(crate) pool: Pool<Bindings>,
+    /// This replica's name, as its lease has it.
     pub(crate) replica: String,
     /// This process: a replica that restarts under its old name is another.
     pub(crate) holder: String,
 }
+
+/// What a request tells the worker of the record that it just wrote.
+pub(crate) type Seed = ::work::Seed<ServiceBinding, Option<Arc<Request>>>;
 
 /// How long things take.
 #[derive(Debug, Clone, Copy)]
@@ -85,14 +94,26 @@ impl Times {
     }
 }
 
-impl Shared {
-    /// Whether this replica is to work on the record: the one that took the
-    /// request while it lives, else the owner.
-    pub(crate) fn is_responsible(&self, record: &Record) -> bool {
-        let driver = record
-            .running()
-            .then_some(record.operation().driver.as_str());
-        self.members.borrow().works_on(record.name(), driver)
+impl Context {
+    /// For the worker of a record that this process wrote in a term of its
+    /// lease, with the request if that is at hand.
+    pub(crate) fn seed(term: Option<Term>, record: &Record, request: Option<Arc<Request>>) -> Seed {
+        Seed {
+            term,
+            object: Arc::new(record.object().clone()),
+            extra: request,
+        }
+    }
+
+    /// Writes the status over whatever it is.
+    pub(crate) async fn write_status(
+        &self,
+        record: &Record,
+        status: &ServiceBindingStatus,
+    ) -> Result<Record, Error> {
+        let written = self.store.write_status(record.name(), status).await?;
+        self.cache.observe(written.object().clone());
+        Ok(written)
     }
 
     /// A new operation, driven by this replica.

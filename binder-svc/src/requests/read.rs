@@ -8,12 +8,12 @@ use broker_proto::{
 };
 use cluster::names;
 
+use super::answer;
 use crate::{
-    bind::read_binding,
+    context::Context,
     decide::{self, Polled},
     error::Error,
     ledger::Record,
-    shared::Shared,
 };
 
 /// A login takes well below a second; a database that is away takes its time.
@@ -21,32 +21,29 @@ const RETRY_AFTER: u32 = 2;
 
 /// The binding with its credentials.
 pub(crate) async fn fetch(
-    shared: &Shared,
+    context: &Context,
     request: &FetchBindingRequest,
 ) -> Result<Binding, Error> {
     let name = names::binding_record(&request.instance_id, &request.binding_id);
-    let record = shared.store.read(&name).await?;
-    decide::fetch(record.as_ref().map(Record::phase)).map_err(Error::Refused)?;
-    match record {
-        Some(record) => read_binding(shared, &record).await,
-        None => Err(unknown()),
-    }
+    let record = context.store.read(&name).await?;
+    let record = decide::fetch(record.as_ref()).map_err(Error::Refused)?;
+    answer::of_record(context, record).await
 }
 
 /// How an operation fares: from memory where that is sure, else from the API server.
 pub(crate) async fn poll(
-    shared: &Shared,
+    context: &Context,
     request: &LastBindingOperationRequest,
 ) -> Result<OperationStatus, Error> {
     let name = names::binding_record(&request.instance_id, &request.binding_id);
-    let cached = shared
+    let cached = context
         .cache
         .get(&name)
         .and_then(|object| Record::read(object.as_ref().clone()).ok())
         .filter(|record| decide::cache_can_answer(record, &request.operation));
     let record = match cached {
         Some(record) => record,
-        None => shared.store.read(&name).await?.ok_or_else(unknown)?,
+        None => context.store.read(&name).await?.ok_or_else(unknown)?,
     };
     Ok(status(decide::poll(&record, &request.operation)))
 }

@@ -2,24 +2,28 @@
 //! the status that follows from them.
 
 use cluster::{names, operation::Ended};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::Job;
+use super::{Job, Lookup};
 use crate::{
     error::Error,
     ledger::{Record, State},
+    metrics::Outcome,
     resource::{Kind, Phase},
     status,
-    step::{Database, Seen},
+    step::Database,
 };
+
+/// Between looks for a deleted instance, which can come back only in a restore.
+const LATER: SignedDuration = SignedDuration::from_hours(24);
 
 impl Job {
     pub(super) async fn adopt_removal(&mut self) -> Result<(), Error> {
         let mut record = self.record.clone();
         let operation = self
-            .shared
+            .context
             .operation(Kind::Unbind, record.next_seq(), String::new());
-        record.begin_unbind(operation, self.shared.times.keep);
+        record.begin_unbind(operation, self.context.times.keep);
         self.write(record).await
     }
 
@@ -37,11 +41,11 @@ impl Job {
             binding.record = self.record.name(),
             "record deleted, login kept: {note}"
         );
-        self.shared
+        self.context
             .events
             .warning(self.record.object(), "Orphaned", note)
             .await;
-        self.shared.store.let_go(self.record.clone()).await?;
+        self.context.store.let_go(self.record.clone()).await?;
         self.forgotten = true;
         Ok(())
     }
@@ -49,7 +53,7 @@ impl Job {
     pub(super) async fn commit_ready(&mut self) -> Result<(), Error> {
         let mut record = self.record.clone();
         if !record.ledger.owed.is_empty() {
-            record.ledger.look_at = Some(self.shared.second_look());
+            record.ledger.look_at = Some(self.context.second_look());
         }
         self.commit(record, State::Ready, None).await
     }
@@ -57,11 +61,14 @@ impl Job {
     pub(super) async fn commit_failed(&mut self) -> Result<(), Error> {
         let mut record = self.record.clone();
         record.give_up_attempt();
-        record.ledger.look_at = Some(self.shared.second_look());
-        let why = match (self.seen.hopeless, &self.report.borrow().trouble) {
-            (true, _) => "The database refused to make the login.".to_owned(),
-            (false, Some((id, trouble))) if *id == record.operation().id => trouble.message.clone(),
-            (false, _) => "The login could not be made in time.".to_owned(),
+        record.ledger.look_at = Some(self.context.second_look());
+        let why = if self.failed {
+            "The database refused to make the login.".to_owned()
+        } else {
+            // From the record: whoever failed before may be another process.
+            status::trouble(&record)
+                .unwrap_or("The login could not be made in time.")
+                .to_owned()
         };
         self.commit(record, State::Failed, Some(why)).await
     }
@@ -69,7 +76,7 @@ impl Job {
     pub(super) async fn abandon(&mut self) -> Result<(), Error> {
         let mut record = self.record.clone();
         record.give_up_attempt();
-        record.ledger.look_at = Some(self.shared.second_look());
+        record.ledger.look_at = Some(self.context.second_look());
         let why = self.refusal.as_ref().map(|refusal| refusal.message.clone());
         let why = why.unwrap_or_else(|| "The instance takes no bindings any more.".to_owned());
         self.commit(record, State::Deleted, Some(why)).await
@@ -78,11 +85,11 @@ impl Job {
     pub(super) async fn commit_deleted(&mut self) -> Result<(), Error> {
         let mut record = self.record.clone();
         record.give_up_attempt();
-        if self.seen.database == Database::Leaving {
+        if self.lookup.database() == Database::Leaving {
             record.ledger.owed.clear();
             record.ledger.look_at = None;
         } else {
-            record.ledger.look_at = Some(self.shared.second_look());
+            record.ledger.look_at = Some(self.context.second_look());
         }
         self.commit(record, State::Deleted, None).await
     }
@@ -102,18 +109,19 @@ impl Job {
     ) -> Result<(), Error> {
         let operation = record.operation().clone();
         let now = Timestamp::now();
-        let succeeded = if failure.is_none() { Ok(()) } else { Err(()) };
-        let ended = match &failure {
-            None => Ended::succeeded(&operation.id, now),
-            Some(why) => Ended::failed(&operation.id, why.clone(), now),
+        let (outcome, ended) = match &failure {
+            None => (Outcome::Succeeded, Ended::succeeded(&operation.id, now)),
+            Some(why) => (
+                Outcome::Failed,
+                Ended::failed(&operation.id, why.clone(), now),
+            ),
         };
-        record.end(state, ended, self.shared.times.keep);
+        record.end(state, ended, self.context.times.keep);
         self.write(record).await?;
-        self.publish();
         let took = now.duration_since(operation.started_at).unsigned_abs();
-        self.shared
+        self.context
             .metrics
-            .operation(operation.kind, succeeded, took);
+            .operation(operation.kind, outcome, took);
         tracing::info!(
             instance.id = self.record.spec().instance_id,
             binding.id = self.record.spec().binding_id,
@@ -136,25 +144,30 @@ impl Job {
         self.write(record).await
     }
 
-    /// The instance's record is missing: look again when it may be back.
+    /// What is owed stays owed: look again when the instance may be back.
     pub(super) async fn postpone(&mut self) -> Result<(), Error> {
         let mut record = self.record.clone();
-        record.ledger.look_at = Some(self.shared.second_look());
+        let wait = match self.lookup {
+            Lookup::OutOfReach => LATER,
+            Lookup::NotYet
+            | Lookup::Held(_)
+            | Lookup::Found(_)
+            | Lookup::Leaving
+            | Lookup::Absent => self.context.times.second_look,
+        };
+        let at = Timestamp::now().checked_add(wait);
+        record.ledger.look_at = Some(at.unwrap_or(Timestamp::MAX));
         tracing::warn!(
             instance.id = record.spec().instance_id,
             binding.id = record.spec().binding_id,
-            "the provisioner has no record of the instance: its users are dropped when it is back"
+            "the instance is not there: its login is revoked when it is back"
         );
         self.write(record).await
     }
 
     pub(super) async fn write_status(&mut self) -> Result<(), Error> {
         let status = status::of(&self.record, None, Timestamp::now());
-        let record = self
-            .shared
-            .store
-            .write_status(self.record.name(), &status)
-            .await?;
+        let record = self.context.write_status(&self.record, &status).await?;
         let phase = record.phase();
         let message = status
             .conditions
@@ -162,27 +175,26 @@ impl Job {
             .map(|ready| ready.message.clone())
             .unwrap_or_default();
         if phase == Phase::Failed {
-            self.shared
+            self.context
                 .events
                 .warning(record.object(), status::reason(phase), message)
                 .await;
         } else {
-            self.shared
+            self.context
                 .events
                 .normal(record.object(), status::reason(phase), message)
                 .await;
         }
-        self.shared.cache.observe(record.object().clone());
         if record.ledger != self.record.ledger || record.spec() != self.record.spec() {
             // A status is written over whatever a handler wrote meanwhile.
-            self.seen = Seen::default();
+            self.look_anew();
         }
         self.record = record;
         Ok(())
     }
 
     pub(super) async fn forget(&mut self) -> Result<(), Error> {
-        self.shared.store.delete(&self.record).await?;
+        self.context.store.delete(&self.record).await?;
         self.forgotten = true;
         Ok(())
     }

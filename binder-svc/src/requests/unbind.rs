@@ -1,0 +1,101 @@
+//! OSB unbind: decide, write the operation, have it worked on, answer.
+
+use broker_proto::{
+    decide::{Completion, Mode},
+    v1::{Outcome, UnbindRequest, UnbindResponse},
+};
+use cluster::names;
+use tokio::time::Instant;
+
+use super::{MAX_CONFLICTS, plan_facts, requester, wait};
+use crate::{
+    context::{Context, Seed},
+    decide::{self, UnbindDecision},
+    error::Error,
+    ledger::Record,
+    resource::Kind,
+    step::Step,
+};
+
+/// Answers an unbind.
+pub(crate) async fn unbind(
+    context: &Context,
+    request: &UnbindRequest,
+    deadline: Instant,
+) -> Result<UnbindResponse, Error> {
+    let name = names::binding_record(&request.instance_id, &request.binding_id);
+    let mode = Mode::from(request.accepts_incomplete);
+    for _ in 0..MAX_CONFLICTS {
+        let record = context.store.read(&name).await?;
+        let completion = completion(context, request, record.as_ref()).await;
+        let asked = decide::Unbind {
+            service_id: &request.service_id,
+            plan_id: &request.plan_id,
+            mode,
+            completion,
+        };
+        let decision = decide::unbind(&asked, record.as_ref()).map_err(Error::Refused)?;
+        let (operation, seed) = match decision {
+            UnbindDecision::Join(record) => (record.operation().id.clone(), None),
+            UnbindDecision::Start(record) => match begin(context, request, record.clone()).await {
+                Ok(seed) => (seed.object.spec.operation.id.clone(), Some(seed)),
+                Err(Error::Cluster(cluster::Error::Conflict)) => continue,
+                Err(error) => return Err(error),
+            },
+        };
+        let joined = seed.is_none();
+        let reports = context.pool.ensure(&name, seed);
+        if completion == Completion::Asynchronous || (joined && mode == Mode::AcceptsIncomplete) {
+            return Ok(accepted(operation));
+        }
+        let settled = wait::settled(context, &name, &operation, reports, deadline).await;
+        return match (settled, mode) {
+            (Ok(_), _) => Ok(UnbindResponse {
+                outcome: Outcome::Done.into(),
+                operation: String::new(),
+            }),
+            (Err(_), Mode::AcceptsIncomplete) => Ok(accepted(operation)),
+            (Err(error), Mode::MustBeDone) => Err(error),
+        };
+    }
+    Err(Error::Cluster(cluster::Error::Conflict))
+}
+
+async fn begin(
+    context: &Context,
+    request: &UnbindRequest,
+    mut record: Record,
+) -> Result<Seed, Error> {
+    let requester = requester(request.requester.as_ref());
+    let operation = context.operation(Kind::Unbind, record.next_seq(), requester);
+    record.begin_unbind(operation, context.times.keep);
+    let term = context.tenure.now();
+    let record = context.store.replace(record).await?;
+    service::failpoint::reach(Step::WriteRecord.name());
+    Ok(Context::seed(term, &record, None))
+}
+
+/// How the plan unbinds: the pinned one, else the catalog's. A catalog that is
+/// away must not keep a login alive.
+async fn completion(
+    context: &Context,
+    request: &UnbindRequest,
+    record: Option<&Record>,
+) -> Completion {
+    let verdict = request.verdict.as_ref();
+    let listed = verdict.is_some_and(|verdict| verdict.binding_async).into();
+    match record {
+        None => listed,
+        Some(record) => match context.bundles.get(&record.spec().bundle_digest).await {
+            Ok(plan) => plan_facts(&plan).completion,
+            Err(_) => listed,
+        },
+    }
+}
+
+fn accepted(operation: String) -> UnbindResponse {
+    UnbindResponse {
+        outcome: Outcome::Accepted.into(),
+        operation,
+    }
+}

@@ -1,0 +1,266 @@
+//! Method `database`: the broker makes a user in the instance's database and
+//! drops it again.
+
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt as _};
+
+use super::method::{Goal, Issue, Method, Place, Session, Site};
+use crate::{
+    credentials::Issued,
+    error::Error,
+    ledger::{Attempt, Login, Record},
+    login,
+    mongo::{Found, Mark, NewUser, Target},
+    request::Request,
+    resource::Kind,
+};
+
+/// What was done, or found done.
+#[derive(Debug, Default)]
+struct Observed {
+    /// The password is in its Secret.
+    stored: bool,
+    /// The user is there.
+    created: bool,
+    /// The users that had to go are gone.
+    dropped: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Put the password into a Secret, before it is used anywhere.
+    StorePassword,
+    /// Make the user.
+    CreateUser,
+    /// Drop the users that must not be there.
+    DropUsers,
+}
+
+impl Step {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::StorePassword => "StorePassword",
+            Self::CreateUser => "CreateUser",
+            Self::DropUsers => "DropUsers",
+        }
+    }
+}
+
+fn next(goal: Goal, observed: &Observed) -> Option<Step> {
+    match goal {
+        Goal::Made if !observed.stored => Some(Step::StorePassword),
+        Goal::Made if !observed.created => Some(Step::CreateUser),
+        Goal::Revoked if !observed.dropped => Some(Step::DropUsers),
+        Goal::Made | Goal::Revoked => None,
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Database {
+    observed: Observed,
+    issue: Option<Issue>,
+}
+
+impl Method for Database {
+    fn next(&self, goal: Goal) -> Option<&'static str> {
+        next(goal, &self.observed).map(Step::name)
+    }
+
+    fn advance<'a>(&'a mut self, goal: Goal, site: Site<'a>) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            match next(goal, &self.observed) {
+                Some(Step::StorePassword) => self.store_password(&site).await,
+                Some(Step::CreateUser) => self.create_user(&site).await,
+                Some(Step::DropUsers) => self.drop_users(&site).await,
+                None => Ok(()),
+            }
+        }
+        .boxed()
+    }
+
+    fn restart(&mut self) {
+        self.observed = Observed::default();
+    }
+
+    fn issue(&self) -> Option<&Issue> {
+        self.issue.as_ref()
+    }
+
+    fn find<'a>(&'a self, place: &'a Place<'a>) -> BoxFuture<'a, Result<Vec<Found>, Error>> {
+        async move {
+            let target = target(place).await?;
+            Ok(place.context.users.find_users(&target, None).await?)
+        }
+        .boxed()
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        place: &'a Place<'a>,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            let target = target(place).await?;
+            Ok(place.context.users.drop_user(&target, name).await?)
+        }
+        .boxed()
+    }
+
+    fn close<'a>(&'a self, place: &'a Place<'a>) -> BoxFuture<'a, ()> {
+        async move {
+            // One that cannot be worked out was never opened.
+            if let Ok(target) = target(place).await {
+                place.context.users.close(&target).await;
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Database {
+    async fn store_password(&mut self, site: &Site<'_>) -> Result<(), Error> {
+        let target = target(&site.place).await?;
+        let request = request(site)?;
+        let login = &attempt_of(site.record)?.login;
+        let password = login::password();
+        let issued = Issued::new(
+            &target.database,
+            &request.grant.database,
+            &login.user,
+            &password,
+        );
+        let store = &site.place.context.store;
+        let issued = store
+            .write_login(&login.secret, site.record, issued)
+            .await?;
+        self.issue = Some(Issue {
+            user: login.user.clone(),
+            issued: Arc::new(issued),
+        });
+        self.observed.stored = true;
+        Ok(())
+    }
+
+    async fn create_user(&mut self, site: &Site<'_>) -> Result<(), Error> {
+        let target = target(&site.place).await?;
+        let request = request(site)?;
+        let record = site.record;
+        let login = &attempt_of(record)?.login;
+        let issue = self.issue.as_ref().filter(|issue| issue.user == login.user);
+        let password = issue.and_then(|issue| issue.issued.password());
+        let password = password.ok_or_else(|| Error::Secret(login.secret.clone()))?;
+        let user = NewUser {
+            name: &login.user,
+            password: &password,
+            grant: &request.grant,
+            mark: &Mark {
+                instance: cluster::names::instance_record(&record.spec().instance_id),
+                binding: record.name().to_owned(),
+                incarnation: record.spec().incarnation.clone(),
+                attempt: attempt_of(record)?.number,
+            },
+        };
+        site.place.context.users.create_user(&target, &user).await?;
+        if !site.turn.is_in_term() {
+            confirm_user(site, &target, login).await?;
+        }
+        self.observed.created = true;
+        Ok(())
+    }
+
+    /// Drops what the ledger names and what the database knows to be of this
+    /// binding, up to the newest attempt that must go. A later attempt, of a
+    /// replica that took over meanwhile, is not ours to judge.
+    async fn drop_users(&mut self, site: &Site<'_>) -> Result<(), Error> {
+        let target = target(&site.place).await?;
+        let (users, record) = (&site.place.context.users, site.record);
+        let limit = record.kept_attempt().unwrap_or(record.ledger.attempts + 1);
+        let incarnation = &record.spec().instance_incarnation;
+        let mut names: Vec<String> = record
+            .logins_to_revoke()
+            // An earlier life of the instance took its users along.
+            .filter(|login| login.instance_incarnation == *incarnation)
+            .map(|login| login.user.clone())
+            .collect();
+        let found = users.find_users(&target, Some(record.name())).await?;
+        let old = found.into_iter().filter(|user| user.mark.attempt < limit);
+        names.extend(old.map(|user| user.name));
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            users.drop_user(&target, &name).await?;
+        }
+        self.observed.dropped = true;
+        Ok(())
+    }
+}
+
+async fn target(place: &Place<'_>) -> Result<Arc<Target>, Error> {
+    let target = place
+        .context
+        .databases
+        .of(place.instance, &place.plan)
+        .await?;
+    Ok(match place.session {
+        Session::Kept => target,
+        Session::Once => Arc::new(target.apart()),
+    })
+}
+
+fn request<'a>(site: &'a Site<'_>) -> Result<&'a Request, Error> {
+    let name = &site.record.spec().request;
+    site.request
+        .as_deref()
+        .ok_or_else(|| Error::Secret(name.clone()))
+}
+
+fn attempt_of(record: &Record) -> Result<&Attempt, Error> {
+    let attempt = record.ledger.attempt.as_ref();
+    attempt.ok_or_else(|| Error::NoAttempt(record.name().to_owned()))
+}
+
+/// A replica that was paused may have made its user when its attempt had been
+/// given up, even revoked: then the user goes again.
+async fn confirm_user(site: &Site<'_>, target: &Target, login: &Login) -> Result<(), Error> {
+    let context = site.place.context;
+    let current = context.store.read(site.record.name()).await?;
+    let wanted = current
+        .filter(|record| !record.is_open(Kind::Unbind))
+        .and_then(|record| record.ledger.attempt)
+        .is_some_and(|attempt| attempt.login == *login);
+    if wanted {
+        return Ok(());
+    }
+    context.users.drop_user(target, &login.user).await?;
+    Err(Error::Cluster(cluster::Error::Conflict))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_stored_before_the_user_is_made_and_nothing_is_done_twice() {
+        let mut observed = Observed::default();
+        assert_eq!(next(Goal::Made, &observed), Some(Step::StorePassword));
+        observed.stored = true;
+        assert_eq!(next(Goal::Made, &observed), Some(Step::CreateUser));
+        observed.created = true;
+        assert_eq!(next(Goal::Made, &observed), None);
+        assert_eq!(next(Goal::Revoked, &observed), Some(Step::DropUsers));
+        observed.dropped = true;
+        assert_eq!(next(Goal::Revoked, &observed), None);
+    }
+
+    #[test]
+    fn a_new_version_of_the_record_is_worked_on_from_the_start() {
+        let mut method = Database::default();
+        method.observed.stored = true;
+        method.observed.dropped = true;
+        method.restart();
+        assert_eq!(method.next(Goal::Made), Some("StorePassword"));
+        assert_eq!(method.next(Goal::Revoked), Some("DropUsers"));
+    }
+}
