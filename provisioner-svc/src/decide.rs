@@ -2,34 +2,17 @@
 //! request is judged, each a pure function of the record and the request.
 //! The state table is the test at the end.
 
+pub use broker_proto::decide::Mode;
 use broker_proto::{
     Error, ErrorCode,
-    v1::{CatalogVerdict, catalog_verdict},
+    decide::{self, known, require_async},
+    v1::CatalogVerdict,
 };
 
 use crate::{
     resource::{Kind, Operation},
     state::{Phase, Record},
 };
-
-/// Whether the client polls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// `accepts_incomplete=true`.
-    AcceptsIncomplete,
-    /// Absent or anything else.
-    MustBeDone,
-}
-
-impl From<bool> for Mode {
-    fn from(accepts_incomplete: bool) -> Self {
-        if accepts_incomplete {
-            Self::AcceptsIncomplete
-        } else {
-            Self::MustBeDone
-        }
-    }
-}
 
 /// Whether a request asks for what already is, or is being made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,17 +43,17 @@ pub fn provision(
     mode: Mode,
 ) -> Result<Provision, Error> {
     let Some((record, asynchronous, identity)) = record.filter(|(r, ..)| !r.is_tombstone()) else {
-        found(verdict)?;
-        require_async(verdict.provision_async, mode)?;
+        known(verdict)?;
+        require_async(verdict.provision_async.into(), mode)?;
         maintenance(maintenance_version, &verdict.maintenance_version)?;
         orderable(verdict)?;
         return Ok(Provision::Create);
     };
     if identity == Identity::Different {
         // An id that the catalog does not know either is a mistake rather than a rival.
-        found(verdict)?;
+        known(verdict)?;
     }
-    require_async(asynchronous, mode)?;
+    require_async(asynchronous.into(), mode)?;
     match (record.phase(), identity) {
         (Phase::Provisioning, Identity::Same) => Ok(Provision::Running),
         (Phase::Ready | Phase::UpdateFailed, Identity::Same) => Ok(Provision::Unchanged),
@@ -128,8 +111,8 @@ pub struct UpdateAsked<'a> {
 pub fn update(record: Option<(&Record, bool)>, asked: UpdateAsked<'_>) -> Result<Update, Error> {
     let Some((record, asynchronous)) = record.filter(|(r, _)| !r.is_tombstone()) else {
         if let Some(verdict) = asked.verdict {
-            found(verdict)?;
-            require_async(verdict.provision_async, asked.mode)?;
+            known(verdict)?;
+            require_async(verdict.provision_async.into(), asked.mode)?;
         }
         return Err(absent());
     };
@@ -142,9 +125,9 @@ pub fn update(record: Option<(&Record, bool)>, asked: UpdateAsked<'_>) -> Result
     if let (Some(plan), Some(verdict)) = (asked.plan_id, asked.verdict)
         && Some(plan) != current
     {
-        found(verdict)?;
+        known(verdict)?;
     }
-    require_async(asynchronous, asked.mode)?;
+    require_async(asynchronous.into(), asked.mode)?;
     match record.phase() {
         Phase::Ready | Phase::UpdateFailed => Ok(Update::Consider),
         Phase::Updating => Ok(Update::CompareWithRunning),
@@ -180,11 +163,11 @@ pub fn deprovision(
     mode: Mode,
 ) -> Result<Deprovision, Error> {
     let Some((record, asynchronous)) = record.filter(|(r, _)| !r.is_tombstone()) else {
-        require_async(verdict.provision_async, mode)?;
+        require_async(verdict.provision_async.into(), mode)?;
         return Err(gone());
     };
     same_service(record, service_id)?;
-    require_async(asynchronous, mode)?;
+    require_async(asynchronous.into(), mode)?;
     let deletes = |operation: &Operation| operation.kind == Kind::Delete;
     Ok(if record.open_operation().is_some_and(deletes) {
         Deprovision::Running
@@ -263,10 +246,9 @@ pub fn unsupported(message: impl Into<String>) -> Error {
 
 /// Another operation is in the way.
 pub fn busy(how: &str) -> Error {
-    Error::new(
-        ErrorCode::ConcurrencyError,
-        format!("The instance {how}; try again when that has ended."),
-    )
+    decide::busy(format!(
+        "The instance {how}; try again when that has ended."
+    ))
 }
 
 /// Its record was deleted in the cluster: the broker forgets the instance.
@@ -276,22 +258,6 @@ pub fn orphaning() -> Error {
 
 fn gone() -> Error {
     Error::new(ErrorCode::Gone, "There is no such service instance.")
-}
-
-fn found(verdict: &CatalogVerdict) -> Result<(), Error> {
-    match verdict.outcome() {
-        catalog_verdict::Outcome::Found => Ok(()),
-        catalog_verdict::Outcome::UnknownPlan => Err(Error::new(
-            ErrorCode::UnknownPlan,
-            "plan_id is not a plan of this service in the catalog.",
-        )),
-        catalog_verdict::Outcome::UnknownService | catalog_verdict::Outcome::Unspecified => {
-            Err(Error::new(
-                ErrorCode::UnknownService,
-                "service_id is not a service in the catalog.",
-            ))
-        }
-    }
 }
 
 fn orderable(verdict: &CatalogVerdict) -> Result<(), Error> {
@@ -308,16 +274,6 @@ fn orderable(verdict: &CatalogVerdict) -> Result<(), Error> {
     }
 }
 
-fn require_async(asynchronous: bool, mode: Mode) -> Result<(), Error> {
-    if asynchronous && mode == Mode::MustBeDone {
-        return Err(Error::new(
-            ErrorCode::AsyncRequired,
-            "This plan works asynchronously only; send accepts_incomplete=true.",
-        ));
-    }
-    Ok(())
-}
-
 fn same_service(record: &Record, service_id: &str) -> Result<(), Error> {
     if record.resource.spec.service_id == service_id {
         return Ok(());
@@ -330,6 +286,8 @@ fn same_service(record: &Record, service_id: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use broker_proto::v1::catalog_verdict;
+
     use super::*;
     use crate::state::{
         Applied,

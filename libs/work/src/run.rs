@@ -72,7 +72,7 @@ impl<W: Work> Pool<W> {
                     Ok(()) => runner.look_at_all().await,
                     Err(_) => break,
                 },
-                Some(name) = inbox.recv() => runner.start_if_idle(&name),
+                Some(name) = inbox.recv() => runner.take(&name),
                 Some(ended) = runner.running.join_next_with_id() => runner.on_end(ended),
             }
             runner.count();
@@ -135,6 +135,18 @@ impl<W: Work> Runner<W> {
                 }
                 false
             }
+        }
+    }
+
+    /// A request wants the record worked on.
+    fn take(&mut self, name: &str) {
+        if self.shared.is_ours(&self.work, name) {
+            self.start_if_idle(name);
+            return;
+        }
+        let mut slots = self.shared.slots();
+        if slots.get(name).is_some_and(|slot| !slot.running) {
+            slots.remove(name);
         }
     }
 
