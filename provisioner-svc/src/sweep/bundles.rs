@@ -1,6 +1,7 @@
 //! Bundles that stopped being current long ago and that no record names;
 //! catalog-svc stamps them, but only this service knows the records.
 
+use bundles::stored::{BUNDLE, SUPERSEDED_AT};
 use cluster::{
     error::{call, optional},
     list,
@@ -19,10 +20,6 @@ use crate::{context::Context, error::Error};
 
 /// How long a bundle stays that is neither current nor named.
 const BUNDLE_AGE: SignedDuration = SignedDuration::from_hours(24);
-
-/// Labels and stamps of stored bundles, as catalog-svc writes them.
-const BUNDLE: &str = "mongodb-osb.io/bundle";
-const SUPERSEDED_AT: &str = "mongodb-osb.io/superseded-at";
 
 /// Whether there is anything whose record is missing, and may come back with
 /// the name of any bundle.
