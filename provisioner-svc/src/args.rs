@@ -41,6 +41,12 @@ pub struct Args {
     #[arg(long, env = "BROKER_SWEEP_INTERVAL", default_value = "60s",
         value_name = "DURATION", value_parser = duration)]
     pub sweep_interval: Duration,
+
+    /// How long after its RoleBinding was made a missing right counts as one
+    /// that the API servers have not learnt of yet.
+    #[arg(long, env = "BROKER_RIGHTS_DELAY", default_value = "30s",
+        value_name = "DURATION", value_parser = duration)]
+    pub rights_delay: Duration,
 }
 
 /// Where the broker is and what it adds to each rendering.

@@ -1,16 +1,11 @@
 //! Why a step did not do its thing, and what that means for the operation.
 
-use std::time::Duration;
-
 use cluster::{age, error::Obstacle, revision::RevisionError};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use service::telemetry::chain;
 
 use super::{Job, grant::PLANS_ROLE};
 use crate::{error::Error, step::Step};
-
-/// The API servers' authorizers learn of a new RoleBinding with a small delay.
-const GRANT_DELAY: Duration = Duration::from_secs(30);
 
 /// Something that waiting will not mend, for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,7 +135,7 @@ impl Job<'_> {
         let client = self.context.client();
         let age = age::of::<RoleBinding>(&client, self.namespace(), PLANS_ROLE).await?;
         Ok(match age {
-            Some(age) if age < GRANT_DELAY => Rights::Arriving,
+            Some(age) if age < self.context.args.rights_delay => Rights::Arriving,
             None if self.is_done(Step::Grant) => Rights::Revoked,
             Some(_) | None => Rights::Settled,
         })

@@ -106,11 +106,16 @@ impl Roles<'_> {
     }
 }
 
-fn process(world: &World, identity: &Identity, replica: &str, crash_at: Option<&str>) -> Process {
+fn process(
+    world: &World,
+    identity: &Identity,
+    replica: &str,
+    variables: &[(&str, &str)],
+) -> Process {
     let kubeconfig = identity.kubeconfig().to_str().unwrap();
-    let mut variables = vec![("KUBECONFIG", kubeconfig)];
-    variables.extend(crash_at.map(|step| ("BROKER_CRASH_AT", step)));
-    world.process_with(replica, &variables)
+    let mut all = vec![("KUBECONFIG", kubeconfig)];
+    all.extend(variables);
+    world.process_with(replica, &all)
 }
 
 async fn provision(process: &Process, plan: &Plan, instance: &str) -> String {
@@ -139,7 +144,7 @@ async fn a_right_that_the_broker_lacks_fails_the_operation_and_names_no_account(
     let world = World::alone().await;
     let plan = world.plan("simple", &SIMPLE);
     let (roles, identity) = Roles::install(&world).await;
-    let provisioner = process(&world, &identity, "a", None);
+    let provisioner = process(&world, &identity, "a", &[]);
     let operation = provision(&provisioner, &plan, "no-namespace").await;
     fails_for_rights(&provisioner, "no-namespace", &operation).await;
 
@@ -161,16 +166,20 @@ async fn rights_given_just_before_a_takeover_are_waited_for_and_missing_ones_are
     let (roles, identity) = Roles::install(&world).await;
     roles.give_cluster().await;
     // The role that instances' namespaces are given does not exist.
-    let mut first = process(&world, &identity, "first", None);
+    let soon = [("BROKER_RIGHTS_DELAY", "1s")];
+    let mut first = process(&world, &identity, "first", &soon);
     let operation = provision(&first, &plan, "missing").await;
     fails_for_rights(&first, "missing", &operation).await;
     first.child.kill().await.unwrap();
 
-    let mut doomed = process(&world, &identity, "doomed", Some("Grant"));
+    let crash = [("BROKER_CRASH_AT", "Grant")];
+    let mut doomed = process(&world, &identity, "doomed", &crash);
     let operation = provision(&doomed, &plan, "i").await;
     let death = tokio::time::timeout(PATIENCE, doomed.child.wait()).await;
     assert!(!death.unwrap().unwrap().success());
-    let heir = process(&world, &identity, "heir", None);
+    // However long the takeover takes on a busy machine.
+    let late = [("BROKER_RIGHTS_DELAY", "1h")];
+    let heir = process(&world, &identity, "heir", &late);
     eventually("the heir answers", async || {
         let request = broker_proto::v1::LastOperationRequest {
             instance_id: "i".to_owned(),
