@@ -1,7 +1,7 @@
 //! Thin clients. Every call has a deadline and goes to one of the replicas
 //! that DNS names, since one long HTTP/2 connection would pin all calls to one
 //! replica of a headless Service; what the transport fails at is tried again
-//! at another ([`transport`]). Streams are followed through replacements of
+//! at another (`transport`). Streams are followed through replacements of
 //! replicas ([`follow`]).
 
 mod fault;
