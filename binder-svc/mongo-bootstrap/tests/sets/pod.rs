@@ -207,6 +207,20 @@ impl Pod {
         std::fs::read_to_string(self.folder().join("sidecar.log")).unwrap()
     }
 
+    /// How often the sidecars of this pod have logged a text.
+    pub(crate) fn times_logged(&self, text: &str) -> usize {
+        self.sidecar_log().matches(text).count()
+    }
+
+    /// Waits until the sidecars of this pod have logged a text so often.
+    pub(crate) async fn logs(&self, text: &str, times: usize) {
+        let start = Instant::now();
+        while self.times_logged(text) < times {
+            assert!(start.elapsed() < LIMIT, "{}", self.sidecar_log());
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Status and text of a probe; 0 without an answer.
     pub(crate) async fn probe(&self, path: &str) -> (u16, String) {
         self.ask(path).await.unwrap_or_default()

@@ -8,7 +8,7 @@ use mongodb::bson::doc;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    pod::{LIMIT, Pod, Set},
+    pod::{LIMIT, Set},
     single,
     world::{World, admin},
 };
@@ -125,20 +125,35 @@ async fn a_version_that_the_server_does_not_know_is_never_asked_of_it() {
     assert_eq!(report.message.as_deref(), Some(message));
 }
 
+/// Waits until the primary has noticed that a member is down.
+async fn is_down(set: &Set, ordinal: usize) {
+    let start = Instant::now();
+    loop {
+        let status = admin(&set.host(0), doc! { "replSetGetStatus": 1 }).await;
+        let member = &status.get_array("members").unwrap()[ordinal];
+        let state = member.as_document().unwrap().get_i32("state").unwrap();
+        // 8: DOWN.
+        if state == 8 {
+            return;
+        }
+        assert!(
+            start.elapsed() < LIMIT,
+            "member {ordinal} has state {state}"
+        );
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
 #[tokio::test]
 async fn the_version_of_three_members_waits_for_the_one_that_is_down() {
     let world = World::start().await;
     let (set, _first) = single(&world, "three").await;
     world.want(&set, 3).await;
-    let mut others = [Pod::new(&set, 1), Pod::new(&set, 2)];
-    for pod in &mut others {
-        pod.start_mongod().await;
-        pod.start_sidecar(None);
-    }
+    let mut others = crate::others(&set).await;
     world.settles(&set, 3).await;
     lower(&set).await;
     others[1].kill_mongod().await;
-    sleep(Duration::from_secs(15)).await;
+    is_down(&set, 2).await;
     world.want_compatibility(&set, "6.0").await;
     let report = reported(&world, &set, |report| report.message.is_some()).await;
     assert_eq!(report.version, version("5.0"));
