@@ -19,7 +19,7 @@ use kube::{
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::records::Record;
+use crate::{error::Error, records::Record};
 
 /// Changes that a slow receiver may fall behind before it must look at everything.
 const BACKLOG: usize = 4096;
@@ -124,7 +124,7 @@ impl<K: Record> Cache<K> {
                     }
                     Ok(None) => break,
                     Err(error) => {
-                        tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted");
+                        tracing::warn!(kind = %K::kind(&()), error = reason(error), "watch interrupted");
                         tokio::select! {
                             () = stop.cancelled() => return,
                             () = tokio::time::sleep(backoff.pause()) => {}
@@ -228,6 +228,17 @@ fn is_same<K: Record>(known: &Arc<K>, record: &Arc<K>) -> bool {
 /// Whether `known` is a later version of the same object.
 fn is_newer<K: Record>(known: &Arc<K>, record: &Arc<K>) -> bool {
     known.uid() == record.uid() && version(known.as_ref()) > version(record.as_ref())
+}
+
+/// Without the text of what could not be decoded: it may repeat values.
+fn reason(error: watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(source)
+        | watcher::Error::WatchStartFailed(source)
+        | watcher::Error::WatchFailed(source) => Error::from(source).to_string(),
+        watcher::Error::WatchError(status) => format!("{} ({})", status.reason, status.code),
+        watcher::Error::NoResourceVersion => "list without a resourceVersion".to_owned(),
+    }
 }
 
 /// Resource versions of one kind are comparable as numbers (guaranteed since

@@ -99,6 +99,10 @@ pub enum Error {
     /// No answer, or one that says to come back later.
     #[error("reach the API server")]
     Unavailable(#[source] Option<kube::Error>),
+    /// An answer that is not of the kind that was asked for. No source: its
+    /// text may repeat values.
+    #[error("read an answer of the API server that does not have the form of its kind")]
+    Undecodable,
     /// Anything else.
     #[error("call the API server")]
     Other(#[source] kube::Error),
@@ -119,6 +123,7 @@ impl From<kube::Error> for Error {
             | kube::Error::Service(_)
             | kube::Error::ReadEvents(_)
             | kube::Error::HttpError(_) => return Self::Unavailable(Some(error)),
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => return Self::Undecodable,
             _ => return Self::Other(error),
         };
         match (status.code, status.reason.as_str()) {
