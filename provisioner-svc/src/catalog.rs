@@ -13,6 +13,8 @@ use plan::Loaded;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::Listed;
+
 /// A plan of today's catalog, as far as an update needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentPlan {
@@ -40,19 +42,20 @@ impl Catalog {
         }
     }
 
-    /// The plan of that id in today's catalog.
-    pub fn current(&self, plan_id: &str) -> Option<CurrentPlan> {
+    /// The plan of that id in the newest catalog that was received.
+    pub fn listed(&self, plan_id: &str) -> Listed {
         let snapshot = self.snapshot.borrow();
-        let mut plans = snapshot
-            .iter()
-            .flat_map(|snapshot| &snapshot.offerings)
-            .flat_map(|o| &o.plans);
-        plans
-            .find(|plan| plan.id == plan_id)
-            .map(|plan| CurrentPlan {
+        let Some(snapshot) = snapshot.as_ref() else {
+            return Listed::Unknown;
+        };
+        let mut plans = snapshot.offerings.iter().flat_map(|o| &o.plans);
+        match plans.find(|plan| plan.id == plan_id) {
+            Some(plan) => Listed::As(CurrentPlan {
                 digest: plan.bundle_digest.clone(),
                 maintenance_version: plan.maintenance_version.clone(),
-            })
+            }),
+            None => Listed::Dropped,
+        }
     }
 
     /// The bundle of that digest, compiled.

@@ -10,8 +10,9 @@ use broker_proto::{
 };
 
 use crate::{
+    catalog::CurrentPlan,
     resource::{Kind, Operation},
-    state::{Phase, Record},
+    state::{Applied, Phase, Record},
 };
 
 /// Whether a request asks for what already is, or is being made.
@@ -30,7 +31,8 @@ pub enum Provision {
     Create,
     /// It is there already: 200.
     Unchanged,
-    /// It is being made: the same operation again.
+    /// It is being made, or could not be: the same operation again, whose poll
+    /// tells how it goes or why it failed.
     Running,
 }
 
@@ -55,7 +57,7 @@ pub fn provision(
     }
     require_async(asynchronous.into(), mode)?;
     match (record.phase(), identity) {
-        (Phase::Provisioning, Identity::Same) => Ok(Provision::Running),
+        (Phase::Provisioning | Phase::ProvisionFailed, Identity::Same) => Ok(Provision::Running),
         (Phase::Ready | Phase::UpdateFailed, Identity::Same) => Ok(Provision::Unchanged),
         (Phase::Updating, Identity::Same) => Err(busy("is being updated")),
         (Phase::Deprovisioning, _) => Err(busy("is being deprovisioned")),
@@ -63,10 +65,6 @@ pub fn provision(
         (Phase::DeprovisionFailed, Identity::Same) => {
             Err(busy("could not be deprovisioned; deprovision it again"))
         }
-        (Phase::ProvisionFailed, Identity::Same) => Err(Error::new(
-            ErrorCode::Conflict,
-            "The provisioning of this instance failed; deprovision it before using its id again.",
-        )),
         (
             Phase::Provisioning
             | Phase::Ready
@@ -142,6 +140,71 @@ pub fn update(record: Option<(&Record, bool)>, asked: UpdateAsked<'_>) -> Result
         )),
         Phase::Deleted => Err(absent()),
     }
+}
+
+/// What today's catalog says of the plan that an instance has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// The catalog was not received yet.
+    Unknown,
+    /// It does not list the plan any more.
+    Dropped,
+    /// As it lists it.
+    As(CurrentPlan),
+}
+
+/// An update, as far as its bundle goes.
+#[derive(Debug, Clone, Copy)]
+pub struct BundleAsked<'a> {
+    /// The plan of the request, if it names one.
+    pub plan_id: Option<&'a str>,
+    /// maintenance_info.version of the request, if it names one.
+    pub maintenance_version: Option<&'a str>,
+    /// The catalog's word on the plan of the request, where it names one: that
+    /// of the gateway that the platform fetched its catalog from.
+    pub verdict: Option<&'a CatalogVerdict>,
+}
+
+/// The digest of the bundle that an update leads to: the pinned one, unless
+/// the plan changes or a maintenance version asks for today's. `listed` is this
+/// replica's own view, which may be older than the platform's.
+pub fn target_bundle(
+    applied: &Applied,
+    asked: BundleAsked<'_>,
+    listed: impl FnOnce() -> Listed,
+) -> Result<String, Error> {
+    let verdict = asked
+        .verdict
+        .filter(|verdict| verdict.outcome() == catalog_verdict::Outcome::Found);
+    let offered = |verdict: &CatalogVerdict| CurrentPlan {
+        digest: verdict.bundle_digest.clone(),
+        maintenance_version: verdict.maintenance_version.clone(),
+    };
+    if asked.plan_id.is_some_and(|plan| plan != applied.plan_id) {
+        let offered = offered(&asked.verdict.cloned().unwrap_or_default());
+        maintenance(asked.maintenance_version, &offered.maintenance_version)?;
+        return Ok(offered.digest);
+    }
+    let Some(version) = asked.maintenance_version else {
+        return Ok(applied.bundle.clone());
+    };
+    let current = match verdict.map(offered) {
+        Some(offered) => offered,
+        None => match listed() {
+            Listed::As(plan) => plan,
+            Listed::Dropped => CurrentPlan {
+                digest: applied.bundle.clone(),
+                maintenance_version: applied.maintenance_version.clone(),
+            },
+            Listed::Unknown => return Err(Error::unavailable("The catalog")),
+        },
+    };
+    maintenance(Some(version), &current.maintenance_version)?;
+    Ok(if version == applied.maintenance_version {
+        applied.bundle.clone()
+    } else {
+        current.digest
+    })
 }
 
 /// What to do about a deprovision.
@@ -289,10 +352,7 @@ mod tests {
     use broker_proto::v1::catalog_verdict;
 
     use super::*;
-    use crate::state::{
-        Applied,
-        tests::{ended, record},
-    };
+    use crate::state::tests::{ended, record};
 
     fn verdict() -> CatalogVerdict {
         CatalogVerdict {
@@ -372,7 +432,7 @@ mod tests {
             ),
             (
                 Phase::ProvisionFailed,
-                "Conflict",
+                "Running",
                 "Conflict",
                 "UpdateNotSupported",
                 "Start",
@@ -516,6 +576,50 @@ mod tests {
             cell(deprovision(Some((&record, true)), "other", &unknown, mode)),
             "InvalidArgument"
         );
+    }
+
+    #[test]
+    fn the_platforms_catalog_decides_on_a_maintenance_version_before_our_own() {
+        let record = in_phase(Phase::Ready);
+        let applied = record.state.applied.unwrap();
+        let offered = CatalogVerdict {
+            bundle_digest: "new".into(),
+            maintenance_version: "2.0.0".into(),
+            ..verdict()
+        };
+        let asked = |version, verdict| BundleAsked {
+            plan_id: Some("p"),
+            maintenance_version: version,
+            verdict,
+        };
+        let ours = |version: &str| {
+            Listed::As(CurrentPlan {
+                digest: "ours".into(),
+                maintenance_version: version.into(),
+            })
+        };
+        // This replica has not seen the edit yet, or nothing at all.
+        for listed in [ours("1.0.0"), Listed::Dropped, Listed::Unknown] {
+            let target = target_bundle(&applied, asked(Some("2.0.0"), Some(&offered)), || listed);
+            assert_eq!(target.unwrap(), "new");
+        }
+        let old = target_bundle(&applied, asked(Some("1.0.0"), Some(&offered)), || {
+            ours("1.0.0")
+        });
+        assert_eq!(old.unwrap_err().code, ErrorCode::MaintenanceInfoConflict);
+        // The gateway knows no plan where the request names none.
+        let without = |version, listed| target_bundle(&applied, asked(version, None), || listed);
+        assert_eq!(without(Some("3.0.0"), ours("3.0.0")).unwrap(), "ours");
+        assert_eq!(
+            without(Some("3.0.0"), Listed::Unknown).unwrap_err().code,
+            ErrorCode::Unavailable
+        );
+        assert_eq!(
+            without(Some("3.0.0"), Listed::Dropped).unwrap_err().code,
+            ErrorCode::MaintenanceInfoConflict
+        );
+        // Without a version the bundle stays, whatever the catalog has.
+        assert_eq!(without(None, Listed::Unknown).unwrap(), applied.bundle);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Failures of a request, and what the caller is told of each.
+//! Failures of a request, and what the caller gets for each.
 
-use broker_proto::{Error as Told, ErrorCode};
+use broker_proto::{Error as ApiError, ErrorCode};
 use cluster::revision::RevisionError;
 use service::telemetry::chain;
 
@@ -11,7 +11,7 @@ use crate::state;
 pub(crate) enum Error {
     /// Decided: the caller gets this as it is.
     #[error(transparent)]
-    Told(#[from] Told),
+    Refused(#[from] ApiError),
     /// The API server.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
@@ -34,8 +34,8 @@ pub(crate) enum Error {
 
 impl Error {
     /// A decided error.
-    pub(crate) fn told(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self::Told(Told::new(code, message))
+    pub(crate) fn refusal(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::Refused(ApiError::new(code, message))
     }
 
     fn is_unavailable(&self) -> bool {
@@ -45,7 +45,7 @@ impl Error {
             }
             Self::Bundle(error) => error.is_transient(),
             Self::Contended => true,
-            Self::Told(_)
+            Self::Refused(_)
             | Self::Revision(RevisionError::Missing(_) | RevisionError::Malformed(_))
             | Self::State(_)
             | Self::Json(_) => false,
@@ -53,20 +53,19 @@ impl Error {
     }
 }
 
-/// What the caller is told; the cause goes to the log, here and only here.
-impl From<Error> for Told {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Told(told) => told,
+impl Error {
+    /// What the caller gets; the cause goes to the log, here and only here.
+    pub(crate) fn answer(self) -> ApiError {
+        match self {
+            Self::Refused(refusal) => refusal,
             other => {
-                let unavailable = other.is_unavailable();
                 let cause = chain(&other);
-                if unavailable {
+                if other.is_unavailable() {
                     tracing::warn!(cause, "a dependency does not answer");
-                    Told::unavailable("The broker's cluster")
+                    ApiError::unavailable("The broker's cluster")
                 } else {
                     tracing::error!(cause, "request failed");
-                    Told::internal()
+                    ApiError::internal()
                 }
             }
         }

@@ -24,7 +24,7 @@ pub(crate) struct Service {
 fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
     match result {
         Ok(message) => Ok(Response::new(message)),
-        Err(error) => Err(broker_proto::Error::from(error).into()),
+        Err(error) => Err(error.answer().into()),
     }
 }
 

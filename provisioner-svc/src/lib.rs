@@ -21,6 +21,7 @@ mod context;
 mod error;
 mod grpc;
 mod metrics;
+mod place;
 mod reconcile;
 mod requests;
 mod storage;

@@ -11,11 +11,11 @@ pub(crate) mod watch;
 mod shown;
 mod wait;
 
-use broker_proto::{Error as Told, ErrorCode, json, v1};
+use broker_proto::{Error as ApiError, ErrorCode, json, v1};
 use plan::Loaded;
 use serde_json::{Map, Value};
 
-use crate::resource::Requester;
+use crate::{place, resource::Requester};
 
 /// How often a handler starts over after a rival's write.
 const ATTEMPTS: usize = 5;
@@ -23,6 +23,12 @@ const ATTEMPTS: usize = 5;
 /// The JSON object of an optional field; absent is empty.
 fn object(field: Option<prost_types::Struct>) -> Map<String, Value> {
     field.map(json::from_struct).unwrap_or_default()
+}
+
+/// The namespace that the platform's context names: 400 unless it can be one.
+fn named(platform_context: &Map<String, Value>) -> Result<Option<&str>, ApiError> {
+    place::named(platform_context)
+        .map_err(|refusal| ApiError::new(ErrorCode::InvalidArgument, refusal.to_string()))
 }
 
 /// Who asked, for the record.
@@ -42,15 +48,28 @@ fn requester(requester: Option<v1::Requester>) -> Requester {
     }
 }
 
-/// Seconds that an operation on an instance of this plan may take.
-fn deadline(loaded: &Loaded) -> u32 {
-    let idle = loaded.bundle().deadline().idle();
-    u32::try_from(idle.as_secs()).unwrap_or(u32::MAX)
+/// Seconds that an operation on an instance of a plan may take.
+struct Limits {
+    /// Without progress.
+    idle: u32,
+    /// In all.
+    total: u32,
+}
+
+impl Limits {
+    fn of(loaded: &Loaded) -> Self {
+        let deadline = loaded.bundle().deadline();
+        let seconds = |span: u64| u32::try_from(span).unwrap_or(u32::MAX);
+        Self {
+            idle: seconds(deadline.idle().as_secs()),
+            total: seconds(deadline.total.as_secs()),
+        }
+    }
 }
 
 /// 400 with every rule that the parameters break.
-fn invalid(violations: &[plan::schema::Violation]) -> Told {
-    Told::new(
+fn invalid(violations: &[plan::schema::Violation]) -> ApiError {
+    ApiError::new(
         ErrorCode::InvalidArgument,
         plan::schema::refusal(violations),
     )

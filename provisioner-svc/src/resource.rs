@@ -34,6 +34,7 @@ pub struct ServiceInstanceSpec {
     /// Random per create; in the names of all that belongs to this life.
     pub incarnation: String,
     /// Where the instance's objects live.
+    #[schemars(schema_with = "dns_label")]
     pub namespace: String,
     /// Whether that namespace is made and deleted with the instance.
     pub own_namespace: bool,
@@ -74,8 +75,10 @@ pub struct Operation {
     /// When it was accepted.
     #[schemars(schema_with = "timestamp")]
     pub started_at: Timestamp,
+    /// Seconds that it may go without progress.
+    pub idle_seconds: u32,
     /// Seconds that it may take.
-    pub deadline_seconds: u32,
+    pub total_seconds: u32,
     /// The replica that took a synchronous request, and works on it while it lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
@@ -86,13 +89,19 @@ pub struct Operation {
 
 impl Operation {
     /// When it must have ended.
-    pub fn deadline(&self) -> Timestamp {
-        self.started_at
-            .checked_add(jiff::SignedDuration::from_secs(
-                self.deadline_seconds.into(),
-            ))
-            .unwrap_or(Timestamp::MAX)
+    pub fn ends_by(&self) -> Timestamp {
+        after(self.started_at, self.total_seconds)
     }
+
+    /// Whether its time is over, if there was progress last at `progress`.
+    pub fn is_overdue(&self, progress: Timestamp, now: Timestamp) -> bool {
+        now >= self.ends_by() || now >= after(progress, self.idle_seconds)
+    }
+}
+
+fn after(from: Timestamp, seconds: u32) -> Timestamp {
+    from.checked_add(jiff::SignedDuration::from_secs(seconds.into()))
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// The verb of an operation.
@@ -146,8 +155,28 @@ pub struct ServiceInstanceStatus {
     /// `Ready`.
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
+    /// When the operation that runs, or ran last, came on last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// The objects that the instance consists of.
     pub inventory: Vec<Entry>,
+}
+
+/// When an operation came on: one that does not for too long has failed,
+/// whichever replica works on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// The operation.
+    pub operation: String,
+    /// When it came on last.
+    #[schemars(schema_with = "timestamp")]
+    pub at: Timestamp,
+}
+
+/// So that no path of a call can be made of it.
+fn dns_label(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"})
 }
 
 /// RFC 3339, so that the API server refuses a record that could not be read.

@@ -36,6 +36,10 @@ pub struct State {
     /// absent once nothing is kept (any more).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retained_until: Option<Timestamp>,
+    /// The newest update that began to change objects, since the last success:
+    /// until then the instance is not known to be usable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub touched_by: Option<String>,
     /// Earlier incarnations of this id that ended, newest last: the proof that
     /// whatever still carries their labels may go.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -59,6 +63,10 @@ impl State {
         }
     }
 }
+
+/// Longest outputs that a record can keep, as JSON, in bytes: the write that
+/// ends an operation must not be refused for its size.
+pub const MAX_OUTPUTS: usize = 64 * 1024;
 
 /// The revision that the instance's objects follow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -362,7 +370,8 @@ pub(crate) mod tests {
                     revision: Some("rev".into()),
                     bundles: vec!["d".into()],
                     started_at: Timestamp::UNIX_EPOCH,
-                    deadline_seconds: 600,
+                    idle_seconds: 600,
+                    total_seconds: 6000,
                     driver: None,
                     requested_by: Requester::default(),
                 },

@@ -18,6 +18,7 @@ mod grow;
 mod halt;
 mod inputs;
 mod orphan;
+mod progress;
 mod prune;
 mod status;
 
@@ -43,6 +44,7 @@ use crate::{
 use self::{
     halt::{Action, Done, Failure, Halt, refuse},
     inputs::Inputs,
+    progress::Progress,
 };
 
 pub(crate) use self::{
@@ -76,7 +78,7 @@ struct Job<'a> {
     remaining: Option<Vec<Entry>>,
     growths: Vec<Growth>,
     failure: Option<Failure>,
-    touched: bool,
+    progress: Progress,
     message: String,
 }
 
@@ -138,6 +140,7 @@ async fn once(
         term,
         aim,
         done: Vec::new(),
+        progress: Progress::of(&record, Timestamp::now()),
         inputs: None,
         namespace: None,
         generated: Map::new(),
@@ -152,7 +155,6 @@ async fn once(
         remaining: None,
         growths: Vec::new(),
         failure: None,
-        touched: false,
         message: status::message_of(&record).unwrap_or_default(),
         record,
     };
@@ -227,6 +229,10 @@ impl Job<'_> {
             match self.settle(step, halt).await {
                 Action::Fail(failure) => self.failure = Some(failure),
                 Action::Wait(text) => {
+                    if let Some(text) = &text {
+                        let waiting = std::slice::from_ref(text);
+                        self.progress.note(waiting, Timestamp::now());
+                    }
                     self.say(text.unwrap_or_default()).await;
                     self.rest(&mut pause).await;
                 }
@@ -356,7 +362,10 @@ impl Job<'_> {
     }
 
     fn is_overdue(&self) -> bool {
-        self.has_operation() && Timestamp::now() >= self.record.operation().deadline()
+        self.has_operation()
+            && self
+                .progress
+                .is_overdue(self.record.operation(), Timestamp::now())
     }
 
     /// Pauses, at most until the record changes or the deadline.

@@ -22,6 +22,9 @@ pub const PURPOSE: &str = "mongodb-osb.io/purpose";
 /// Label on instances' own namespaces: the namespace of the broker that made
 /// it, so that several brokers in a cluster leave each other's alone.
 pub const BROKER: &str = "mongodb-osb.io/broker";
+/// Label on a Secret of an operator that plans may read; its value is the
+/// provider, or `<provider>.<plan>`, that may.
+pub const PLAN_INPUT: &str = "mongodb-osb.io/plan-input";
 /// Annotation on a record: `kubectl delete` of it deletes the data as well, if
 /// the value is the record's incarnation.
 pub const CONFIRM_DELETION: &str = "mongodb-osb.io/confirm-deletion";
@@ -54,6 +57,16 @@ pub fn binding_record(instance_id: &str, binding_id: &str) -> String {
         hash.update(id);
     }
     encode(hash.finalize())
+}
+
+/// Whether a text can be a namespace's name: an RFC 1123 label. Anything else
+/// must not get into the path of a call to the API server.
+pub fn is_dns_label(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// The short, DNS-safe name under which templates know an instance.
@@ -128,6 +141,30 @@ mod tests {
         assert_eq!(instance_record("abc"), "xj4bnp4pahh6uqkbidpf3lrceoyagynd");
         assert_ne!(instance_record("a"), instance_record("A"));
         assert_ne!(binding_record("ab", "c"), binding_record("a", "bc"));
+    }
+
+    #[test]
+    fn a_namespace_is_a_label_and_no_path() {
+        let longest = "a".repeat(63);
+        for good in ["a", "team-1", "0", longest.as_str()] {
+            assert!(is_dns_label(good), "{good}");
+        }
+        let long = "a".repeat(64);
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a.b",
+            "../../x",
+            "mongodb-osb/secrets/gateway-credentials?",
+            "a b",
+            "a\0",
+            "\u{fc}",
+            long.as_str(),
+        ] {
+            assert!(!is_dns_label(bad), "{bad:?}");
+        }
     }
 
     #[test]

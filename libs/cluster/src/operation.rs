@@ -10,6 +10,29 @@ use crate::names;
 /// How many results a record keeps at most.
 pub const KEPT: usize = 20;
 
+/// Longest text that a record keeps of one result, in bytes. With [`KEPT`] of
+/// them the annotation that holds them stays far below what the API server
+/// takes (256 KiB for all annotations): the write that ends an operation must
+/// not be refused for its size.
+pub const MAX_TEXT: usize = 1000;
+
+/// The text cut to [`MAX_TEXT`], in one line: nothing in it grows when it is
+/// written as JSON but quotes and backslashes.
+pub fn bounded(text: &str) -> String {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if line.len() <= MAX_TEXT {
+        return line;
+    }
+    let mut end = MAX_TEXT - "…".len();
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &line[..end])
+}
+
 /// `<kind>-<seq>-<random>`: only RFC 3986 unreserved characters, since some
 /// platforms send it back without encoding it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,11 +120,11 @@ impl Ended {
         }
     }
 
-    /// A failure, with its reason for the user.
+    /// A failure, with its reason for the user, [`bounded`].
     pub fn failed(id: &str, description: impl Into<String>, at: Timestamp) -> Self {
         Self {
             succeeded: false,
-            description: description.into(),
+            description: bounded(&description.into()),
             ..Self::succeeded(id, at)
         }
     }
@@ -165,6 +188,26 @@ mod tests {
         history.add(Ended::failed("a", "no", at(0)), KEEP);
         history.add(Ended::succeeded("a", at(1)), KEEP);
         assert!(!history.get("a").unwrap().succeeded);
+    }
+
+    #[test]
+    fn a_reason_is_bounded_whatever_it_holds() {
+        for text in [
+            "x".repeat(100_000),
+            "ü\n".repeat(50_000),
+            "\u{1}\"".repeat(9000),
+        ] {
+            let kept = bounded(&text);
+            assert!(kept.len() <= MAX_TEXT && kept.ends_with('…'), "{kept}");
+            assert!(!kept.contains(char::is_control));
+            let mut history = History::default();
+            for number in 0..KEPT {
+                history.add(Ended::failed(&number.to_string(), &*text, at(0)), KEEP);
+            }
+            let written = serde_json::to_string(&history).unwrap();
+            assert!(written.len() < 64 * 1024, "{}", written.len());
+        }
+        assert_eq!(bounded("short"), "short");
     }
 
     #[test]

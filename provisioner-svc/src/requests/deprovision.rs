@@ -111,7 +111,8 @@ fn started(
         revision: None,
         bundles: bundles(record, &first),
         started_at: now,
-        deadline_seconds: record.operation().deadline_seconds,
+        idle_seconds: record.operation().idle_seconds,
+        total_seconds: record.operation().total_seconds,
         driver,
         requested_by: by.clone(),
     };

@@ -47,7 +47,7 @@ pub(crate) async fn release(context: &Context, request: &ReleaseHoldRequest) -> 
     for _ in 0..ATTEMPTS {
         let record = match current(context, &request.instance_id, &request.incarnation).await {
             Ok(record) => record,
-            Err(Error::Told(told)) if told.code == ErrorCode::NotFound => return Ok(()),
+            Err(Error::Refused(refusal)) if refusal.code == ErrorCode::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
         if !record.resource.spec.held {

@@ -2,7 +2,7 @@
 //! it is sure, the API server where it is not.
 
 use broker_proto::{
-    Error as Told, ErrorCode,
+    Error as ApiError, ErrorCode,
     v1::{LastOperationRequest, OperationState, OperationStatus},
 };
 use cluster::{
@@ -25,10 +25,10 @@ pub(crate) async fn poll(
     if let (Some(asked), Some(seen)) = (asked, context.seen(&name)?)
         && is_sure(&seen, &asked, context.is_alone())
     {
-        return status(&seen, &request.operation).map_err(Error::Told);
+        return status(&seen, &request.operation).map_err(Error::Refused);
     }
     let record = context.read(&name).await?.ok_or_else(decide::absent)?;
-    status(&record, &request.operation).map_err(Error::Told)
+    status(&record, &request.operation).map_err(Error::Refused)
 }
 
 /// Whether the cache cannot be behind what the client has been told: it knows
@@ -39,7 +39,7 @@ fn is_sure(seen: &Record, asked: &OperationId, alone: bool) -> bool {
 }
 
 /// What a record says of an operation.
-fn status(record: &Record, asked: &str) -> Result<OperationStatus, Told> {
+fn status(record: &Record, asked: &str) -> Result<OperationStatus, ApiError> {
     let newest = record.operation();
     if asked != newest.id
         && let Some(ended) = record.state.operations.get(asked)
@@ -48,7 +48,7 @@ fn status(record: &Record, asked: &str) -> Result<OperationStatus, Told> {
     }
     match record.state.operations.get(&newest.id) {
         Some(ended) => Ok(of_ended(ended)),
-        None if record.is_tombstone() => Err(Told::new(
+        None if record.is_tombstone() => Err(ApiError::new(
             ErrorCode::Gone,
             "The service instance was deleted.",
         )),

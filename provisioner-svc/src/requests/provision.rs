@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use broker_proto::v1::{CatalogVerdict, Outcome, ProvisionRequest, ProvisionResponse};
+use broker_proto::{
+    ErrorCode,
+    v1::{CatalogVerdict, Outcome, ProvisionRequest, ProvisionResponse},
+};
 use cluster::{names, operation::OperationId};
 use jiff::Timestamp;
 use kube::api::ObjectMeta;
@@ -10,7 +13,7 @@ use plan::{Loaded, descriptor::Namespace};
 use serde_json::{Map, Value};
 
 use super::{
-    ATTEMPTS, deadline, invalid, object, requester,
+    ATTEMPTS, Limits, invalid, named, object, requester,
     shown::{self, Fields},
     wait,
 };
@@ -18,6 +21,7 @@ use crate::{
     context::Context,
     decide::{self, Identity, Mode, Provision},
     error::Error,
+    place,
     resource::{Kind, Operation, Requester, ServiceInstance, ServiceInstanceSpec},
     revision::Revision,
     state::{ANNOTATION, FINALIZER, Phase, Record, State, encode},
@@ -63,6 +67,7 @@ pub(crate) async fn provision(
     request: ProvisionRequest,
 ) -> Result<ProvisionResponse, Error> {
     let asked = Asked::from(request);
+    named(&asked.context)?;
     let name = names::instance_record(&asked.instance_id);
     for _ in 0..ATTEMPTS {
         let record = context.read(&name).await?;
@@ -202,8 +207,20 @@ async fn create(
         broker: context.args.broker.variables(),
     };
     shown::check(loaded, &revision, &asked.instance_id)?;
+    let place = find_place(bundle.namespace(), asked, name)?;
+    if !place.own {
+        check(context, bundle.namespace(), &place.namespace).await?;
+    }
     let revision_name = context.revisions.write(name, &revision).await?;
-    let resource = resource(context, name, tombstone, asked, loaded, &revision_name)?;
+    let resource = resource(
+        context,
+        name,
+        tombstone,
+        asked,
+        loaded,
+        &revision_name,
+        place,
+    );
     let written = match tombstone {
         Some(tombstone) => {
             put_aside(context, tombstone).await?;
@@ -270,18 +287,18 @@ fn resource(
     asked: &Asked,
     loaded: &Loaded,
     revision: &str,
-) -> Result<ServiceInstance, Error> {
+    place: Place,
+) -> ServiceInstance {
     let bundle = loaded.bundle();
-    let incarnation = names::incarnation();
-    let (namespace, own_namespace) = place(bundle.namespace(), asked, name, &incarnation)?;
     // Counting goes on over incarnations, so that no old operation id means a new operation.
     let seq = tombstone.map_or(1, |record| record.operation().seq + 1);
     let state = tombstone.map(State::succeed).unwrap_or_default();
+    let limits = Limits::of(loaded);
     let spec = ServiceInstanceSpec {
         instance_id: asked.instance_id.clone(),
-        incarnation,
-        namespace,
-        own_namespace,
+        incarnation: place.incarnation,
+        namespace: place.namespace,
+        own_namespace: place.own,
         service_id: asked.service_id.clone(),
         service_name: bundle
             .service()
@@ -299,7 +316,8 @@ fn resource(
             revision: Some(revision.to_owned()),
             bundles: vec![bundle.digest().to_string()],
             started_at: Timestamp::now(),
-            deadline_seconds: deadline(loaded),
+            idle_seconds: limits.idle,
+            total_seconds: limits.total,
             driver: context.driver(bundle.provisions_asynchronously()),
             requested_by: asked.requester.clone(),
         },
@@ -317,29 +335,61 @@ fn resource(
             .and_then(|record| record.resource.metadata.resource_version.clone()),
         ..ObjectMeta::default()
     };
-    Ok(ServiceInstance {
+    ServiceInstance {
         metadata,
         spec,
         status: None,
-    })
+    }
 }
 
-/// Where the objects go, and whether that namespace is the instance's own.
-fn place(
-    namespace: &Namespace,
-    asked: &Asked,
-    name: &str,
-    incarnation: &str,
-) -> Result<(String, bool), Error> {
+/// Where the objects of a new life go.
+struct Place {
+    incarnation: String,
+    namespace: String,
+    /// Whether it is made for the instance.
+    own: bool,
+}
+
+fn find_place(namespace: &Namespace, asked: &Asked, name: &str) -> Result<Place, Error> {
+    let of_others = |namespace: &str| Place {
+        incarnation: names::incarnation(),
+        namespace: namespace.to_owned(),
+        own: false,
+    };
     match namespace {
-        Namespace::Own => Ok((names::namespace(name, incarnation), true)),
-        Namespace::Shared(shared) => Ok((shared.clone(), false)),
-        Namespace::Context => match asked.context.get("namespace").and_then(Value::as_str) {
-            Some(namespace) if !namespace.is_empty() => Ok((namespace.to_owned(), false)),
-            _ => Err(Error::told(
-                broker_proto::ErrorCode::InvalidArgument,
+        Namespace::Own => {
+            let incarnation = names::incarnation();
+            Ok(Place {
+                namespace: names::namespace(name, &incarnation),
+                incarnation,
+                own: true,
+            })
+        }
+        Namespace::Shared(shared) => Ok(of_others(shared)),
+        Namespace::Context => match named(&asked.context)? {
+            Some(namespace) => Ok(of_others(namespace)),
+            None => Err(Error::refusal(
+                ErrorCode::InvalidArgument,
                 "This plan needs context.namespace, the namespace to put the instance into.",
             )),
         },
     }
+}
+
+/// Refuses namespaces that instances must not be put into: the user's mistake
+/// where the platform names it, else the plan's.
+async fn check(context: &Context, named: &Namespace, namespace: &str) -> Result<(), Error> {
+    let broker = &context.args.broker.namespace;
+    let Err(refusal) = place::check(context.client(), namespace, broker).await? else {
+        return Ok(());
+    };
+    Err(match named {
+        Namespace::Own | Namespace::Context => {
+            Error::refusal(ErrorCode::InvalidArgument, refusal.to_string())
+        }
+        Namespace::Shared(_) => Error::refusal(
+            ErrorCode::NotOrderable,
+            format!("The plan cannot be ordered here: {refusal}"),
+        ),
+    })
 }

@@ -75,7 +75,7 @@ fn evaluate(
         ..Variables::default()
     };
     loaded.display(&variables).map_err(|error| {
-        Error::told(
+        Error::refusal(
             ErrorCode::InvalidArgument,
             format!("The plan's {error}; does the request lack something?"),
         )
@@ -90,9 +90,9 @@ fn fields(shown: Display) -> Result<Fields, Error> {
         labels: shown.labels.into_iter().collect(),
         attributes,
     };
-    let told = !metadata.labels.is_empty() || metadata.attributes.is_some();
+    let has_any = !metadata.labels.is_empty() || metadata.attributes.is_some();
     Ok(Fields {
         dashboard_url: shown.dashboard_url.unwrap_or_default(),
-        metadata: told.then_some(metadata),
+        metadata: has_any.then_some(metadata),
     })
 }

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use broker_proto::v1::{Outcome, UpdateRequest, UpdateResponse};
+use broker_proto::v1::{CatalogVerdict, Outcome, UpdateRequest, UpdateResponse};
 use cluster::{names, operation::OperationId};
 use jiff::Timestamp;
 use plan::Loaded;
 use serde_json::{Map, Value};
 
 use super::{
-    ATTEMPTS, deadline, invalid, object, requester,
+    ATTEMPTS, Limits, invalid, named, object, requester,
     shown::{self, Fields},
     wait,
 };
 use crate::{
     context::Context,
-    decide::{self, Mode, Update, UpdateAsked},
+    decide::{self, BundleAsked, Mode, Update, UpdateAsked},
     error::Error,
     resource::{Kind, Operation, Requester},
     revision::Revision,
@@ -28,8 +28,7 @@ struct Asked {
     patch: Option<Map<String, Value>>,
     context: Option<Map<String, Value>>,
     maintenance_version: Option<String>,
-    target_digest: Option<String>,
-    target_version: Option<String>,
+    verdict: Option<CatalogVerdict>,
 }
 
 /// Answers an update.
@@ -40,19 +39,16 @@ pub(crate) async fn update(
     let name = names::instance_record(&request.instance_id);
     let mode = Mode::from(request.accepts_incomplete);
     let by = requester(request.requester);
-    let verdict = request.verdict;
     let asked = Asked {
         plan_id: request.plan_id,
         patch: request.parameters.map(broker_proto::json::from_struct),
         context: request.context.map(|context| object(Some(context))),
         maintenance_version: request.maintenance_version,
-        target_digest: verdict
-            .as_ref()
-            .map(|verdict| verdict.bundle_digest.clone()),
-        target_version: verdict
-            .as_ref()
-            .map(|verdict| verdict.maintenance_version.clone()),
+        verdict: request.verdict,
     };
+    if let Some(context) = &asked.context {
+        named(context)?;
+    }
     for _ in 0..ATTEMPTS {
         let record = context.read(&name).await?;
         let asynchronous = match &record {
@@ -63,7 +59,7 @@ pub(crate) async fn update(
         let ids = UpdateAsked {
             service_id: &request.service_id,
             plan_id: asked.plan_id.as_deref(),
-            verdict: verdict.as_ref(),
+            verdict: asked.verdict.as_ref(),
             mode,
         };
         let decision = decide::update(judged, ids)?;
@@ -149,27 +145,13 @@ async fn target(
         .plan_id
         .as_ref()
         .is_some_and(|plan| *plan != applied.plan_id);
-    let current = context.catalog.current(&applied.plan_id);
-    let (digest, catalog_version) = if changes_plan {
-        (
-            asked.target_digest.clone().unwrap_or_default(),
-            asked.target_version.clone(),
-        )
-    } else {
-        let version = current
-            .as_ref()
-            .map(|plan| plan.maintenance_version.clone());
-        let upgrades = asked.maintenance_version.is_some()
-            && version
-                .as_ref()
-                .is_some_and(|version| *version != applied.maintenance_version);
-        let digest = current.filter(|_| upgrades).map(|plan| plan.digest);
-        (digest.unwrap_or_else(|| applied.bundle.clone()), version)
+    let wanted = BundleAsked {
+        plan_id: asked.plan_id.as_deref(),
+        maintenance_version: asked.maintenance_version.as_deref(),
+        verdict: asked.verdict.as_ref(),
     };
-    decide::maintenance(
-        asked.maintenance_version.as_deref(),
-        &catalog_version.unwrap_or_else(|| applied.maintenance_version.clone()),
-    )?;
+    let listed = || context.catalog.listed(&applied.plan_id);
+    let digest = decide::target_bundle(applied, wanted, listed)?;
     let loaded = context.catalog.bundle(&digest).await?;
     if changes_plan && !pinned.bundle().may_update_to(loaded.bundle().name()) {
         return Err(decide::unsupported(format!(
@@ -251,6 +233,7 @@ async fn start(
         .spec
         .plan_name
         .clone_from(&target.revision.plan_name);
+    let limits = Limits::of(&target.loaded);
     resource.spec.operation = Operation {
         id: OperationId::new(Kind::Update.as_str(), seq).to_string(),
         seq,
@@ -258,7 +241,8 @@ async fn start(
         revision: Some(revision.clone()),
         bundles: bundles(record, &target.revision.bundle),
         started_at: Timestamp::now(),
-        deadline_seconds: deadline(&target.loaded),
+        idle_seconds: limits.idle,
+        total_seconds: limits.total,
         driver: context.driver(target.asynchronous),
         requested_by: by.clone(),
     };

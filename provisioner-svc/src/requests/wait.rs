@@ -1,7 +1,7 @@
 //! Waiting for an operation on behalf of a synchronous request. The work is
 //! not the request's: it goes on whether or not anybody waits.
 
-use broker_proto::{Error as Told, ErrorCode, v1::Outcome};
+use broker_proto::{Error as ApiError, ErrorCode, v1::Outcome};
 use cluster::operation::Ended;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::broadcast::error::RecvError, time::Instant};
@@ -33,8 +33,8 @@ pub(super) async fn conclude(
     }
     match (end_of(context, &record.name(), operation).await, mode) {
         (Ok(()), _) => Ok((Outcome::Done, String::new())),
-        (Err(Error::Told(told)), Mode::AcceptsIncomplete)
-            if told.code == ErrorCode::DeadlineExceeded =>
+        (Err(Error::Refused(refusal)), Mode::AcceptsIncomplete)
+            if refusal.code == ErrorCode::DeadlineExceeded =>
         {
             Ok(accepted)
         }
@@ -63,7 +63,7 @@ async fn end_of(context: &Context, record: &str, operation: &Operation) -> Resul
         match tokio::time::timeout_at(until, changes.recv()).await {
             Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
             Ok(Err(RecvError::Closed)) | Err(_) => {
-                return Err(Error::told(
+                return Err(Error::refusal(
                     ErrorCode::DeadlineExceeded,
                     "The operation did not end in time; it goes on.",
                 ));
@@ -76,10 +76,10 @@ fn outcome(ended: &Ended, kind: Kind) -> Result<(), Error> {
     if ended.succeeded {
         return Ok(());
     }
-    let mut told = Told::new(ErrorCode::OperationFailed, ended.description.clone());
+    let mut error = ApiError::new(ErrorCode::OperationFailed, ended.description.clone());
     if kind != Kind::Create {
-        told.instance_usable = ended.instance_usable;
-        told.update_repeatable = ended.update_repeatable;
+        error.instance_usable = ended.instance_usable;
+        error.update_repeatable = ended.update_repeatable;
     }
-    Err(told.into())
+    Err(error.into())
 }

@@ -30,12 +30,12 @@ impl Job<'_> {
             self.objects.look_at(manifest).await?;
             manifests.push(fitted);
         }
+        self.touch().await?;
         // In this order: every write is based on what was there before the
         // record was seen to ask for it still, so that one that comes late
         // (this process was paused) does not make old again what is newer.
         self.confirm().await?;
         service::failpoint::reach(CONFIRMED);
-        self.touched = true;
         let mut written = Vec::new();
         for (manifest, fitted) in file.objects.into_iter().zip(manifests) {
             written.push(self.write(manifest, &fitted, index).await?);

@@ -37,6 +37,7 @@ impl Job<'_> {
             if waiting.is_empty() {
                 break;
             }
+            self.progress.note(&waiting, Timestamp::now());
             if self.is_overdue() {
                 return Err(Halt::Wait(sentence(&waiting, &hints)));
             }

@@ -4,15 +4,44 @@ use broker_proto::text::sentence;
 use cluster::operation::Ended;
 use jiff::Timestamp;
 
-use super::{Done, Failure, Halt, Job, aim};
+use super::{Done, Failure, Halt, Job, aim, refuse};
 use crate::{
     resource::{Kind, ServiceInstance},
-    state::{Applied, Record},
+    state::{Applied, MAX_OUTPUTS, Record},
     step::Aim,
     work::status,
 };
 
 impl Job<'_> {
+    /// Notes in the record that an update changes objects from now on, before
+    /// it does: whoever takes it over must not tell that nothing was changed.
+    pub(super) async fn touch(&mut self) -> Done {
+        let id = self.record.operation().id.clone();
+        if self.aim != Aim::Update || self.has_changed_objects() {
+            return Ok(());
+        }
+        self.commit(|record| {
+            let mut state = record.state.clone();
+            state.touched_by = Some(id.clone());
+            record.with_state(&state)
+        })
+        .await
+    }
+
+    /// Whether this very update has begun to change objects.
+    fn has_changed_objects(&self) -> bool {
+        self.record.state.touched_by.as_ref() == Some(&self.record.operation().id)
+    }
+
+    /// A refusal of an update, which says so if nothing was changed by it.
+    pub(super) fn refuse_update(&self, reason: &str) -> Halt {
+        refuse(if self.has_changed_objects() {
+            sentence(reason.to_owned())
+        } else {
+            format!("{reason}; nothing was changed.")
+        })
+    }
+
     pub(super) async fn succeed(&mut self) -> Done {
         let inputs = self.inputs().await?;
         let (applied, superseded) = {
@@ -36,10 +65,17 @@ impl Job<'_> {
             let superseded = before.filter(|before| *before != applied.revision);
             (applied, superseded)
         };
+        let size = serde_json::to_string(&applied.outputs).map_or(0, |text| text.len());
+        if size > MAX_OUTPUTS {
+            return Err(refuse(format!(
+                "The plan's outputs have {size} bytes, more than the {MAX_OUTPUTS} that a record can keep."
+            )));
+        }
         let ended = Ended::succeeded(&self.record.operation().id, Timestamp::now());
         let keep = self.context.keep();
         self.commit(|record| {
             let mut state = record.after(ended.clone(), keep);
+            state.touched_by = None;
             state.applied = Some(applied.clone());
             record.with_state(&state)
         })
@@ -59,24 +95,12 @@ impl Job<'_> {
         let Failure {
             message,
             repeatable,
-        } = self.failure.clone().unwrap_or_else(|| Failure {
-            message: sentence(format!(
-                "Not done within {} s: {}",
-                self.record.operation().deadline_seconds,
-                if self.message.is_empty() {
-                    "no step ended in time"
-                } else {
-                    &self.message
-                }
-            )),
-            repeatable: true,
-        });
+        } = self.failure.clone().unwrap_or_else(|| self.out_of_time());
         let mut ended = Ended::failed(&self.record.operation().id, &message, Timestamp::now());
         match kind {
             Kind::Create => {}
             Kind::Update => {
-                // Untouched, or touched and found wanting.
-                ended.instance_usable = Some(!self.touched);
+                ended.instance_usable = Some(self.record.state.touched_by.is_none());
                 ended.update_repeatable = Some(repeatable);
             }
             Kind::Delete => ended.instance_usable = Some(false),
@@ -86,6 +110,25 @@ impl Job<'_> {
             .await?;
         self.tell_end(false, message).await;
         Ok(())
+    }
+
+    /// The failure of an operation whose deadline has passed.
+    fn out_of_time(&self) -> Failure {
+        let operation = self.record.operation();
+        let reason = if self.message.is_empty() {
+            "no step ended in time"
+        } else {
+            &self.message
+        };
+        let limit = if Timestamp::now() >= operation.ends_by() {
+            format!("Not done within {} s", operation.total_seconds)
+        } else {
+            format!("No progress within {} s", operation.idle_seconds)
+        };
+        Failure {
+            message: sentence(format!("{limit}: {reason}")),
+            repeatable: true,
+        }
     }
 
     /// The deletion succeeded; the data stays for a while. The applied

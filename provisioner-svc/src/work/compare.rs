@@ -8,7 +8,7 @@ use objects::{
 };
 use serde_json::Value;
 
-use super::{Done, Halt, Job, apply::number, inputs::Inputs, prune::holds_data, refuse};
+use super::{Done, Halt, Job, apply::number, inputs::Inputs, prune::holds_data};
 use crate::storage;
 
 /// Stop point: fields are owned, nothing was tried out.
@@ -43,8 +43,8 @@ impl Job<'_> {
             .map(Entry::label)
             .collect();
         if !doomed.is_empty() {
-            return Err(refuse(format!(
-                "The update would delete {}, which holds data; nothing was changed.",
+            return Err(self.refuse_update(&format!(
+                "The update would delete {}, which holds data",
                 doomed.join(", ")
             )));
         }
@@ -52,7 +52,7 @@ impl Job<'_> {
         service::failpoint::reach(OWNED);
         for (manifest, file) in rendered.iter().zip(files) {
             let tried = self.objects.try_out(manifest, file).await;
-            tried.map_err(|error| refused(manifest, error))?;
+            tried.map_err(|error| self.refused(manifest, error))?;
         }
         self.growths = growths;
         Ok(())
@@ -103,14 +103,14 @@ impl Job<'_> {
         }
         Ok(all)
     }
-}
 
-fn refused(manifest: &Value, error: Error) -> Halt {
-    match (error, identity(manifest)) {
-        (Error::Invalid(fields), Some((gvk, name))) => refuse(format!(
-            "{} cannot be changed this way: {fields}; nothing was changed.",
-            manifest::title(&gvk, name)
-        )),
-        (error, _) => error.into(),
+    fn refused(&self, manifest: &Value, error: Error) -> Halt {
+        match (error, identity(manifest)) {
+            (Error::Invalid(fields), Some((gvk, name))) => self.refuse_update(&format!(
+                "{} cannot be changed this way: {fields}",
+                manifest::title(&gvk, name)
+            )),
+            (error, _) => error.into(),
+        }
     }
 }

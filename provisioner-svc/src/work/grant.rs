@@ -13,8 +13,8 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 
-use super::{Done, Failure, Halt, Job};
-use crate::resource::Kind;
+use super::{Done, Failure, Halt, Job, refuse};
+use crate::{place, resource::Kind};
 
 /// What plans may apply; generated from their kinds.
 pub(crate) const PLANS_ROLE: &str = "mongodb-osb-plans";
@@ -112,6 +112,12 @@ impl Job<'_> {
     }
 
     pub(super) async fn grant(&mut self) -> Done {
+        if !self.record.resource.spec.own_namespace {
+            // It may have become an instance's since the request.
+            let broker = &self.context.args.broker.namespace;
+            let checked = place::check(self.context.client(), self.namespace(), broker).await?;
+            checked.map_err(|refusal| refuse(refusal.to_string()))?;
+        }
         if self.record.resource.spec.own_namespace {
             let args = &self.context.args.broker;
             let broker = |account: &str| subject(account, &args.namespace);

@@ -44,14 +44,14 @@ impl Job<'_> {
                 .and_then(|spec| spec.storage_class_name)
                 .or_else(|| growth.class.clone());
             let Some(class) = class.filter(|class| !class.is_empty()) else {
-                return Err(refuse(format!(
-                    "Volume claim {name} has no StorageClass and cannot grow; nothing was changed."
+                return Err(self.refuse_update(&format!(
+                    "Volume claim {name} has no StorageClass and cannot grow"
                 )));
             };
             let found = optional(call(classes.get(&class)).await)?;
             if found.and_then(|class| class.allow_volume_expansion) != Some(true) {
-                return Err(refuse(format!(
-                    "StorageClass {class} of volume claim {name} does not allow volumes to grow; nothing was changed."
+                return Err(self.refuse_update(&format!(
+                    "StorageClass {class} of volume claim {name} does not allow volumes to grow"
                 )));
             }
         }
@@ -63,7 +63,7 @@ impl Job<'_> {
         let Some(growth) = self.growths.first().cloned() else {
             return Ok(());
         };
-        self.touched = true;
+        self.touch().await?;
         let asked = storage::bytes(&growth.storage).unwrap_or_default();
         let api: Api<PersistentVolumeClaim> =
             Api::namespaced(self.context.client(), self.namespace());

@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{Api, ResourceExt as _};
 use plan::{Loaded, Variables, variables::Instance};
 use serde_json::{Map, Value, json};
 use service::telemetry::chain;
@@ -106,14 +106,100 @@ impl Job<'_> {
                     input.name
                 )));
             };
-            let values: BTreeMap<String, String> = secret
-                .data
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(key, bytes)| (key, String::from_utf8_lossy(&bytes.0).into_owned()))
-                .collect();
-            all.insert(name.clone(), json!(values));
+            let bundle = loaded.bundle();
+            if !is_released(&secret, bundle.provider(), bundle.name()) {
+                return Err(Halt::Wait(format!(
+                    "waiting for the Secret {} to be labelled {}={}",
+                    input.name,
+                    names::PLAN_INPUT,
+                    bundle.provider()
+                )));
+            }
+            all.insert(name.clone(), json!(texts(&input.name, secret)?));
         }
         Ok(all)
+    }
+}
+
+/// Whether plans may read it: an operator released it for this provider, or
+/// for this plan, and it is none that the broker made.
+fn is_released(secret: &Secret, provider: &str, plan: &str) -> bool {
+    let labels = secret.labels();
+    let is_ours = labels
+        .get(names::MANAGED_BY)
+        .is_some_and(|by| by == names::MANAGER)
+        || labels.contains_key(names::PURPOSE);
+    let released = labels.get(names::PLAN_INPUT);
+    !is_ours && released.is_some_and(|to| to == provider || *to == format!("{provider}.{plan}"))
+}
+
+/// The values, which templates take as text.
+fn texts(name: &str, secret: Secret) -> Result<BTreeMap<String, String>, Halt> {
+    let text = |(key, bytes): (String, ByteString)| match String::from_utf8(bytes.0) {
+        Ok(text) => Ok((key, text)),
+        Err(_) => Err(refuse(format!(
+            "The key {key} of the Secret {name} is not UTF-8 text, which a template needs; encode it, as base64 for example."
+        ))),
+    };
+    secret
+        .data
+        .unwrap_or_default()
+        .into_iter()
+        .map(text)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(labels: &[(&str, &str)]) -> Secret {
+        let mut secret = Secret::default();
+        for (key, value) in labels {
+            let labels = secret.labels_mut();
+            labels.insert((*key).to_owned(), (*value).to_owned());
+        }
+        secret
+    }
+
+    #[test]
+    fn plans_read_only_what_was_released_to_them_and_nothing_of_the_broker() {
+        let label = names::PLAN_INPUT;
+        for (labels, released) in [
+            (vec![], false),
+            (vec![(label, "acme")], true),
+            (vec![(label, "acme.small")], true),
+            (vec![(label, "acme.large")], false),
+            (vec![(label, "acm")], false),
+            (vec![(label, "")], false),
+            (
+                vec![(label, "acme"), (names::MANAGED_BY, names::MANAGER)],
+                false,
+            ),
+            (
+                vec![(label, "acme"), (names::PURPOSE, "binding-login")],
+                false,
+            ),
+        ] {
+            assert_eq!(
+                is_released(&secret(&labels), "acme", "small"),
+                released,
+                "{labels:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_no_text_is_refused_by_name() {
+        let mut secret = secret(&[]);
+        secret.data = Some([("keytab".to_owned(), ByteString(vec![0xff, 0xfe]))].into());
+        let Err(Halt::Fail(failure)) = texts("kerberos", secret) else {
+            panic!("it is taken");
+        };
+        let message = failure.message;
+        assert!(
+            message.contains("keytab") && message.contains("kerberos"),
+            "{message}"
+        );
     }
 }

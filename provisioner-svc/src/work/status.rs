@@ -2,6 +2,7 @@
 
 use cluster::{
     error::{call, optional},
+    operation::bounded,
     orphan::{self, Found, Mark},
 };
 use jiff::Timestamp;
@@ -38,7 +39,8 @@ impl Job<'_> {
 
     pub(super) async fn write_status(&mut self) -> Result<(), cluster::Error> {
         let message = (!self.message.is_empty()).then(|| self.message.clone());
-        let status = of(&self.record, message, self.objects.inventory().to_vec());
+        let mut status = of(&self.record, message, self.objects.inventory().to_vec());
+        status.progress = Some(self.progress.shown(self.record.operation()));
         if self.record.resource.status.as_ref() == Some(&status) {
             return Ok(());
         }
@@ -57,7 +59,9 @@ pub(super) fn of(
     inventory: Vec<Entry>,
 ) -> ServiceInstanceStatus {
     let phase = record.phase();
-    let message = message.filter(|message| !message.is_empty());
+    let message = message
+        .filter(|message| !message.is_empty())
+        .map(|message| bounded(&message));
     let ready = phase == Phase::Ready;
     let before = record
         .resource
@@ -83,6 +87,7 @@ pub(super) fn of(
             last_transition_time: since,
         }],
         message,
+        progress: None,
         inventory,
     }
 }

@@ -2,6 +2,8 @@
 //! next one finishes the work, and nothing is doubled or left behind.
 
 use broker_proto::v1::{OperationState, UpdateRequest};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::DeleteParams};
 use provisioner_svc::step::Step;
 use serde_json::json;
 
@@ -190,6 +192,55 @@ async fn an_update_survives_a_crash_after_each_of_its_steps() {
             .unwrap();
         assert_eq!(data["pw"], password, "generated values stay");
     }
+}
+
+/// Whoever takes an update over and cannot go on tells what its predecessor
+/// has changed, not what it changed itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_that_fails_tells_whether_the_instance_is_as_it_was() {
+    let cases = OF_UPDATE
+        .into_iter()
+        .filter(|step| *step != Step::Succeed)
+        .enumerate();
+    futures::future::join_all(cases.map(async |(number, step)| {
+        let world = World::start().await;
+        let plan = world.plan("steps", &EVERY_STEP);
+        let provisioner = world.provisioner("first").await;
+        provisioned(&provisioner.client, plan.provision("i", json!({}))).await;
+        provisioner.stop().await;
+        let mut doomed = world.process(&format!("doomed-{number}"), Some(step.name()));
+        let operation = update(&doomed, &plan.update("i", json!({"extra": false}))).await;
+        let death = tokio::time::timeout(PATIENCE, doomed.child.wait()).await;
+        assert!(!death.unwrap().unwrap().success(), "{step:?}");
+        // The heir is refused in its first steps.
+        let record = world.record("i").await;
+        let secrets: Api<Secret> = Api::namespaced(world.client(), &record.spec.namespace);
+        let generated = format!("osb-generated-{}", record.spec.incarnation);
+        secrets
+            .delete(&generated, &DeleteParams::default())
+            .await
+            .unwrap();
+        let heir = world.process(&format!("heir-{number}"), None);
+        let ended = end_of(&heir.client, "i", &operation).await;
+        let touched = [
+            Step::Apply(0),
+            Step::Await(0),
+            Step::Prune,
+            Step::DropClaims,
+        ]
+        .contains(&step);
+        assert_eq!(
+            (ended.instance_usable, ended.update_repeatable),
+            (Some(!touched), Some(false)),
+            "after {step:?}"
+        );
+        assert!(
+            ended.description.contains("GeneratedValueMissing"),
+            "after {step:?}: {}",
+            ended.description
+        );
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

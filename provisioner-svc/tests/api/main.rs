@@ -9,6 +9,7 @@
 
 mod awaited;
 mod claims;
+mod confined;
 mod crashes;
 mod harness;
 mod life;

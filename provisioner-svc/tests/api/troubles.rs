@@ -2,7 +2,7 @@
 
 use broker_proto::{
     ErrorCode,
-    v1::{LastOperationRequest, OperationState},
+    v1::{LastOperationRequest, OperationState, Outcome},
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
 use kube::{
@@ -196,6 +196,59 @@ async fn an_object_that_the_api_server_refuses_fails_the_operation_with_field_an
         ended.description
     );
     assert!(!ended.description.contains("99999"));
+    // Who asks for the same again is led to the reason; any other is refused.
+    let again = client
+        .provision(plan.provision("i", json!({"port": 99999})))
+        .await;
+    let again = again.unwrap().into_inner();
+    assert_eq!(
+        (again.outcome(), again.operation.as_str()),
+        (Outcome::Accepted, operation.as_str())
+    );
+    assert_eq!(
+        code(
+            client
+                .provision(plan.provision("i", json!({"port": 99998})))
+                .await
+        ),
+        ErrorCode::Conflict
+    );
+    deprovisioned(&client, plan.deprovision("i")).await;
+    world.assert_nothing_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_that_no_record_can_keep_fail_the_operation_and_say_so() {
+    let world = World::start().await;
+    let plan = world.plan(
+        "talkative",
+        &[
+            (
+                "plan.yaml",
+                "parameters: {create: {properties: {note: {type: string}}}}\noutputs: {echo: \"{{ note }}\"}\n",
+            ),
+            (
+                "1.yaml",
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n",
+            ),
+        ],
+    );
+    let provisioner = world.provisioner("a").await;
+    let mut client = provisioner.client.clone();
+    let request = plan.provision("i", json!({"note": "x".repeat(100_000)}));
+    let operation = client
+        .provision(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .operation;
+    let ended = end_of(&client, "i", &operation).await;
+    assert_eq!(ended.state(), OperationState::Failed);
+    assert!(
+        ended.description.contains("outputs"),
+        "{}",
+        ended.description
+    );
     deprovisioned(&client, plan.deprovision("i")).await;
     world.assert_nothing_left().await;
 }

@@ -59,7 +59,7 @@ const INSTANCES: [Row; 9] = [
     row(
         "provision failed",
         [
-            "409 Conflict",
+            "202 same",
             "409 Conflict",
             "422 UpdateNotSupported",
             "202",
