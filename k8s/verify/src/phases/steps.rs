@@ -91,10 +91,7 @@ impl fmt::Display for Blow {
 
 const OPERATIONS: [(&str, &[Verb]); 2] = [
     (PROVISIONER, &[Verb::Create, Verb::Update, Verb::Delete]),
-    (
-        BINDER,
-        &[Verb::Bind, Verb::Rotate, Verb::Unbind, Verb::Delete],
-    ),
+    (BINDER, &[Verb::Bind, Verb::Rotate, Verb::Unbind]),
 ];
 
 pub(super) async fn run(world: &World, args: &Args, table: &Table) {
