@@ -6,7 +6,7 @@ pub use broker_proto::decide::Mode;
 use broker_proto::{
     Error, ErrorCode,
     decide::{self, known, require_async},
-    v1::CatalogVerdict,
+    v1::{CatalogVerdict, catalog_verdict},
 };
 
 use crate::{
@@ -349,8 +349,6 @@ fn same_service(record: &Record, service_id: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use broker_proto::v1::catalog_verdict;
-
     use super::*;
     use crate::state::tests::{ended, record};
 

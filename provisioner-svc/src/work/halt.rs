@@ -160,7 +160,7 @@ fn action(error: &Error, rights: Rights) -> Action {
             permanent("The plan's bundle cannot be used by this version of the broker.")
         }
         Error::Contended => Action::Wait(None),
-        Error::Told(_) | Error::State(_) | Error::Json(_) => {
+        Error::Refused(_) | Error::State(_) | Error::Json(_) => {
             wait("waiting for the broker's operator to repair the record of this instance")
         }
     }
@@ -169,7 +169,7 @@ fn action(error: &Error, rights: Rights) -> Action {
 fn of_cluster(error: &cluster::Error, rights: Rights) -> Action {
     match error {
         cluster::Error::Unavailable(_) => wait("waiting for the cluster's API server"),
-        cluster::Error::Other(_) => {
+        cluster::Error::Undecodable | cluster::Error::Other(_) => {
             wait("the cluster's API server answers in an unexpected way; trying again")
         }
         cluster::Error::Conflict | cluster::Error::AlreadyExists | cluster::Error::Expired => {

@@ -189,7 +189,7 @@ async fn what_a_killed_worker_waited_for_is_told_by_the_one_that_finds_the_time_
     let operation = started(&doomed, &plan).await;
     poll_says(&doomed.client, &operation, "waiting for the gate").await;
     doomed.child.kill().await.unwrap();
-    let deadline = world.record("i").await.spec.operation.deadline();
+    let deadline = world.record("i").await.spec.operation.ends_by();
     eventually("the deadline has passed", async || {
         (jiff::Timestamp::now() > deadline).then_some(())
     })
