@@ -14,12 +14,11 @@ async fn a_background_task_that_panics_ends_the_process_and_gives_the_lease_back
     for task in [
         "records",
         "lease",
-        "reconcile",
+        "work",
         "cascade",
         "sweep",
         "expiry",
         "evict",
-        "workers",
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_binder-svc"))
             .env("KUBECONFIG", world.control_plane.kubeconfig())
