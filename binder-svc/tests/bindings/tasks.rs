@@ -12,13 +12,7 @@ use crate::world::World;
 async fn a_background_task_that_panics_ends_the_process_and_gives_the_lease_back() {
     let world = World::start().await;
     for task in [
-        "records",
-        "lease",
-        "work",
-        "cascade",
-        "sweep",
-        "expiry",
-        "evict",
+        "records", "lease", "work", "cascade", "sweep", "expiry", "evict",
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_binder-svc"))
             .env("KUBECONFIG", world.control_plane.kubeconfig())

@@ -45,7 +45,7 @@ async fn a_deletion_works_in_every_state_of_an_instance() {
 #[tokio::test]
 async fn a_deletion_works_on_what_failed() {
     let platform = Platform::new().await;
-    let path = platform.failed().await;
+    let (path, _) = platform.failed().await;
     let namespace = platform.record(&path).await.spec.namespace;
     assert_eq!(mitigate(&platform, &path, "polled").await, 410);
     let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> =

@@ -248,14 +248,14 @@ impl Platform {
         (path, answer.operation())
     }
 
-    /// A provision that failed.
-    pub(crate) async fn failed(&self) -> String {
+    /// A provision that failed: the path of the instance, and the operation.
+    pub(crate) async fn failed(&self) -> (String, String) {
         let path = new_instance();
         let order = self.order("polled", json!({"gate": "broken"}));
         let answer = self.put(&incomplete(&path), &order).await.expect(202);
-        let ended = self.ended(&path, &answer.operation()).await;
-        assert_eq!(ended.state(), "failed");
-        path
+        let operation = answer.operation();
+        assert_eq!(self.ended(&path, &operation).await.state(), "failed");
+        (path, operation)
     }
 
     /// An update that waits until the instance's gate is opened.

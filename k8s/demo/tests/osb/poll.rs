@@ -51,7 +51,7 @@ async fn the_end_of_an_operation_is_told_again() {
     let (path, created) = platform.waiting().await;
     platform.open(&path).await;
     platform.ended(&path, &created).await;
-    let failed = platform.failed().await;
+    let (failed, _) = platform.failed().await;
     for _ in 0..3 {
         assert_eq!(
             platform.poll(&path, &created).await.expect(200).state(),
@@ -108,7 +108,7 @@ async fn hints_and_unknown_operations_do_no_harm() {
 #[tokio::test]
 async fn a_failed_provision_is_a_state_and_no_error() {
     let platform = Platform::new().await;
-    let path = platform.failed().await;
+    let (path, _) = platform.failed().await;
     let answer = platform.poll(&path, "").await.expect(200);
     assert_eq!(answer.state(), "failed");
     assert!(!answer.text("description").is_empty());

@@ -133,12 +133,10 @@ async fn made(platform: &Platform, state: &str) -> (String, &'static str, Value,
             open,
             String::new(),
         ),
-        "provision failed" => (
-            platform.failed().await,
-            "polled",
-            json!({"gate": "broken"}),
-            String::new(),
-        ),
+        "provision failed" => {
+            let (path, operation) = platform.failed().await;
+            (path, "polled", json!({"gate": "broken"}), operation)
+        }
         "updating" => {
             let path = platform.instance("polled").await;
             let operation = platform.updating(&path).await;
@@ -290,7 +288,9 @@ async fn the_state_table_of_bindings_holds_where_nothing_is_in_progress() {
     platform.remove(&held, "polled").await.expect(202);
     on(&held).await.refused(422, "ConcurrencyError");
     platform.release(&held).await;
-    on(&platform.failed().await).await.refused(404, "NotFound");
+    on(&platform.failed().await.0)
+        .await
+        .refused(404, "NotFound");
     on(&new_instance()).await.refused(404, "NotFound");
 }
 
