@@ -308,7 +308,10 @@ async fn fails(
         .join("../overlays/demo/site-templates/mongodb/small/plan.yaml");
     let text = std::fs::read_to_string(path)?;
     ensure!(text.contains(from), "the demo's site plan has no {from:?}");
-    let text = format!("deadline: {{idle: 45s, total: 45s}}\n{}", text.replacen(from, to, 1));
+    let text = format!(
+        "deadline: {{idle: 45s, total: 45s}}\n{}",
+        text.replacen(from, to, 1)
+    );
     add_site_plan(fixture, plan, &text).await?;
     let offer = offered(fixture, plan).await?;
 
