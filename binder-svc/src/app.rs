@@ -150,21 +150,9 @@ fn connect(
         events: Events::new(client, SERVICE, &replica),
         times: Times::new(args),
         holder: format!("{replica}/{}", cluster::names::random(5)),
-        replica: replica.clone(),
+        replica,
     });
-    let mut members = share.members();
-    // A synchronous request names this replica as its driver, which the others
-    // believe only while its lease lives.
-    let held = async move {
-        if members
-            .wait_for(|members| members.lives(&replica))
-            .await
-            .is_err()
-        {
-            std::future::pending::<()>().await;
-        }
-    };
-    tasks.spawn_gated("lease", held, share.run(tasks.stop()));
+    tasks.spawn_gated("lease", share.joined(), share.run(tasks.stop()));
     tasks.spawn("evict", evict(driver, Arc::clone(&context), tasks.stop()));
     Ok(context)
 }

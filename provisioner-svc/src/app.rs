@@ -135,22 +135,7 @@ fn background(context: &Arc<Context>, share: Share, readiness: &Readiness) -> Ta
         listed,
         context.cache.clone().run(records, stop.clone()),
     );
-    let (mut members, replica) = (
-        context.members.clone(),
-        context.args.replica.replica.clone(),
-    );
-    // A synchronous request names this replica as its driver, which the others
-    // believe only while its lease lives.
-    let held = async move {
-        if members
-            .wait_for(|members| members.lives(&replica))
-            .await
-            .is_err()
-        {
-            std::future::pending::<()>().await;
-        }
-    };
-    tasks.spawn_gated("lease", held, share.run(stop.clone()));
+    tasks.spawn_gated("lease", share.joined(), share.run(stop.clone()));
     let catalog = context.catalog.clone();
     let received = async move { catalog.received().await };
     tasks.spawn_gated(

@@ -109,6 +109,19 @@ impl Share {
         self.members.subscribe()
     }
 
+    /// Resolves once this replica counts as living: a synchronous request names
+    /// it as its driver, which the others believe only while its lease lives.
+    pub fn joined(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (mut members, replica) = (self.members(), self.replica().to_owned());
+        async move {
+            let living = members.wait_for(|members| members.lives(&replica));
+            if living.await.is_err() {
+                // The replica has left: it will not join any more.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Tells whether this replica's own lease holds.
     pub fn tenure(&self) -> Tenure {
         Tenure {
