@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use ::work::Pool;
 use anyhow::Context as _;
 use broker_proto::{
     client::Target,
@@ -22,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::{
-    args::Args, catalog::Catalog, context::Context, grpc::Service, metrics::Metrics, reconcile,
-    sweep,
+    args::Args, catalog::Catalog, context::Context, grpc::Service, metrics::Metrics, sweep,
+    work::Instances,
 };
 
 /// A bundle is fetched, at most.
@@ -67,10 +68,22 @@ impl App {
             &args.replica.replica,
             timing,
         );
+        let cache = Cache::default();
+        let records = Records::new(client.clone(), &namespace);
+        let pool = Pool::new(
+            cache.clone(),
+            Arc::new(records.clone()),
+            share.members(),
+            share.tenure(),
+            // What time alone brings about: the end of retentions.
+            args.work.settings(args.sweep_interval),
+            ::work::Metrics::register(&mut registry, "provisioner"),
+        );
         let context = Context {
             kinds: Kinds::new(client.clone()),
-            records: Records::new(client.clone(), &namespace),
-            cache: Cache::default(),
+            records,
+            cache,
+            pool,
             revisions: Revisions::new(client.clone(), &namespace),
             catalog: Catalog::new(catalog),
             events: Events::new(client, "provisioner-svc", &args.replica.replica),
@@ -143,10 +156,10 @@ fn background(context: &Arc<Context>, share: Share, readiness: &Readiness) -> Ta
         received,
         context.catalog.clone().follow(stop.clone()),
     );
-    tasks.spawn(
-        "reconcile",
-        reconcile::run(Arc::clone(context), stop.clone()),
-    );
+    let instances = Arc::new(Instances {
+        context: Arc::clone(context),
+    });
+    tasks.spawn("work", context.pool.clone().run(instances, stop.clone()));
     tasks.spawn("sweep", sweep::run(Arc::clone(context), stop));
     tasks
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ::work::WorkArgs;
 use clap::{Args as ClapArgs, Parser};
 use service::{ReplicaArgs, ServiceArgs, args::duration, process::Arguments};
 
@@ -24,6 +25,10 @@ pub struct Args {
     /// The replicas that share the work.
     #[command(flatten)]
     pub replica: ReplicaArgs,
+
+    /// How much work at once.
+    #[command(flatten)]
+    pub work: WorkArgs,
 
     /// How long a synchronous request waits for its operation; the operation
     /// goes on after that.

@@ -1,7 +1,9 @@
 //! What handlers and workers share.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use ::work::{Pool, Seed};
+use broker_proto::decide::Completion;
 use cluster::{
     cache::Cache,
     event::Events,
@@ -21,6 +23,7 @@ use crate::{
     metrics::Metrics,
     resource::{ServiceInstance, ServiceInstanceStatus},
     state::Record,
+    work::{Instances, Report},
 };
 
 /// One per process.
@@ -46,6 +49,17 @@ pub(crate) struct Context {
     pub tenure: Tenure,
     /// Counters.
     pub metrics: Metrics,
+    /// Who works on records.
+    pub pool: Pool<Instances>,
+}
+
+/// An operation that a request began.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The record as written.
+    pub(crate) record: Record,
+    /// What its worker in this process reports.
+    pub(crate) reports: watch::Receiver<Report>,
 }
 
 impl Context {
@@ -72,8 +86,8 @@ impl Context {
 
     /// Who works on an operation that a request begins: where the client
     /// waits, the replica that it waits at.
-    pub(crate) fn driver(&self, asynchronous: bool) -> Option<String> {
-        (!asynchronous).then(|| self.args.replica.replica.clone())
+    pub(crate) fn driver(&self, completion: Completion) -> Option<String> {
+        (completion == Completion::Synchronous).then(|| self.args.replica.replica.clone())
     }
 
     /// A consistent read of a record; what was read is known from then on.
@@ -108,6 +122,32 @@ impl Context {
             Err(cluster::Error::Conflict | cluster::Error::NotFound) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Writes a record with a new operation, made anew if it has no version,
+    /// and has it worked on as part of the running request. `None`: a rival
+    /// was faster.
+    pub(crate) async fn begin(&self, resource: &ServiceInstance) -> Result<Option<Begun>, Error> {
+        let term = self.tenure.now();
+        let written = match resource.metadata.resource_version {
+            Some(_) => self.records.replace(resource).await,
+            None => self.records.create(resource).await,
+        };
+        let written = match written {
+            Ok(written) => written,
+            Err(
+                cluster::Error::AlreadyExists | cluster::Error::Conflict | cluster::Error::NotFound,
+            ) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let record = Record::new(written.clone())?;
+        let seed = Seed {
+            term,
+            object: Arc::new(written),
+            extra: (),
+        };
+        let reports = self.pool.ensure(&record.name(), Some(seed));
+        Ok(Some(Begun { record, reports }))
     }
 
     /// Writes a status. A record that is gone needs none.

@@ -2,7 +2,7 @@
 //! request is judged, each a pure function of the record and the request.
 //! The state table is the test at the end.
 
-pub use broker_proto::decide::Mode;
+pub use broker_proto::decide::{Completion, Mode};
 use broker_proto::{
     Error, ErrorCode,
     decide::{self, known, require_async},
@@ -25,40 +25,75 @@ pub enum Identity {
 }
 
 /// What to do about a provision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Provision {
-    /// Make a new record, or a new incarnation in place of a tombstone.
-    Create,
+#[derive(Debug, Clone, Copy)]
+pub enum Provision<'a> {
+    /// Make a new record, or a new incarnation in place of this tombstone.
+    Create(Option<&'a Record>),
     /// It is there already: 200.
-    Unchanged,
+    Unchanged(&'a Record),
     /// It is being made, or could not be: the same operation again, whose poll
     /// tells how it goes or why it failed.
-    Running,
+    Join(&'a Record, Completion),
 }
 
-/// Judges a provision. `record` comes with whether its plan is asynchronous
-/// and how the request compares with it.
-pub fn provision(
-    record: Option<(&Record, bool, Identity)>,
+/// A record that stands where a provision would make one.
+#[derive(Debug, Clone, Copy)]
+pub enum Existing<'a> {
+    /// Only the results of an earlier life are left.
+    Tombstone(&'a Record),
+    /// An instance.
+    Instance {
+        /// Its record.
+        record: &'a Record,
+        /// How the operations of its plan end.
+        completion: Completion,
+        /// How the request compares with it.
+        identity: Identity,
+    },
+}
+
+impl<'a> Existing<'a> {
+    /// A record with how its plan's operations end, and how the request compares with it.
+    pub fn of(record: &'a Record, completion: Completion, identity: Identity) -> Self {
+        if record.is_tombstone() {
+            return Self::Tombstone(record);
+        }
+        Self::Instance {
+            record,
+            completion,
+            identity,
+        }
+    }
+}
+
+/// Judges a provision.
+pub fn provision<'a>(
+    existing: Option<Existing<'a>>,
     verdict: &CatalogVerdict,
     maintenance_version: Option<&str>,
     mode: Mode,
-) -> Result<Provision, Error> {
-    let Some((record, asynchronous, identity)) = record.filter(|(r, ..)| !r.is_tombstone()) else {
-        known(verdict)?;
-        require_async(verdict.provision_async.into(), mode)?;
-        maintenance(maintenance_version, &verdict.maintenance_version)?;
-        orderable(verdict)?;
-        return Ok(Provision::Create);
+) -> Result<Provision<'a>, Error> {
+    let (record, completion, identity) = match existing {
+        Some(Existing::Instance {
+            record,
+            completion,
+            identity,
+        }) => (record, completion, identity),
+        None => return create(None, verdict, maintenance_version, mode),
+        Some(Existing::Tombstone(record)) => {
+            return create(Some(record), verdict, maintenance_version, mode);
+        }
     };
     if identity == Identity::Different {
         // An id that the catalog does not know either is a mistake rather than a rival.
         known(verdict)?;
     }
-    require_async(asynchronous.into(), mode)?;
+    require_async(completion, mode)?;
     match (record.phase(), identity) {
-        (Phase::Provisioning | Phase::ProvisionFailed, Identity::Same) => Ok(Provision::Running),
-        (Phase::Ready | Phase::UpdateFailed, Identity::Same) => Ok(Provision::Unchanged),
+        (Phase::Provisioning | Phase::ProvisionFailed, Identity::Same) => {
+            Ok(Provision::Join(record, completion))
+        }
+        (Phase::Ready | Phase::UpdateFailed, Identity::Same) => Ok(Provision::Unchanged(record)),
         (Phase::Updating, Identity::Same) => Err(busy("is being updated")),
         (Phase::Deprovisioning, _) => Err(busy("is being deprovisioned")),
         (Phase::Orphaning, _) => Err(orphaning()),
@@ -77,18 +112,39 @@ pub fn provision(
             ErrorCode::Conflict,
             "An instance with this id exists with other attributes.",
         )),
-        // A tombstone was handled above.
-        (Phase::Deleted, _) => Ok(Provision::Create),
+        (Phase::Deleted, _) => create(Some(record), verdict, maintenance_version, mode),
     }
 }
 
+fn create<'a>(
+    tombstone: Option<&'a Record>,
+    verdict: &CatalogVerdict,
+    maintenance_version: Option<&str>,
+    mode: Mode,
+) -> Result<Provision<'a>, Error> {
+    known(verdict)?;
+    require_async(verdict.provision_async.into(), mode)?;
+    maintenance(maintenance_version, &verdict.maintenance_version)?;
+    orderable(verdict)?;
+    Ok(Provision::Create(tombstone))
+}
+
 /// What to do about an update.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Update {
-    /// Work out the target and start, if it differs from what is.
-    Consider,
+#[derive(Debug, Clone, Copy)]
+pub enum Update<'a> {
+    /// Work out the target and start, if it differs from what was applied.
+    Consider(Instance<'a>, &'a Applied),
     /// An update runs: the same operation again if the request is the same, else busy.
-    CompareWithRunning,
+    CompareWithRunning(Instance<'a>, &'a Applied),
+}
+
+/// An instance that is to be changed or deleted.
+#[derive(Debug, Clone, Copy)]
+pub struct Instance<'a> {
+    /// Its record, no tombstone.
+    pub record: &'a Record,
+    /// How the operations of its plan end.
+    pub completion: Completion,
 }
 
 /// An update as far as ids go.
@@ -104,31 +160,39 @@ pub struct UpdateAsked<'a> {
     pub mode: Mode,
 }
 
+impl<'a> Instance<'a> {
+    /// A record with how its plan's operations end. A tombstone is none.
+    pub fn of(record: &'a Record, completion: Completion) -> Option<Self> {
+        (!record.is_tombstone()).then_some(Self { record, completion })
+    }
+}
+
 /// Judges an update up to the point where its target must be known.
-/// `record` comes with whether its plan is asynchronous.
-pub fn update(record: Option<(&Record, bool)>, asked: UpdateAsked<'_>) -> Result<Update, Error> {
-    let Some((record, asynchronous)) = record.filter(|(r, _)| !r.is_tombstone()) else {
+pub fn update<'a>(
+    instance: Option<Instance<'a>>,
+    asked: UpdateAsked<'_>,
+) -> Result<Update<'a>, Error> {
+    let Some(instance) = instance else {
         if let Some(verdict) = asked.verdict {
             known(verdict)?;
             require_async(verdict.provision_async.into(), asked.mode)?;
         }
         return Err(absent());
     };
+    let record = instance.record;
     same_service(record, asked.service_id)?;
-    let current = record
-        .state
-        .applied
-        .as_ref()
-        .map(|applied| applied.plan_id.as_str());
+    let applied = record.state.applied.as_ref();
+    let current = applied.map(|applied| applied.plan_id.as_str());
     if let (Some(plan), Some(verdict)) = (asked.plan_id, asked.verdict)
         && Some(plan) != current
     {
         known(verdict)?;
     }
-    require_async(asynchronous.into(), asked.mode)?;
+    require_async(instance.completion, asked.mode)?;
+    let applied = || applied.ok_or_else(absent);
     match record.phase() {
-        Phase::Ready | Phase::UpdateFailed => Ok(Update::Consider),
-        Phase::Updating => Ok(Update::CompareWithRunning),
+        Phase::Ready | Phase::UpdateFailed => Ok(Update::Consider(instance, applied()?)),
+        Phase::Updating => Ok(Update::CompareWithRunning(instance, applied()?)),
         Phase::Provisioning => Err(busy("is being provisioned")),
         Phase::Deprovisioning => Err(busy("is being deprovisioned")),
         Phase::Orphaning => Err(orphaning()),
@@ -208,34 +272,34 @@ pub fn target_bundle(
 }
 
 /// What to do about a deprovision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deprovision {
+#[derive(Debug, Clone, Copy)]
+pub enum Deprovision<'a> {
     /// Set the operation, whatever runs now.
-    Start,
+    Start(Instance<'a>),
     /// It runs already: the same operation again.
-    Running,
+    Join(Instance<'a>),
 }
 
 /// Judges a deprovision: legal in every phase. The service must be the
 /// instance's; the plan need not: after a failed update the platform's view of
 /// it may differ, and strictness would block orphan mitigation.
-pub fn deprovision(
-    record: Option<(&Record, bool)>,
+pub fn deprovision<'a>(
+    instance: Option<Instance<'a>>,
     service_id: &str,
     verdict: &CatalogVerdict,
     mode: Mode,
-) -> Result<Deprovision, Error> {
-    let Some((record, asynchronous)) = record.filter(|(r, _)| !r.is_tombstone()) else {
+) -> Result<Deprovision<'a>, Error> {
+    let Some(instance) = instance else {
         require_async(verdict.provision_async.into(), mode)?;
         return Err(gone());
     };
-    same_service(record, service_id)?;
-    require_async(asynchronous.into(), mode)?;
+    same_service(instance.record, service_id)?;
+    require_async(instance.completion, mode)?;
     let deletes = |operation: &Operation| operation.kind == Kind::Delete;
-    Ok(if record.open_operation().is_some_and(deletes) {
-        Deprovision::Running
+    Ok(if instance.record.open_operation().is_some_and(deletes) {
+        Deprovision::Join(instance)
     } else {
-        Deprovision::Start
+        Deprovision::Start(instance)
     })
 }
 
@@ -403,87 +467,83 @@ mod tests {
     /// A cell of the state table in short: what was decided, or the error's code.
     fn cell<T: std::fmt::Debug>(answer: Result<T, Error>) -> String {
         match answer {
-            Ok(decision) => format!("{decision:?}"),
+            Ok(decision) => {
+                let text = format!("{decision:?}");
+                text.split('(').next().unwrap_or_default().to_owned()
+            }
             Err(error) => format!("{:?}", error.code),
         }
     }
 
-    #[test]
-    fn the_state_table_of_instances_holds_in_every_cell() {
-        // state, PUT =, PUT !=, PATCH, DELETE, GET
-        let table = [
-            (
-                Phase::Provisioning,
-                "Running",
-                "Conflict",
-                "ConcurrencyError",
-                "Start",
-                "NotFound",
-            ),
-            (
-                Phase::Ready,
-                "Unchanged",
-                "Conflict",
-                "Consider",
-                "Start",
-                "ok",
-            ),
-            (
-                Phase::ProvisionFailed,
-                "Running",
+    /// State; PUT of the same, PUT of another, PATCH, DELETE, GET.
+    const TABLE: [(Phase, [&str; 5]); 8] = [
+        (
+            Phase::Provisioning,
+            ["Join", "Conflict", "ConcurrencyError", "Start", "NotFound"],
+        ),
+        (
+            Phase::Ready,
+            ["Unchanged", "Conflict", "Consider", "Start", "ok"],
+        ),
+        (
+            Phase::ProvisionFailed,
+            [
+                "Join",
                 "Conflict",
                 "UpdateNotSupported",
                 "Start",
                 "NotFound",
-            ),
-            (
-                Phase::Updating,
+            ],
+        ),
+        (
+            Phase::Updating,
+            [
                 "ConcurrencyError",
                 "Conflict",
                 "CompareWithRunning",
                 "Start",
                 "ok",
-            ),
-            (
-                Phase::UpdateFailed,
-                "Unchanged",
-                "Conflict",
-                "Consider",
-                "Start",
-                "ok",
-            ),
-            (
-                Phase::Deprovisioning,
+            ],
+        ),
+        (
+            Phase::UpdateFailed,
+            ["Unchanged", "Conflict", "Consider", "Start", "ok"],
+        ),
+        (
+            Phase::Deprovisioning,
+            [
                 "ConcurrencyError",
                 "ConcurrencyError",
                 "ConcurrencyError",
-                "Running",
+                "Join",
                 "ConcurrencyError",
-            ),
-            (
-                Phase::DeprovisionFailed,
+            ],
+        ),
+        (
+            Phase::DeprovisionFailed,
+            [
                 "ConcurrencyError",
                 "Conflict",
                 "UpdateNotSupported",
                 "Start",
                 "ok",
-            ),
-            (
-                Phase::Deleted,
-                "Create",
-                "Create",
-                "NotFound",
-                "Gone",
-                "NotFound",
-            ),
-        ];
-        for (phase, same, different, patch, delete, get) in table {
+            ],
+        ),
+        (
+            Phase::Deleted,
+            ["Create", "Create", "NotFound", "Gone", "NotFound"],
+        ),
+    ];
+
+    #[test]
+    fn the_state_table_of_instances_holds_in_every_cell() {
+        for (phase, [same, different, patch, delete, get]) in TABLE {
             let record = in_phase(phase);
             assert_eq!(record.phase(), phase);
             let mode = Mode::AcceptsIncomplete;
             let put = |identity| {
                 cell(provision(
-                    Some((&record, true, identity)),
+                    Some(Existing::of(&record, Completion::Asynchronous, identity)),
                     &verdict(),
                     None,
                     mode,
@@ -502,24 +562,29 @@ mod tests {
                 mode,
             };
             assert_eq!(
-                cell(update(Some((&record, true)), asked)),
+                cell(update(
+                    Instance::of(&record, Completion::Asynchronous),
+                    asked
+                )),
                 patch,
                 "PATCH while {phase:?}"
             );
-            let found = deprovision(Some((&record, true)), "s", &verdict(), mode);
+            let found = deprovision(
+                Instance::of(&record, Completion::Asynchronous),
+                "s",
+                &verdict(),
+                mode,
+            );
             assert_eq!(cell(found), delete, "DELETE while {phase:?}");
-            let got = cell(fetch(Some(&record)).map(|_| ()));
-            assert_eq!(got.replace("()", "ok"), get, "GET while {phase:?}");
+            let got = cell(fetch(Some(&record)).map(|_| "ok"));
+            assert_eq!(got.replace('"', ""), get, "GET while {phase:?}");
         }
     }
 
     #[test]
     fn an_unknown_id_is_created_absent_or_gone() {
         let mode = Mode::AcceptsIncomplete;
-        assert_eq!(
-            provision(None, &verdict(), None, mode),
-            Ok(Provision::Create)
-        );
+        assert_eq!(cell(provision(None, &verdict(), None, mode)), "Create");
         let asked = UpdateAsked {
             service_id: "s",
             plan_id: None,
@@ -535,7 +600,11 @@ mod tests {
     fn async_required_comes_before_existence_and_identity() {
         let mode = Mode::MustBeDone;
         let record = in_phase(Phase::Ready);
-        let seen = Some((&record, true, Identity::Different));
+        let seen = Some(Existing::of(
+            &record,
+            Completion::Asynchronous,
+            Identity::Different,
+        ));
         assert_eq!(
             cell(provision(seen, &verdict(), None, mode)),
             "AsyncRequired"
@@ -550,8 +619,18 @@ mod tests {
             verdict: None,
             mode,
         };
-        assert_eq!(cell(update(Some((&record, true)), asked)), "AsyncRequired");
-        let seen = Some((&record, false, Identity::Same));
+        assert_eq!(
+            cell(update(
+                Instance::of(&record, Completion::Asynchronous),
+                asked
+            )),
+            "AsyncRequired"
+        );
+        let seen = Some(Existing::of(
+            &record,
+            Completion::Synchronous,
+            Identity::Same,
+        ));
         assert_eq!(cell(provision(seen, &verdict(), None, mode)), "Unchanged");
     }
 
@@ -564,14 +643,28 @@ mod tests {
         };
         assert_eq!(cell(provision(None, &unknown, None, mode)), "UnknownPlan");
         let record = in_phase(Phase::Ready);
-        let same = Some((&record, true, Identity::Same));
+        let same = Some(Existing::of(
+            &record,
+            Completion::Asynchronous,
+            Identity::Same,
+        ));
         assert_eq!(cell(provision(same, &unknown, None, mode)), "Unchanged");
         assert_eq!(
-            cell(deprovision(Some((&record, true)), "s", &unknown, mode)),
+            cell(deprovision(
+                Instance::of(&record, Completion::Asynchronous),
+                "s",
+                &unknown,
+                mode
+            )),
             "Start"
         );
         assert_eq!(
-            cell(deprovision(Some((&record, true)), "other", &unknown, mode)),
+            cell(deprovision(
+                Instance::of(&record, Completion::Asynchronous),
+                "other",
+                &unknown,
+                mode
+            )),
             "InvalidArgument"
         );
     }
@@ -637,12 +730,17 @@ mod tests {
         let mode = Mode::AcceptsIncomplete;
         for (phase, decided) in [
             (Phase::Ready, "Start"),
-            (Phase::Deprovisioning, "Running"),
+            (Phase::Deprovisioning, "Join"),
             (Phase::DeprovisionFailed, "Start"),
         ] {
             let record = deleted_by_hand(in_phase(phase));
             assert_eq!(
-                cell(deprovision(Some((&record, true)), "s", &verdict(), mode)),
+                cell(deprovision(
+                    Instance::of(&record, Completion::Asynchronous),
+                    "s",
+                    &verdict(),
+                    mode
+                )),
                 decided,
                 "{phase:?}"
             );

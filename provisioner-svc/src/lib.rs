@@ -2,9 +2,9 @@
 //! workers make it so, and outcomes are committed by conditional writes.
 //!
 //! In reading order: the record ([`resource`], [`state`]), what OSB decides
-//! on it ([`decide`]), the life of an instance ([`step`]) and the work that
-//! follows from it (`work`), who does that work (`reconcile`), and what
-//! clears up behind everybody (`sweep`).
+//! on it ([`decide`]), the life of an instance ([`step`]), the work that
+//! follows from it (`work`; the pool of libs/work decides who does it), and
+//! what is cleared up later (`sweep`).
 
 pub mod args;
 pub mod resource;
@@ -22,7 +22,6 @@ mod error;
 mod grpc;
 mod metrics;
 mod place;
-mod reconcile;
 mod requests;
 mod storage;
 mod sweep;

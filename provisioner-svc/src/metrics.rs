@@ -45,8 +45,6 @@ struct OrphanLabels {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metrics {
     ended: Family<Ended, Counter>,
-    /// Records that this replica works on now.
-    pub working: Gauge,
     orphans: Family<OrphanLabels, Gauge>,
 }
 
@@ -58,11 +56,6 @@ impl Metrics {
             "provisioner_operations_ended",
             "Operations on instances that ended, by verb and result",
             metrics.ended.clone(),
-        );
-        registry.register(
-            "provisioner_records_in_work",
-            "Instances that this replica works on now",
-            metrics.working.clone(),
         );
         registry.register(
             "provisioner_orphans",

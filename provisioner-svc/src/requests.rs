@@ -15,7 +15,7 @@ use broker_proto::{Error as ApiError, ErrorCode, json, v1};
 use plan::Loaded;
 use serde_json::{Map, Value};
 
-use crate::{place, resource::Requester};
+use crate::{place, resource::Requester, state::begin::Aim};
 
 /// How often a handler starts over after a rival's write.
 const ATTEMPTS: usize = 5;
@@ -48,22 +48,18 @@ fn requester(requester: Option<v1::Requester>) -> Requester {
     }
 }
 
-/// Seconds that an operation on an instance of a plan may take.
-struct Limits {
-    /// Without progress.
-    idle: u32,
-    /// In all.
-    total: u32,
-}
-
-impl Limits {
-    fn of(loaded: &Loaded) -> Self {
-        let deadline = loaded.bundle().deadline();
-        let seconds = |span: u64| u32::try_from(span).unwrap_or(u32::MAX);
-        Self {
-            idle: seconds(deadline.idle().as_secs()),
-            total: seconds(deadline.total.as_secs()),
-        }
+/// What an operation aims at: a plan, by the revision `name`.
+fn aim(loaded: &Loaded, name: String) -> Aim {
+    let bundle = loaded.bundle();
+    let deadline = bundle.deadline();
+    let seconds = |span: u64| u32::try_from(span).unwrap_or(u32::MAX);
+    Aim {
+        revision: name,
+        bundle: bundle.digest().to_string(),
+        plan_id: bundle.plan_id().to_string(),
+        plan_name: bundle.name().to_owned(),
+        idle_seconds: seconds(deadline.idle().as_secs()),
+        total_seconds: seconds(deadline.total.as_secs()),
     }
 }
 

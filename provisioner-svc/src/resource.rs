@@ -95,7 +95,12 @@ impl Operation {
 
     /// Whether its time is over, if there was progress last at `progress`.
     pub fn is_overdue(&self, progress: Timestamp, now: Timestamp) -> bool {
-        now >= self.ends_by() || now >= after(progress, self.idle_seconds)
+        now >= self.overdue_at(progress)
+    }
+
+    /// When its time is over, if there was progress last at `progress`.
+    pub fn overdue_at(&self, progress: Timestamp) -> Timestamp {
+        self.ends_by().min(after(progress, self.idle_seconds))
     }
 }
 

@@ -4,6 +4,8 @@
 //! conditional write of that annotation. Everything in the status can be
 //! rebuilt; this cannot.
 
+pub mod begin;
+
 use cluster::{
     names,
     operation::{Ended, History, KEPT},
@@ -268,14 +270,14 @@ impl Record {
         }
     }
 
-    /// The name that the instance's id hashes to. A record that was put aside
+    /// The name that the instance's id hashes to. A record that was archived
     /// has the incarnation behind it in its own name.
     pub fn instance(&self) -> &str {
         instance_of(self.resource.metadata.name.as_deref().unwrap_or_default())
     }
 
     /// Whether this record only keeps what an earlier incarnation of the id still owes.
-    pub fn is_aside(&self) -> bool {
+    pub fn is_archived(&self) -> bool {
         self.name().contains('-')
     }
 

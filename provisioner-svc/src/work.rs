@@ -24,18 +24,18 @@ mod status;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use cluster::{gate::Gate, share::Term};
+use ::work::{Fault, Next, Turn, Work};
+use cluster::gate::Gate;
 use jiff::Timestamp;
 use objects::{Objects, Scope, barrier::Written, inventory::Entry, write::Place};
 use serde_json::{Map, Value};
 use service::telemetry::chain;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 use crate::{
     context::Context,
     error::Error,
-    resource::Kind,
+    resource::{Kind, ServiceInstance},
     state::Record,
     step::{Aim, FileState, Observed, Step, next},
     storage::Growth,
@@ -53,16 +53,28 @@ pub(crate) use self::{
     status::{is_outdated, lacks_namespace, rebuild},
 };
 
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// In the status of a record whose worker panicked.
+const PANICKED: &str = "An internal error interrupted the work; it is tried again after a pause. \
+                        See the log of provisioner-svc.";
+
+/// What is done with instances; the pool decides who does it, and when.
+#[derive(Debug)]
+pub(crate) struct Instances {
+    pub(crate) context: Arc<Context>,
+}
+
+/// What a job shows to those who wait for it, beyond the record.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Report {
+    /// The operation whose worker panicked; it is tried again.
+    pub(crate) panicked: Option<String>,
+}
 
 /// One worker's knowledge of one record. Nothing in it is needed by another
 /// worker: each finds out anew.
-struct Job<'a> {
-    context: &'a Arc<Context>,
-    signals: &'a Signals,
-    /// The record was read in this term of the replica's lease.
-    term: Term,
+pub(crate) struct Job {
+    context: Arc<Context>,
+    turn: Turn,
     record: Record,
     aim: Aim,
     /// Steps that did what they should.
@@ -82,84 +94,71 @@ struct Job<'a> {
     message: String,
 }
 
-/// What a worker is told.
-#[derive(Debug)]
-pub(crate) struct Signals {
-    /// The record is no longer this replica's: end after the step.
-    pub(crate) leave: CancellationToken,
-    /// The record changed, or there is something to leave for.
-    pub(crate) wake: Arc<Notify>,
-}
+impl Work for Instances {
+    type Object = ServiceInstance;
+    type Extra = ();
+    type Report = Report;
+    type Job = Job;
 
-/// Works until the record needs nothing more, or is no longer ours.
-pub(crate) async fn work(context: Arc<Context>, name: String, signals: Signals) {
-    let mut pause = FIRST_PAUSE;
-    let mut tenure = context.tenure.clone();
-    loop {
-        let term = tokio::select! {
-            () = signals.leave.cancelled() => return,
-            term = tenure.begun() => term,
-        };
-        let Some(term) = term else { return };
-        match once(&context, &name, &signals, term).await {
-            Ok(true) => return,
-            Ok(false) => pause = FIRST_PAUSE,
-            Err(error) => {
-                tracing::warn!(record = %name, error = chain(&error), "work interrupted");
-                let _ = tokio::time::timeout(pause, signals.wake.notified()).await;
-                pause = (pause * 2).min(MAX_PAUSE);
+    fn driver<'a>(&self, object: &'a ServiceInstance) -> Option<&'a str> {
+        object.spec.operation.driver.as_deref()
+    }
+
+    fn needs_work(&self, object: &ServiceInstance) -> Result<bool, Fault> {
+        let record = Record::new(object.clone())?;
+        Ok(record.lacks_finalizer() || aim(&record).is_some() || is_outdated(&record))
+    }
+
+    async fn begin(
+        &self,
+        object: Arc<ServiceInstance>,
+        _extra: Option<()>,
+        turn: Turn,
+        _reports: watch::Sender<Report>,
+    ) -> Result<Option<Job>, Fault> {
+        let context = &self.context;
+        let mut record = Record::new(object.as_ref().clone())?;
+        if record.lacks_finalizer() {
+            // A restore dropped it. Whoever was faster is read next time.
+            record = context
+                .replace(&record.with_finalizer())
+                .await?
+                .ok_or(Error::Contended)?;
+        }
+        let Some(aim) = aim(&record) else {
+            if is_outdated(&record) {
+                rebuild(context, &record).await?;
             }
-        }
+            return Ok(None);
+        };
+        let mut job = Job::new(Arc::clone(context), turn, record, aim);
+        job.write_status().await?;
+        Ok(Some(job))
     }
-}
 
-/// Reads the record and works on what it asks for. `true`: nothing is left to do.
-async fn once(
-    context: &Arc<Context>,
-    name: &str,
-    signals: &Signals,
-    term: Term,
-) -> Result<bool, Error> {
-    let Some(record) = context.read(name).await? else {
-        return Ok(true);
-    };
-    if record.lacks_finalizer() {
-        // A restore dropped it. If somebody else was faster: look again.
-        context.replace(&record.with_finalizer()).await?;
-        return Ok(false);
+    async fn step(&self, job: &mut Job) -> Next {
+        job.step().await
     }
-    let Some(aim) = aim(&record) else {
-        if status::is_outdated(&record) {
-            status::rebuild(context, &record).await?;
+
+    async fn panicked(
+        &self,
+        object: Arc<ServiceInstance>,
+        _text: &str,
+        reports: &watch::Sender<Report>,
+    ) {
+        let operation = object.spec.operation.id.clone();
+        reports.send_modify(|report| report.panicked = Some(operation));
+        let Ok(record) = Record::new(object.as_ref().clone()) else {
+            return;
+        };
+        let before = record.resource.status.clone().unwrap_or_default();
+        let mut status = status::of(&record, Some(PANICKED.to_owned()), before.inventory);
+        status.progress = before.progress;
+        let written = self.context.write_status(&record.name(), &status).await;
+        if let Err(error) = written {
+            tracing::warn!(record = %record.name(), error = chain(&error), "status not written");
         }
-        return Ok(true);
-    };
-    let mut job = Job {
-        context,
-        signals,
-        term,
-        aim,
-        done: Vec::new(),
-        progress: Progress::of(&record, Timestamp::now()),
-        inputs: None,
-        namespace: None,
-        generated: Map::new(),
-        outputs: record
-            .state
-            .applied
-            .as_ref()
-            .map(|applied| applied.outputs.clone())
-            .unwrap_or_default(),
-        objects: objects(context, &record),
-        applied: BTreeMap::new(),
-        remaining: None,
-        growths: Vec::new(),
-        failure: None,
-        message: status::message_of(&record).unwrap_or_default(),
-        record,
-    };
-    job.run().await?;
-    Ok(false)
+    }
 }
 
 /// The objects of an instance, as far as its record knows them.
@@ -201,46 +200,73 @@ fn aim(record: &Record) -> Option<Aim> {
         })
 }
 
-impl Job<'_> {
-    /// Step after step until the operation ended or the record changed.
-    async fn run(&mut self) -> Result<(), Error> {
-        let mut pause = FIRST_PAUSE;
-        self.write_status().await?;
-        loop {
-            if self.is_stale()? {
-                return Ok(());
+impl Job {
+    fn new(context: Arc<Context>, turn: Turn, record: Record, aim: Aim) -> Self {
+        let outputs = record.state.applied.as_ref();
+        Self {
+            turn,
+            aim,
+            done: Vec::new(),
+            progress: Progress::of(&record, Timestamp::now()),
+            inputs: None,
+            namespace: None,
+            generated: Map::new(),
+            outputs: outputs
+                .map(|applied| applied.outputs.clone())
+                .unwrap_or_default(),
+            objects: objects(&context, &record),
+            applied: BTreeMap::new(),
+            remaining: None,
+            growths: Vec::new(),
+            failure: None,
+            message: status::message_of(&record).unwrap_or_default(),
+            context,
+            record,
+        }
+    }
+
+    /// Does the next step, unless the record asks for something else by now.
+    async fn step(&mut self) -> Next {
+        match self.is_stale() {
+            Ok(false) => {}
+            Ok(true) => return Next::Reread,
+            Err(error) => {
+                tracing::warn!(record = %self.record.name(), error = chain(&error), "record not read");
+                return Next::Retry(None);
             }
-            let step = next(&self.observed());
-            tracing::debug!(record = %self.record.name(), op.id = %self.record.operation().id, ?step, "step");
-            service::failpoint::approach(step.name());
-            let halt = match self.perform(step).await {
-                Ok(()) => {
-                    service::failpoint::reach(step.name());
-                    pause = FIRST_PAUSE;
-                    self.done.push(step);
-                    if step.is_last() {
-                        return Ok(());
-                    }
-                    continue;
+        }
+        let step = next(&self.observed());
+        tracing::debug!(record = %self.record.name(), op.id = %self.record.operation().id, ?step, "step");
+        service::failpoint::approach(step.name());
+        match self.perform(step).await {
+            Ok(()) => {
+                service::failpoint::reach(step.name());
+                self.done.push(step);
+                if step.is_last() { Next::Rest } else { Next::Go }
+            }
+            Err(Halt::Stale) => Next::Reread,
+            Err(halt) => self.interrupted(step, halt).await,
+        }
+    }
+
+    /// What comes after a step that did not do its thing.
+    async fn interrupted(&mut self, step: Step, halt: Halt) -> Next {
+        match self.settle(step, halt).await {
+            Action::Fail(failure) => {
+                self.failure = Some(failure);
+                Next::Go
+            }
+            Action::Wait(text) => {
+                if let Some(text) = &text {
+                    let waiting = std::slice::from_ref(text);
+                    self.progress.note(waiting, Timestamp::now());
                 }
-                Err(Halt::Stale) => return Ok(()),
-                Err(halt) => halt,
-            };
-            match self.settle(step, halt).await {
-                Action::Fail(failure) => self.failure = Some(failure),
-                Action::Wait(text) => {
-                    if let Some(text) = &text {
-                        let waiting = std::slice::from_ref(text);
-                        self.progress.note(waiting, Timestamp::now());
-                    }
-                    self.say(text.unwrap_or_default()).await;
-                    self.rest(&mut pause).await;
-                }
-                Action::Restart(text) => {
-                    self.say(text.unwrap_or_default()).await;
-                    self.rest(&mut MAX_PAUSE.clone()).await;
-                    return Ok(());
-                }
+                self.say(text.unwrap_or_default()).await;
+                Next::Pause(self.time_left())
+            }
+            Action::Restart(text) => {
+                self.say(text.unwrap_or_default()).await;
+                Next::Retry(self.time_left())
             }
         }
     }
@@ -329,11 +355,9 @@ impl Job<'_> {
         &self.record.resource.spec.namespace
     }
 
-    /// Stop if the record is no longer this replica's, its operation changed, or
-    /// the lease lapsed since it was read: after a gap (the process was paused,
-    /// or cut off) others have worked on it, and what is known may be old.
+    /// Whether the work is to be left, or the record asks for something else.
     fn is_stale(&self) -> Result<bool, Error> {
-        if self.signals.leave.is_cancelled() || self.context.tenure.now() != Some(self.term) {
+        if self.turn.is_over() {
             return Ok(true);
         }
         let seen = self.context.seen(&self.record.name())?;
@@ -368,9 +392,13 @@ impl Job<'_> {
                 .is_overdue(self.record.operation(), Timestamp::now())
     }
 
-    /// Pauses, at most until the record changes or the deadline.
-    async fn rest(&self, pause: &mut Duration) {
-        let _ = tokio::time::timeout(*pause, self.signals.wake.notified()).await;
-        *pause = (*pause * 2).min(MAX_PAUSE);
+    /// Until something else is to be done: the operation fails.
+    fn time_left(&self) -> Option<Duration> {
+        if !self.has_operation() || self.failure.is_some() {
+            return None;
+        }
+        let now = Timestamp::now();
+        let left = self.progress.left(self.record.operation(), now);
+        Duration::try_from(left).ok()
     }
 }

@@ -32,9 +32,7 @@ pub(crate) async fn hold(context: &Context, request: &HoldRequest) -> Result<Ins
         if record.resource.spec.held {
             return message(context, &record).await;
         }
-        let mut resource = record.resource.clone();
-        resource.spec.held = true;
-        if let Some(held) = context.replace(&resource).await? {
+        if let Some(held) = context.replace(&record.with_hold(true)).await? {
             return message(context, &held).await;
         }
     }
@@ -53,9 +51,7 @@ pub(crate) async fn release(context: &Context, request: &ReleaseHoldRequest) -> 
         if !record.resource.spec.held {
             return Ok(());
         }
-        let mut resource = record.resource.clone();
-        resource.spec.held = false;
-        if context.replace(&resource).await?.is_some() {
+        if context.replace(&record.with_hold(false)).await?.is_some() {
             return Ok(());
         }
     }

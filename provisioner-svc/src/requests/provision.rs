@@ -1,30 +1,30 @@
 //! OSB provision.
 
-use std::collections::BTreeMap;
-
 use broker_proto::{
     ErrorCode,
     v1::{CatalogVerdict, Outcome, ProvisionRequest, ProvisionResponse},
 };
-use cluster::{names, operation::OperationId};
+use cluster::names;
 use jiff::Timestamp;
-use kube::api::ObjectMeta;
 use plan::{Loaded, descriptor::Namespace};
 use serde_json::{Map, Value};
 
 use super::{
-    ATTEMPTS, Limits, invalid, named, object, requester,
+    ATTEMPTS, aim, invalid, named, object, requester,
     shown::{self, Fields},
-    wait,
+    wait::{self, Part},
 };
 use crate::{
-    context::Context,
-    decide::{self, Identity, Mode, Provision},
+    context::{Begun, Context},
+    decide::{self, Completion, Existing, Identity, Mode, Provision},
     error::Error,
     place,
-    resource::{Kind, Operation, Requester, ServiceInstance, ServiceInstanceSpec},
+    resource::Requester,
     revision::Revision,
-    state::{ANNOTATION, FINALIZER, Phase, Record, State, encode},
+    state::{
+        Phase, Record,
+        begin::{self, Birth, Order},
+    },
 };
 
 /// A provision, decoded.
@@ -71,33 +71,25 @@ pub(crate) async fn provision(
     let name = names::instance_record(&asked.instance_id);
     for _ in 0..ATTEMPTS {
         let record = context.read(&name).await?;
-        let (asynchronous, identity) = match &record {
-            Some(record) if !record.is_tombstone() => compare(context, record, &asked).await?,
-            _ => (false, Identity::Different),
+        let existing = match &record {
+            Some(record) if record.is_tombstone() => Some(Existing::Tombstone(record)),
+            Some(record) => Some(compare(context, record, &asked).await?),
+            None => None,
         };
-        let judged = record
-            .as_ref()
-            .map(|record| (record, asynchronous, identity));
         let version = asked.maintenance_version.as_deref();
-        match decide::provision(judged, &asked.verdict, version, asked.mode)? {
-            Provision::Unchanged => {
-                let shown = match &record {
-                    Some(record) => shown::applied(context, record).await?,
-                    None => Fields::default(),
-                };
+        match decide::provision(existing, &asked.verdict, version, asked.mode)? {
+            Provision::Unchanged(record) => {
+                let shown = shown::applied(context, record).await?;
                 return Ok(answer(Outcome::Unchanged, String::new(), shown));
             }
-            Provision::Running => {
-                if let Some(record) = &record {
-                    return conclude(context, record, asynchronous, asked.mode).await;
-                }
+            Provision::Join(record, completion) => {
+                return conclude(context, Part::Joined(record), completion, asked.mode).await;
             }
-            Provision::Create => {
+            Provision::Create(tombstone) => {
                 let loaded = context.catalog.bundle(&asked.verdict.bundle_digest).await?;
-                if let Some(made) = create(context, &name, record.as_ref(), &asked, &loaded).await?
-                {
-                    let asynchronous = loaded.bundle().provisions_asynchronously();
-                    return conclude(context, &made, asynchronous, asked.mode).await;
+                if let Some(begun) = create(context, &name, tombstone, &asked, &loaded).await? {
+                    let completion = loaded.bundle().provisions_asynchronously().into();
+                    return conclude(context, Part::Began(&begun), completion, asked.mode).await;
                 }
                 // A rival made the record: its word counts.
             }
@@ -108,12 +100,12 @@ pub(crate) async fn provision(
 
 async fn conclude(
     context: &Context,
-    record: &Record,
-    asynchronous: bool,
+    part: Part<'_>,
+    completion: Completion,
     mode: Mode,
 ) -> Result<ProvisionResponse, Error> {
-    let shown = shown::aimed_at(context, record).await?;
-    let (outcome, operation) = wait::conclude(context, record, asynchronous, mode).await?;
+    let shown = shown::aimed_at(context, part.record()).await?;
+    let (outcome, operation) = wait::conclude(context, part, completion, mode).await?;
     Ok(answer(outcome, operation, shown))
 }
 
@@ -126,59 +118,51 @@ fn answer(outcome: Outcome, operation: String, shown: Fields) -> ProvisionRespon
     }
 }
 
-/// Whether the record's plan is asynchronous, and whether the request asks
+/// How the operations of the record's plan end, and whether the request asks
 /// for what the record is.
-async fn compare(
+async fn compare<'a>(
     context: &Context,
-    record: &Record,
+    record: &'a Record,
     asked: &Asked,
-) -> Result<(bool, Identity), Error> {
-    let digest = record
-        .operation()
-        .bundles
-        .first()
-        .cloned()
-        .unwrap_or_default();
-    let applied = record.state.applied.as_ref();
-    let (revision, digest) = match (record.phase(), applied) {
+) -> Result<Existing<'a>, Error> {
+    let operation = record.operation();
+    let (revision, digest) = match (record.phase(), &record.state.applied) {
         (Phase::Provisioning | Phase::ProvisionFailed, _) | (_, None) => {
-            (record.operation().revision.clone(), digest)
+            let digest = operation.bundles.first().cloned().unwrap_or_default();
+            (operation.revision.clone(), digest)
         }
         (_, Some(applied)) => (Some(applied.revision.clone()), applied.bundle.clone()),
     };
     let loaded = context.catalog.bundle(&digest).await?;
-    let asynchronous = loaded.bundle().provisions_asynchronously();
+    let completion = loaded.bundle().provisions_asynchronously().into();
     let spec = &record.resource.spec;
-    let Some(revision) = revision else {
-        return Ok((asynchronous, Identity::Different));
+    let same_place = spec.service_id == asked.service_id
+        && spec.organization_guid == asked.organization_guid
+        && spec.space_guid == asked.space_guid;
+    let identity = match revision {
+        Some(revision) if same_place => {
+            let revision: Revision = context.revisions.read(&revision).await?;
+            same_request(&loaded, &revision, asked)
+        }
+        Some(_) | None => Identity::Different,
     };
-    if spec.service_id != asked.service_id
-        || spec.organization_guid != asked.organization_guid
-        || spec.space_guid != asked.space_guid
-    {
-        return Ok((asynchronous, Identity::Different));
-    }
-    let revision: Revision = context.revisions.read(&revision).await?;
-    let same =
-        revision.plan_id == asked.plan_id && same_parameters(&loaded, &revision, &asked.parameters);
-    Ok((
-        asynchronous,
-        if same {
-            Identity::Same
-        } else {
-            Identity::Different
-        },
-    ))
+    Ok(Existing::of(record, completion, identity))
 }
 
 /// The request, resolved by the pinned bundle, against the revision. What is
 /// equal as sent is equal, whatever a bundle says by now.
-fn same_parameters(loaded: &Loaded, revision: &Revision, sent: &Map<String, Value>) -> bool {
-    revision.parameters.sent == *sent
-        || loaded
-            .bundle()
-            .create_parameters(sent)
-            .is_ok_and(|resolved| resolved.effective == revision.parameters.effective)
+fn same_request(loaded: &Loaded, revision: &Revision, asked: &Asked) -> Identity {
+    let sent = &asked.parameters;
+    let same_parameters = || {
+        let resolved = loaded.bundle().create_parameters(sent);
+        revision.parameters.sent == *sent
+            || resolved.is_ok_and(|resolved| resolved.effective == revision.parameters.effective)
+    };
+    if revision.plan_id == asked.plan_id && same_parameters() {
+        Identity::Same
+    } else {
+        Identity::Different
+    }
 }
 
 /// Writes revision and record. `None`: a rival was faster.
@@ -188,7 +172,7 @@ async fn create(
     tombstone: Option<&Record>,
     asked: &Asked,
     loaded: &Loaded,
-) -> Result<Option<Record>, Error> {
+) -> Result<Option<Begun>, Error> {
     let bundle = loaded.bundle();
     let parameters = bundle
         .create_parameters(&asked.parameters)
@@ -211,65 +195,38 @@ async fn create(
     if !place.own {
         check(context, bundle.namespace(), &place.namespace).await?;
     }
-    let revision_name = context.revisions.write(name, &revision).await?;
-    let resource = resource(
-        context,
-        name,
-        tombstone,
-        asked,
-        loaded,
-        &revision_name,
-        place,
-    );
-    let written = match tombstone {
-        Some(tombstone) => {
-            put_aside(context, tombstone).await?;
-            context.replace(&resource).await?
-        }
-        None => match context.records.create(&resource).await {
-            Ok(made) => {
-                context.cache.observe(made.clone());
-                Some(Record::new(made)?)
-            }
-            Err(cluster::Error::AlreadyExists) => None,
-            Err(error) => return Err(error.into()),
-        },
+    let written = context.revisions.write(name, &revision).await?;
+    if let Some(tombstone) = tombstone {
+        archive(context, tombstone).await?;
+    }
+    let completion = bundle.provisions_asynchronously().into();
+    let order = Order {
+        at: Timestamp::now(),
+        driver: context.driver(completion),
+        by: asked.requester.clone(),
     };
-    match &written {
-        Some(record) => {
+    let aim = aim(loaded, written);
+    let resource = begin::create(name, tombstone, birth(asked, loaded, place), &aim, order);
+    let begun = context.begin(&resource).await?;
+    match &begun {
+        Some(begun) => {
             tracing::info!(
-                instance.id = %asked.instance_id, plan = bundle.name(), op.id = %record.operation().id,
-                "provision accepted"
+                instance.id = %asked.instance_id, plan = bundle.name(),
+                op.id = %begun.record.operation().id, "provision accepted"
             );
         }
         // Nothing names it: it would be swept, but need not wait for that.
-        None => context.revisions.delete(&revision_name).await?,
+        None => context.revisions.delete(&aim.revision).await?,
     }
-    Ok(written)
+    Ok(begun)
 }
 
-/// What an earlier incarnation still owes gets a record of its own, named by
-/// digest and incarnation, before its place is taken.
-async fn put_aside(context: &Context, tombstone: &Record) -> Result<(), Error> {
-    if tombstone.state.retained_until.is_none() {
+/// Gives what an earlier life still owes a record of its own, before its place is taken.
+async fn archive(context: &Context, tombstone: &Record) -> Result<(), Error> {
+    let Some(archived) = tombstone.archived() else {
         return Ok(());
-    }
-    let spec = tombstone.resource.spec.clone();
-    let aside = ServiceInstance {
-        metadata: ObjectMeta {
-            name: Some(format!("{}-{}", tombstone.name(), spec.incarnation)),
-            labels: tombstone.resource.metadata.labels.clone(),
-            annotations: Some(BTreeMap::from([(
-                ANNOTATION.to_owned(),
-                encode(&tombstone.state),
-            )])),
-            finalizers: Some(vec![FINALIZER.to_owned()]),
-            ..ObjectMeta::default()
-        },
-        spec,
-        status: None,
     };
-    match context.records.create(&aside).await {
+    match context.records.create(&archived).await {
         Ok(made) => {
             context.cache.observe(made);
             Ok(())
@@ -280,65 +237,18 @@ async fn put_aside(context: &Context, tombstone: &Record) -> Result<(), Error> {
     }
 }
 
-fn resource(
-    context: &Context,
-    name: &str,
-    tombstone: Option<&Record>,
-    asked: &Asked,
-    loaded: &Loaded,
-    revision: &str,
-    place: Place,
-) -> ServiceInstance {
+fn birth(asked: &Asked, loaded: &Loaded, place: Place) -> Birth {
     let bundle = loaded.bundle();
-    // Counting goes on over incarnations, so that no old operation id means a new operation.
-    let seq = tombstone.map_or(1, |record| record.operation().seq + 1);
-    let state = tombstone.map(State::succeed).unwrap_or_default();
-    let limits = Limits::of(loaded);
-    let spec = ServiceInstanceSpec {
+    let name = bundle.service().name.as_deref();
+    Birth {
         instance_id: asked.instance_id.clone(),
         incarnation: place.incarnation,
         namespace: place.namespace,
         own_namespace: place.own,
         service_id: asked.service_id.clone(),
-        service_name: bundle
-            .service()
-            .name
-            .clone()
-            .unwrap_or_else(|| bundle.provider().to_owned()),
-        plan_id: asked.plan_id.clone(),
-        plan_name: bundle.name().to_owned(),
+        service_name: name.unwrap_or_else(|| bundle.provider()).to_owned(),
         organization_guid: asked.organization_guid.clone(),
         space_guid: asked.space_guid.clone(),
-        operation: Operation {
-            id: OperationId::new(Kind::Create.as_str(), seq).to_string(),
-            seq,
-            kind: Kind::Create,
-            revision: Some(revision.to_owned()),
-            bundles: vec![bundle.digest().to_string()],
-            started_at: Timestamp::now(),
-            idle_seconds: limits.idle,
-            total_seconds: limits.total,
-            driver: context.driver(bundle.provisions_asynchronously()),
-            requested_by: asked.requester.clone(),
-        },
-        held: false,
-    };
-    let metadata = ObjectMeta {
-        name: Some(name.to_owned()),
-        labels: Some(BTreeMap::from([(
-            names::MANAGED_BY.to_owned(),
-            names::MANAGER.to_owned(),
-        )])),
-        annotations: Some(BTreeMap::from([(ANNOTATION.to_owned(), encode(&state))])),
-        finalizers: Some(vec![FINALIZER.to_owned()]),
-        resource_version: tombstone
-            .and_then(|record| record.resource.metadata.resource_version.clone()),
-        ..ObjectMeta::default()
-    };
-    ServiceInstance {
-        metadata,
-        spec,
-        status: None,
     }
 }
 

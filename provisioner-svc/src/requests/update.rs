@@ -3,23 +3,23 @@
 use std::sync::Arc;
 
 use broker_proto::v1::{CatalogVerdict, Outcome, UpdateRequest, UpdateResponse};
-use cluster::{names, operation::OperationId};
+use cluster::names;
 use jiff::Timestamp;
 use plan::Loaded;
 use serde_json::{Map, Value};
 
 use super::{
-    ATTEMPTS, Limits, invalid, named, object, requester,
+    ATTEMPTS, aim, invalid, named, object, requester,
     shown::{self, Fields},
-    wait,
+    wait::{self, Part},
 };
 use crate::{
-    context::Context,
-    decide::{self, BundleAsked, Mode, Update, UpdateAsked},
+    context::{Begun, Context},
+    decide::{self, BundleAsked, Completion, Instance, Mode, Update, UpdateAsked},
     error::Error,
-    resource::{Kind, Operation, Requester},
+    resource::Requester,
     revision::Revision,
-    state::{Applied, Phase, Record},
+    state::{Applied, Phase, Record, begin::Order},
 };
 
 /// What a change of the instance may come from; absent means "as it is".
@@ -51,49 +51,45 @@ pub(crate) async fn update(
     }
     for _ in 0..ATTEMPTS {
         let record = context.read(&name).await?;
-        let asynchronous = match &record {
-            Some(record) if !record.is_tombstone() => pinned(context, record).await?,
-            _ => false,
+        let instance = match &record {
+            Some(record) if !record.is_tombstone() => {
+                Instance::of(record, completion(context, record).await?)
+            }
+            Some(_) | None => None,
         };
-        let judged = record.as_ref().map(|record| (record, asynchronous));
         let ids = UpdateAsked {
             service_id: &request.service_id,
             plan_id: asked.plan_id.as_deref(),
             verdict: asked.verdict.as_ref(),
             mode,
         };
-        let decision = decide::update(judged, ids)?;
-        let Some(record) = record else {
-            return Err(decide::absent().into());
-        };
-        let Some(applied) = record.state.applied.clone() else {
-            return Err(decide::absent().into());
-        };
-        let before: Revision = context.revisions.read(&applied.revision).await?;
-        let target = target(context, &applied, &before, &asked).await?;
-        match decision {
-            Update::CompareWithRunning => {
+        match decide::update(instance, ids)? {
+            Update::CompareWithRunning(instance, applied) => {
+                let target = target(context, applied, &asked).await?;
+                let record = instance.record;
                 let running = record.operation().revision.as_deref().unwrap_or_default();
                 let running: Revision = context.revisions.read(running).await?;
                 if running.same_target(&target.revision) {
-                    return conclude(context, &record, asynchronous, mode).await;
+                    let part = Part::Joined(record);
+                    return conclude(context, part, instance.completion, mode).await;
                 }
                 return Err(decide::busy("is being updated").into());
             }
-            // After a failed update the objects may be anywhere: the same target is a repair.
-            Update::Consider
-                if record.phase() == Phase::Ready && before.same_target(&target.revision) =>
-            {
-                let shown = shown::applied(context, &record).await?;
-                return Ok(answer(Outcome::Unchanged, String::new(), shown));
-            }
-            Update::Consider => {
-                if asked.is_context_only(&applied) {
+            Update::Consider(instance, applied) => {
+                let target = target(context, applied, &asked).await?;
+                let record = instance.record;
+                // After a failed update the objects may be anywhere: the same target is a repair.
+                if record.phase() == Phase::Ready && target.before.same_target(&target.revision) {
+                    let shown = shown::applied(context, record).await?;
+                    return Ok(answer(Outcome::Unchanged, String::new(), shown));
+                }
+                if asked.is_context_only(applied) {
                     decide::context_only(target.loaded.bundle().service().allow_context_updates)?;
                 }
                 shown::check(&target.loaded, &target.revision, &request.instance_id)?;
-                if let Some(started) = start(context, &record, &applied, &target, &by).await? {
-                    return conclude(context, &started, asynchronous, mode).await;
+                if let Some(begun) = begin(context, instance, applied, &target, &by).await? {
+                    let part = Part::Began(&begun);
+                    return conclude(context, part, instance.completion, mode).await;
                 }
             }
         }
@@ -115,31 +111,27 @@ impl Asked {
 }
 
 struct Target {
+    /// What was applied last.
+    before: Revision,
     revision: Revision,
     loaded: Arc<Loaded>,
-    /// Whether the client polls.
-    asynchronous: bool,
 }
 
-/// Whether the plan that the instance has is asynchronous.
-async fn pinned(context: &Context, record: &Record) -> Result<bool, Error> {
+/// How the operations of the plan that the instance has end.
+async fn completion(context: &Context, record: &Record) -> Result<Completion, Error> {
     let applied = record.state.applied.as_ref().map(|applied| &applied.bundle);
     let digest = applied
         .or_else(|| record.operation().bundles.first())
         .cloned()
         .unwrap_or_default();
     let loaded = context.catalog.bundle(&digest).await?;
-    Ok(loaded.bundle().provisions_asynchronously())
+    Ok(loaded.bundle().provisions_asynchronously().into())
 }
 
 /// Works out what the instance would be. The pinned bundle stays unless the
 /// plan changes or a maintenance version asks for today's.
-async fn target(
-    context: &Context,
-    applied: &Applied,
-    before: &Revision,
-    asked: &Asked,
-) -> Result<Target, Error> {
+async fn target(context: &Context, applied: &Applied, asked: &Asked) -> Result<Target, Error> {
+    let before: Revision = context.revisions.read(&applied.revision).await?;
     let pinned = context.catalog.bundle(&applied.bundle).await?;
     let changes_plan = asked
         .plan_id
@@ -189,9 +181,9 @@ async fn target(
         },
     };
     Ok(Target {
+        before,
         revision,
         loaded,
-        asynchronous: pinned.bundle().provisions_asynchronously(),
     })
 }
 
@@ -210,85 +202,51 @@ fn refuse(violations: &[plan::schema::Violation]) -> Error {
 }
 
 /// Writes revision and record. `None`: a rival was faster.
-async fn start(
+async fn begin(
     context: &Context,
-    record: &Record,
+    instance: Instance<'_>,
     applied: &Applied,
     target: &Target,
     by: &Requester,
-) -> Result<Option<Record>, Error> {
+) -> Result<Option<Begun>, Error> {
+    let record = instance.record;
     let revision = context
         .revisions
         .write(&record.name(), &target.revision)
         .await?;
-    let superseded = record
-        .operation()
-        .revision
-        .clone()
-        .filter(|name| *name != applied.revision);
-    let seq = record.operation().seq + 1;
-    let mut resource = record.resource.clone();
-    resource.spec.plan_id.clone_from(&target.revision.plan_id);
-    resource
-        .spec
-        .plan_name
-        .clone_from(&target.revision.plan_name);
-    let limits = Limits::of(&target.loaded);
-    resource.spec.operation = Operation {
-        id: OperationId::new(Kind::Update.as_str(), seq).to_string(),
-        seq,
-        kind: Kind::Update,
-        revision: Some(revision.clone()),
-        bundles: bundles(record, &target.revision.bundle),
-        started_at: Timestamp::now(),
-        idle_seconds: limits.idle,
-        total_seconds: limits.total,
-        driver: context.driver(target.asynchronous),
-        requested_by: by.clone(),
+    let order = Order {
+        at: Timestamp::now(),
+        driver: context.driver(instance.completion),
+        by: by.clone(),
     };
-    let written = context.replace(&resource).await?;
-    match &written {
-        Some(record) => {
-            tracing::info!(
-                instance.id = %record.resource.spec.instance_id, op.id = %record.operation().id,
-                "update accepted"
-            );
-            // That of a failed update; a failure here leaves it to the sweep.
-            if let Some(superseded) = superseded
-                && let Err(error) = context.revisions.delete(&superseded).await
-            {
-                tracing::debug!(%error, "superseded revision not deleted");
-            }
-        }
-        None => context.revisions.delete(&revision).await?,
+    let aim = aim(&target.loaded, revision);
+    let begun = context.begin(&record.begin_update(&aim, order)).await?;
+    let Some(begun) = begun else {
+        context.revisions.delete(&aim.revision).await?;
+        return Ok(None);
+    };
+    tracing::info!(
+        instance.id = %record.resource.spec.instance_id,
+        op.id = %begun.record.operation().id, "update accepted"
+    );
+    // That of a failed update; a failure here leaves it to the sweep.
+    let superseded = record.operation().revision.as_ref();
+    if let Some(superseded) = superseded.filter(|name| **name != applied.revision)
+        && let Err(error) = context.revisions.delete(superseded).await
+    {
+        tracing::debug!(%error, "superseded revision not deleted");
     }
-    Ok(written)
-}
-
-/// The target's bundle first, then those that objects may be left of.
-pub(super) fn bundles(record: &Record, target: &str) -> Vec<String> {
-    let mut all = vec![target.to_owned()];
-    let applied = record
-        .state
-        .applied
-        .iter()
-        .map(|applied| applied.bundle.clone());
-    for digest in record.operation().bundles.iter().cloned().chain(applied) {
-        if !all.contains(&digest) {
-            all.push(digest);
-        }
-    }
-    all
+    Ok(Some(begun))
 }
 
 async fn conclude(
     context: &Context,
-    record: &Record,
-    asynchronous: bool,
+    part: Part<'_>,
+    completion: Completion,
     mode: Mode,
 ) -> Result<UpdateResponse, Error> {
-    let shown = shown::aimed_at(context, record).await?;
-    let (outcome, operation) = wait::conclude(context, record, asynchronous, mode).await?;
+    let shown = shown::aimed_at(context, part.record()).await?;
+    let (outcome, operation) = wait::conclude(context, part, completion, mode).await?;
     Ok(answer(outcome, operation, shown))
 }
 

@@ -1,75 +1,99 @@
 //! Waiting for an operation on behalf of a synchronous request. The work is
 //! not the request's: it goes on whether or not anybody waits.
 
-use broker_proto::{Error as ApiError, ErrorCode, v1::Outcome};
+use ::work::TimedOut;
+use broker_proto::{
+    Error as ApiError, ErrorCode,
+    decide::{Completion, Mode},
+    v1::Outcome,
+};
 use cluster::operation::Ended;
-use jiff::{SignedDuration, Timestamp};
-use tokio::{sync::broadcast::error::RecvError, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    context::Context,
-    decide::Mode,
+    context::{Begun, Context},
     error::Error,
-    resource::{Kind, Operation},
+    resource::Kind,
     state::Record,
+    work::Report,
 };
 
-/// So long after its start whoever asks is not the one who started it.
-const YOUNG: SignedDuration = SignedDuration::from_secs(5);
+/// The part of a request in the operation that it is answered with.
+#[derive(Debug)]
+pub(super) enum Part<'a> {
+    /// It began the operation.
+    Began(&'a Begun),
+    /// It asks for what an earlier request began.
+    Joined(&'a Record),
+}
+
+impl Part<'_> {
+    /// The record with the operation.
+    pub(super) fn record(&self) -> &Record {
+        match self {
+            Self::Began(begun) => &begun.record,
+            Self::Joined(record) => record,
+        }
+    }
+}
 
 /// Outcome and operation id for the answer to a request whose operation runs:
 /// accepted where the plan's operations are asynchronous, else its end. A
-/// client that can poll is not failed for what is slow: it polls on.
+/// client that can poll does so for what it did not begin, and for what is
+/// slow. One creation gives one 201: who only joined it gets 200.
 pub(super) async fn conclude(
     context: &Context,
-    record: &Record,
-    asynchronous: bool,
+    part: Part<'_>,
+    completion: Completion,
     mode: Mode,
 ) -> Result<(Outcome, String), Error> {
+    let record = part.record();
     let operation = record.operation();
     let accepted = (Outcome::Accepted, operation.id.clone());
-    if asynchronous || (mode == Mode::AcceptsIncomplete && is_old(operation)) {
-        return Ok(accepted);
-    }
-    match (end_of(context, &record.name(), operation).await, mode) {
-        (Ok(()), _) => Ok((Outcome::Done, String::new())),
-        (Err(Error::Refused(refusal)), Mode::AcceptsIncomplete)
-            if refusal.code == ErrorCode::DeadlineExceeded =>
-        {
-            Ok(accepted)
+    let (reports, done) = match (&part, completion, mode) {
+        (_, Completion::Asynchronous, _) | (Part::Joined(_), _, Mode::AcceptsIncomplete) => {
+            return Ok(accepted);
         }
-        (Err(error), _) => Err(error),
+        (Part::Began(begun), ..) => (begun.reports.clone(), Outcome::Done),
+        (Part::Joined(_), ..) => (
+            context.pool.ensure(&record.name(), None),
+            match operation.kind {
+                Kind::Create => Outcome::Unchanged,
+                Kind::Update | Kind::Delete => Outcome::Done,
+            },
+        ),
+    };
+    match (settled(context, record, reports).await, mode) {
+        (Ok(ended), _) => outcome(&ended, operation.kind).map(|()| (done, String::new())),
+        (Err(_), Mode::AcceptsIncomplete) => Ok(accepted),
+        (Err(error), Mode::MustBeDone) => Err(error),
     }
 }
 
-/// A synchronous operation that an earlier request started and gave up on: the
-/// client that can poll does that now.
-fn is_old(operation: &Operation) -> bool {
-    let age = Timestamp::now().duration_since(operation.started_at);
-    age > YOUNG
-}
-
-/// How the operation ended; an error if it failed, or did not end within the
-/// time that a synchronous request has.
-async fn end_of(context: &Context, record: &str, operation: &Operation) -> Result<(), Error> {
-    let until = Instant::now() + context.sync_deadline();
-    let mut changes = context.cache.changes();
-    loop {
-        if let Some(seen) = context.seen(record)?
-            && let Some(ended) = seen.state.operations.get(&operation.id)
-        {
-            return outcome(ended, operation.kind);
+/// How the operation ended, whichever replica worked on it; an error if it does
+/// not end in time, or its worker panicked. It goes on all the same.
+async fn settled(
+    context: &Context,
+    record: &Record,
+    reports: watch::Receiver<Report>,
+) -> Result<Ended, Error> {
+    let operation = record.operation();
+    let deadline = Instant::now() + context.sync_deadline();
+    let name = record.name();
+    let answer = context.pool.settled(&name, reports, deadline, |look| {
+        let seen = Record::new(look.object?.clone()).ok()?;
+        if let Some(ended) = seen.state.operations.get(&operation.id) {
+            return Some(Ok(ended.clone()));
         }
-        match tokio::time::timeout_at(until, changes.recv()).await {
-            Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
-            Ok(Err(RecvError::Closed)) | Err(_) => {
-                return Err(Error::refusal(
-                    ErrorCode::DeadlineExceeded,
-                    "The operation did not end in time; it goes on.",
-                ));
-            }
-        }
-    }
+        let panicked = look.report.panicked.as_ref() == Some(&operation.id);
+        panicked.then(|| Err(ApiError::internal().into()))
+    });
+    answer.await.unwrap_or_else(|TimedOut| {
+        Err(Error::refusal(
+            ErrorCode::DeadlineExceeded,
+            "The operation did not end in time; it goes on.",
+        ))
+    })
 }
 
 fn outcome(ended: &Ended, kind: Kind) -> Result<(), Error> {

@@ -22,7 +22,7 @@ pub(crate) async fn stream(
             let Ok(Some(record)) = context.seen(&name) else {
                 continue;
             };
-            if record.is_aside() {
+            if record.is_archived() {
                 continue;
             }
             if sender.send(Ok(state(&record))).await.is_err() {

@@ -10,7 +10,7 @@ use super::{Done, Halt, Job, inputs::Inputs, refuse};
 /// Stop point: all is decided, nothing is written.
 const CONFIRMED: &str = "Apply-confirmed";
 
-impl Job<'_> {
+impl Job {
     /// Renders one file with what is known now.
     pub(super) fn render(&self, inputs: &Inputs, index: usize) -> Result<File, Halt> {
         let unknown = || refuse("The plan has no such file.");

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Waiting objects that a poll names.
 const NAMED: usize = 3;
 
-impl Job<'_> {
+impl Job {
     /// Waits at the barrier behind a file: watches its objects until all are
     /// ready, then evaluates the outputs. An object that goes meanwhile is
     /// created again with the rest of its file.
@@ -61,10 +61,7 @@ impl Job<'_> {
                 Some(barrier) => barrier,
                 None => barrier.insert(Barrier::open(&self.objects, awaited).await?),
             };
-            tokio::select! {
-                () = barrier.changed(PATIENCE) => {}
-                () = self.signals.wake.notified() => {}
-            }
+            self.turn.aside(barrier.changed(PATIENCE)).await;
             let gone = titles(&barrier.refresh(awaited));
             if !gone.is_empty() {
                 return Err(self.begin_again(index, &gone));

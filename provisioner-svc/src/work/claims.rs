@@ -26,7 +26,7 @@ const SCALE_MANAGER: &str = "mongodb-osb-claims";
 /// Stop point: all is decided, nothing is written.
 const DECIDED: &str = "Claims-decided";
 
-impl Job<'_> {
+impl Job {
     /// Before anything is applied: no pod starts with the data of one that left earlier.
     pub(super) async fn clear_claims(&mut self) -> Done {
         self.delete_claims(Moment::BeforeApply).await

@@ -12,7 +12,7 @@ use crate::{
     work::status,
 };
 
-impl Job<'_> {
+impl Job {
     /// Notes in the record that an update changes objects from now on, before
     /// it does: whoever takes it over must not tell that nothing was changed.
     pub(super) async fn touch(&mut self) -> Done {

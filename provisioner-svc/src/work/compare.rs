@@ -14,7 +14,7 @@ use crate::storage;
 /// Stop point: fields are owned, nothing was tried out.
 const OWNED: &str = "Compare-owned";
 
-impl Job<'_> {
+impl Job {
     /// Asks the API server, without effect, whether it would take each object,
     /// and refuses to delete what holds data. Nothing was applied yet.
     pub(super) async fn compare(&mut self) -> Done {

@@ -15,7 +15,7 @@ use objects::inventory;
 
 use super::{Done, Halt, Job, halt::Rights};
 
-impl Job<'_> {
+impl Job {
     pub(super) async fn await_release(&mut self) -> Done {
         // The binder watches; its release is a change of the record, which
         // wakes this worker.
@@ -142,7 +142,7 @@ impl Job<'_> {
     }
 
     pub(super) async fn delete_revisions(&mut self) -> Done {
-        if self.record.is_aside() {
+        if self.record.is_archived() {
             // The others are of the incarnation that lives.
             if let Some(applied) = &self.record.state.applied {
                 self.context.revisions.delete(&applied.revision).await?;

@@ -62,7 +62,7 @@ fn digests(record: &Record) -> impl Iterator<Item = &String> {
         .chain(applied.map(|applied| &applied.bundle))
 }
 
-impl Job<'_> {
+impl Job {
     pub(super) async fn discover(&mut self) -> Done {
         let wanted = self.all_kinds().await;
         Ok(self.objects.find(&wanted).await?)

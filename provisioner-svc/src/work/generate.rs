@@ -25,7 +25,7 @@ use crate::{ca, values};
 
 type Data = BTreeMap<String, ByteString>;
 
-impl Job<'_> {
+impl Job {
     pub(super) async fn generate(&mut self) -> Done {
         let inputs = self.inputs().await?;
         let wanted = inputs

@@ -33,7 +33,7 @@ const POD_SECURITY: [(&str, &str); 3] = [
     ("pod-security.kubernetes.io/warn", "restricted"),
 ];
 
-impl Job<'_> {
+impl Job {
     pub(super) async fn make_namespace(&mut self) -> Done {
         let name = self.namespace().to_owned();
         if self.record.state.applied.is_some() {

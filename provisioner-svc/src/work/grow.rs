@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{Done, Halt, Job, refuse};
 use crate::storage::{self, Growth};
 
-impl Job<'_> {
+impl Job {
     /// The manifest, with storage that is never less than there is, and what
     /// shall grow.
     pub(super) async fn fitted(&mut self, object: &Value) -> Result<(Value, Vec<Growth>), Halt> {

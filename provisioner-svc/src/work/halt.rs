@@ -78,7 +78,7 @@ pub(super) enum Rights {
     Revoked,
 }
 
-impl Job<'_> {
+impl Job {
     /// The one place where it is decided what an interrupted step means.
     pub(super) async fn settle(&self, step: Step, halt: Halt) -> Action {
         let action = match halt {

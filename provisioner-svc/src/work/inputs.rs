@@ -26,7 +26,7 @@ pub(super) struct Inputs {
     pub(super) secrets: Map<String, Value>,
 }
 
-impl Job<'_> {
+impl Job {
     /// What the operation works with, read when it is first asked for.
     pub(super) async fn inputs(&mut self) -> Result<Arc<Inputs>, Halt> {
         if let Some(inputs) = &self.inputs {

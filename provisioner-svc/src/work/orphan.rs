@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Done, Job};
 use crate::state::Record;
 
-impl Job<'_> {
+impl Job {
     pub(super) async fn mark_orphaned(&mut self) -> Done {
         let spec = self.record.resource.spec.clone();
         let place = if spec.own_namespace {

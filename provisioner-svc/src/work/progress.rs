@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     resource::{self, Operation},
@@ -50,6 +50,11 @@ impl Progress {
         operation.is_overdue(self.at, now)
     }
 
+    /// Until the operation is overdue, if nothing new happens.
+    pub(super) fn left(&self, operation: &Operation, now: Timestamp) -> SignedDuration {
+        operation.overdue_at(self.at).duration_since(now)
+    }
+
     /// For the status.
     pub(super) fn shown(&self, operation: &Operation) -> resource::Progress {
         resource::Progress {
@@ -61,8 +66,6 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
     use super::*;
     use crate::{
         resource::{Kind, ServiceInstanceStatus},

@@ -15,7 +15,7 @@ const DATA_KINDS: [&str; 5] = [
     "PersistentVolume",
 ];
 
-impl Job<'_> {
+impl Job {
     /// Deletes what is no longer rendered and holds no data.
     pub(super) async fn prune(&mut self) -> Done {
         let rendered: Vec<Value> = self

@@ -25,7 +25,7 @@ use crate::{
 /// Reason of the condition `Ready` of an instance that lost its namespace.
 const NAMESPACE_MISSING: &str = "NamespaceMissing";
 
-impl Job<'_> {
+impl Job {
     /// Shows what is waited for; writes only what changed.
     pub(super) async fn say(&mut self, message: String) {
         if message.is_empty() || message == self.message {

@@ -10,7 +10,7 @@ use crate::harness::World;
 #[tokio::test]
 async fn a_background_task_that_panics_ends_the_process_and_gives_the_lease_back() {
     let world = World::start().await;
-    for task in ["records", "lease", "catalog", "reconcile", "sweep"] {
+    for task in ["records", "lease", "catalog", "work", "sweep"] {
         let output = world
             .command("doomed", SocketAddr::from(([127, 0, 0, 1], 0)))
             .env("BROKER_PANIC_AT", format!("task-{task}"))
