@@ -59,6 +59,10 @@ const NOT_APPLIED: [&str; 2] = ["Deployment", "PodDisruptionBudget"];
 pub(crate) struct Link {
     /// Caller and callee.
     pub(crate) name: String,
+    /// The service that calls.
+    pub(crate) caller: &'static str,
+    /// Whether it calls only when it starts, as whoever keeps what it was told.
+    pub(crate) at_start: bool,
     /// What makes the faults.
     pub(crate) dial: Dial,
     /// Which ones it can make.
@@ -224,16 +228,22 @@ impl World {
     pub(crate) fn links(&self) -> Vec<Link> {
         let api = self.api.iter().map(|(caller, proxy)| Link {
             name: format!("{caller} -> API server"),
+            caller,
+            at_start: *caller == CATALOG,
             dial: proxy.dial.clone(),
             faults: Fault::OF_REQUESTS.to_vec(),
         });
         let database = Link {
             name: format!("{BINDER} -> database"),
+            caller: BINDER,
+            at_start: false,
             dial: self.database.proxy.dial.clone(),
             faults: Fault::OF_CONNECTIONS.to_vec(),
         };
         let calls = self.calls.iter().map(|(caller, callee, proxy)| Link {
             name: format!("{caller} -> {callee}"),
+            caller,
+            at_start: *callee == CATALOG,
             dial: proxy.dial.clone(),
             faults: Fault::OF_CONNECTIONS.to_vec(),
         });

@@ -34,12 +34,22 @@ pub(super) async fn run(world: &World, args: &Args, table: &Table) {
 }
 
 /// Which share of the chances has the fault: the harder it hits, the fewer.
-fn share(fault: Fault) -> f64 {
+fn share(link: &Link, fault: Fault) -> f64 {
+    if link.at_start {
+        // There are few chances.
+        return 0.5;
+    }
     match fault {
         Fault::Delay | Fault::Answer(_) => 0.25,
         Fault::LoseAnswer => 0.15,
         Fault::Drop | Fault::Reset => 0.05,
     }
+}
+
+/// A row without a fault shows nothing.
+fn some(made: usize) -> anyhow::Result<()> {
+    anyhow::ensure!(made > 0, "none was made");
+    Ok(())
 }
 
 async fn connection(
@@ -66,7 +76,12 @@ async fn connection(
     };
     tokio::pin!(lives);
     let ended = loop {
-        link.dial.turn(fault, share(fault));
+        link.dial.turn(fault, share(link, fault));
+        if link.at_start {
+            for replica in world.of(link.caller) {
+                replica.kill().await;
+            }
+        }
         tokio::select! {
             ended = &mut lives => break ended,
             () = sleep(ON) => {}
@@ -78,6 +93,7 @@ async fn connection(
         }
     };
     made += link.dial.heal();
+    open.expect("there were faults", some(made));
     for (of, outcome) in ended {
         open.add(&of, outcome);
     }
