@@ -87,7 +87,8 @@ async fn write_and_read(uri_file: &Path, document: &str) -> anyhow::Result<Strin
         .context("read the document")?;
     ensure!(
         found.as_ref() == Some(&wanted),
-        "read {found:?}, wrote {wanted}"
+        "read {}, wrote {wanted}",
+        found.map_or_else(|| "nothing".to_owned(), |found| found.to_string())
     );
     let count = documents
         .count_documents(doc! {})

@@ -55,7 +55,7 @@ impl Forward {
             ),
         };
         let port = local_port(&first)
-            .with_context(|| format!("kubectl port-forward {target} did not start: {first:?}"))?;
+            .with_context(|| format!("kubectl port-forward {target} did not start: {first}"))?;
         // It writes a line for each connection: unread, the pipe would fill and stop it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self {

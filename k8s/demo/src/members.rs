@@ -29,6 +29,18 @@ pub struct Report {
     pub primary_ordinal: Option<u32>,
 }
 
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let members: Vec<String> = self.members.iter().map(ToString::to_string).collect();
+        let members = members.join(", ");
+        write!(f, "members {members} of {} wanted, ", self.desired)?;
+        match self.primary_ordinal {
+            Some(primary) => write!(f, "primary {primary}"),
+            None => f.write_str("no primary"),
+        }
+    }
+}
+
 /// The namespace of an instance and what is in it.
 #[derive(Clone)]
 pub struct Members {
@@ -92,7 +104,7 @@ impl Members {
             }
             ensure!(
                 Instant::now() < deadline,
-                "waited {} s for {what}; the last report: {report:?}",
+                "waited {} s for {what}; the last report: {report}",
                 LIMIT.as_secs()
             );
             sleep(LOOK_EVERY).await;
@@ -141,7 +153,7 @@ impl Members {
             }
             ensure!(
                 Instant::now() < deadline,
-                "{ready} of {members} members are ready after {} s; the last report: {report:?}",
+                "{ready} of {members} members are ready after {} s; the last report: {report}",
                 LIMIT.as_secs()
             );
             sleep(LOOK_EVERY).await;
