@@ -1,12 +1,11 @@
 //! Names and passwords of database users: random, and of characters that need
 //! no encoding in a URI.
 
-use rand::RngExt as _;
+use rand::distr::{Alphanumeric, SampleString as _};
 use secrecy::SecretString;
 
 use crate::ledger::{Attempt, Login};
 
-const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 /// 62^32 > 2^190.
 const PASSWORD_LENGTH: usize = 32;
 
@@ -32,11 +31,7 @@ pub fn attempt(record: &str, number: u32, holder: &str, instance_incarnation: &s
 
 /// A new password.
 pub fn password() -> SecretString {
-    let mut random = rand::rng();
-    let text: String = (0..PASSWORD_LENGTH)
-        .map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())]))
-        .collect();
-    SecretString::from(text)
+    SecretString::from(Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LENGTH))
 }
 
 #[cfg(test)]

@@ -1,17 +1,15 @@
 //! Random values. `rand::rng` is a CSPRNG seeded by the operating system.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rand::{Rng as _, RngExt as _};
+use rand::{
+    Rng as _,
+    distr::{Alphanumeric, SampleString as _},
+};
 
-/// URL-safe, so that it needs no encoding in a connection string.
-const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-
-/// A password of `length` letters and digits.
+/// A password of `length` letters and digits, which need no encoding in a
+/// connection string.
 pub(crate) fn password(length: u32) -> String {
-    let mut rng = rand::rng();
-    (0..length)
-        .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
-        .collect()
+    Alphanumeric.sample_string(&mut rand::rng(), length as usize)
 }
 
 /// `bytes` random bytes in base64.
