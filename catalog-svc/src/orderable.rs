@@ -14,11 +14,10 @@ use kube::{Api, Client};
 use plan::{
     Bundle,
     descriptor::{KindRef, Scope},
+    rbac::PLANS_ROLE,
 };
 use service::telemetry::chain;
 
-/// The role whose rights the provisioner has in an instance's namespace.
-pub(crate) const PLANS_ROLE: &str = "mongodb-osb-plans";
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the cluster was last seen to serve and to allow.

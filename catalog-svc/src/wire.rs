@@ -71,12 +71,8 @@ pub(crate) fn offering(
     any_bindable: bool,
     plans: Vec<v1::Plan>,
 ) -> Result<v1::Offering, String> {
-    let (provider, service) = (bundle.provider(), bundle.service());
-    let mut metadata = service.metadata.clone();
-    if let Some(name) = &service.display_name {
-        metadata.insert("displayName".to_owned(), json!(name));
-    }
-    let client = service.dashboard_client.as_ref().map(|client| {
+    let offering = plan::Offering::new(bundle.provider(), bundle.service(), any_bindable);
+    let client = offering.dashboard_client.as_ref().map(|client| {
         let redirect = client.redirect_uri.as_deref();
         let pairs = [
             ("id", Some(client.id.as_str())),
@@ -94,20 +90,16 @@ pub(crate) fn offering(
     };
     Ok(v1::Offering {
         id: bundle.offering_id().to_string(),
-        name: service.name.clone().unwrap_or_else(|| provider.to_owned()),
-        description: service
-            .description
-            .clone()
-            .unwrap_or_else(|| format!("Services of {provider}")),
-        bindable: service.bindable.unwrap_or(any_bindable),
-        tags: service.tags.clone(),
-        requires: service.requires.iter().copied().map(permission).collect(),
-        instances_retrievable: service.instances_retrievable,
-        bindings_retrievable: service.bindings_retrievable,
-        allow_context_updates: service.allow_context_updates,
-        // Each plan says it for itself.
-        plan_updateable: false,
-        metadata: carried("metadata", Some(metadata))?,
+        name: offering.name,
+        description: offering.description,
+        bindable: offering.bindable,
+        tags: offering.tags,
+        requires: offering.requires.into_iter().map(permission).collect(),
+        instances_retrievable: offering.instances_retrievable,
+        bindings_retrievable: offering.bindings_retrievable,
+        allow_context_updates: offering.allow_context_updates,
+        plan_updateable: offering.plan_updateable,
+        metadata: carried("metadata", Some(offering.metadata))?,
         dashboard_client: carried("dashboard_client", client)?,
         plans,
     })

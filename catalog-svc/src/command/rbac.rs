@@ -5,11 +5,11 @@ use std::io::Write;
 use clap::Args;
 use plan::{
     Bundle,
-    rbac::{Rule, by_scope, rules},
+    rbac::{PLANS_ROLE, Rule, by_scope, rules},
 };
 
 use super::{Failure, Roots};
-use crate::{orderable::PLANS_ROLE, source::config_map};
+use crate::source::config_map;
 
 /// Print the plans' ClusterRole.
 #[derive(Debug, Args)]

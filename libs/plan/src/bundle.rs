@@ -387,7 +387,7 @@ pub struct Offering {
 
 impl Offering {
     /// The offering of a provider folder; `bindable` if a plan of it is.
-    pub(crate) fn new(provider: &str, service: &Service, any_bindable: bool) -> Self {
+    pub fn new(provider: &str, service: &Service, any_bindable: bool) -> Self {
         let mut metadata = service.metadata.clone();
         if let Some(name) = &service.display_name {
             metadata.insert("displayName".to_owned(), json!(name));

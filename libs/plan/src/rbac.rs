@@ -8,6 +8,10 @@ use crate::bundle::Bundle;
 use crate::descriptor::{KindRef, Scope};
 use crate::kinds;
 
+/// Name of the ClusterRole with what the plans may apply. Its text is generated from their kinds,
+/// and the provisioner binds it in the instances' namespaces.
+pub const PLANS_ROLE: &str = "mongodb-osb-plans";
+
 /// What the provisioner does with a plan's objects.
 const VERBS: [&str; 6] = ["create", "delete", "get", "list", "patch", "watch"];
 /// What it does with Secrets, which are ready as soon as they exist: nothing waits for them by

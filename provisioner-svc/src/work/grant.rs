@@ -12,12 +12,11 @@ use kube::{
     Api,
     api::{ObjectMeta, PostParams},
 };
+use plan::rbac::PLANS_ROLE;
 
 use super::{Done, Failure, Halt, Job, refuse};
 use crate::{place, resource::Kind};
 
-/// What plans may apply; generated from their kinds.
-pub(crate) const PLANS_ROLE: &str = "mongodb-osb-plans";
 /// What the binder needs.
 pub(crate) const BINDER_ROLE: &str = "mongodb-osb-binder";
 /// What mongo-bootstrap needs.

@@ -2,9 +2,10 @@
 
 use cluster::{age, error::Obstacle, revision::RevisionError};
 use k8s_openapi::api::rbac::v1::RoleBinding;
+use plan::rbac::PLANS_ROLE;
 use service::telemetry::chain;
 
-use super::{Job, grant::PLANS_ROLE};
+use super::Job;
 use crate::{error::Error, step::Step};
 
 /// Something that waiting will not mend, for the user.
