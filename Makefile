@@ -74,7 +74,7 @@ lint: ## Format, clippy, docs, dependencies, plans, generated files
 	@echo "== format"; $(CARGO) fmt --all --check
 	@echo "== clippy"; $(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 	@echo "== docs"; RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
-	@echo "== dependencies"; $(MAKE) deny
+	@echo "== dependencies"; $(MAKE) unused deny
 	@echo "== plans"; $(CARGO) run --locked --quiet --package catalog-svc -- plan lint $(TEMPLATES) $(SITE_TEMPLATES)
 	@echo "== role of the plans"; $(PLAN_RBAC) | diff - $(PLAN_ROLE) \
 	  || { echo "$(PLAN_ROLE) is stale: make rbac" >&2; exit 1; }
@@ -89,11 +89,20 @@ ADVISORIES := https://github.com/RustSec/advisory-db
 ADVISORY_DB ?= $(ADVISORIES)
 DENY_CHECK = $(DENY) --locked --log-level warn check --hide-inclusion-graph
 
-$(DENY):
-	@echo "building cargo-deny $(DENY_VERSION), once a machine"
-	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
-	  $(CARGO) install --quiet --locked --debug --root $(TOOLS)/cargo-deny-$(DENY_VERSION) \
-	    --target-dir "$$scratch" cargo-deny@$(DENY_VERSION)
+# A tool by the path of its program, which names tool and version.
+$(TOOLS)/%:
+	@tool=$(firstword $(subst /, ,$*)); name=$${tool%-*}; version=$${tool##*-}; \
+	  echo "building $$name $$version, once a machine"; \
+	  scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	  $(CARGO) install --quiet --locked --debug --root $(TOOLS)/$$tool \
+	    --target-dir "$$scratch" "$$name@$$version"
+
+MACHETE_VERSION := 0.9.1
+MACHETE := $(TOOLS)/cargo-machete-$(MACHETE_VERSION)/bin/cargo-machete
+
+.PHONY: unused
+unused: $(MACHETE) ## Dependencies that no crate uses
+	@$(MACHETE) --skip-target-dir . >/dev/null || { $(MACHETE) --skip-target-dir .; exit 1; }
 
 .PHONY: deny
 deny: $(DENY) ## Licences, banned and duplicate crates, sources; advisories where they can be had

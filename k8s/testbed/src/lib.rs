@@ -24,6 +24,7 @@
 
 mod api_server;
 pub mod binaries;
+mod checksum;
 pub mod cluster;
 mod command;
 mod control_plane;

@@ -4,18 +4,13 @@
 
 use std::{future::Future, time::Duration};
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use backoff::Backoff;
 use futures::{Stream, stream};
 use tokio::time::Instant;
 use tonic::{Response, Status, Streaming};
 
-/// Pauses before a stream is opened again, doubled at most by jitter, so that
-/// replicas do not come back in step.
-const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
-    .with_min_delay(Duration::from_millis(100))
-    .with_max_delay(Duration::from_secs(5))
-    .without_max_times()
-    .with_jitter();
+/// The first and the longest pause before a stream is opened again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// A stream that lived this long was sound: the next pause is a short one.
 const SOUND: Duration = Duration::from_secs(5);
 /// After this time without a stream somebody should know.
@@ -61,7 +56,7 @@ struct Follower<T, O> {
 struct Outage {
     began: Instant,
     warned: bool,
-    pauses: ExponentialBackoff,
+    pauses: Backoff,
     /// The first stream is opened without a pause.
     pause: Duration,
 }
@@ -71,13 +66,13 @@ impl Outage {
         Self {
             began: Instant::now(),
             warned: false,
-            pauses: PAUSES.build(),
+            pauses: Backoff::new(PAUSES.0, PAUSES.1),
             pause: Duration::ZERO,
         }
     }
 
     fn lengthen(&mut self) {
-        self.pause = self.pauses.next().unwrap_or(SOUND);
+        self.pause = self.pauses.pause();
     }
 }
 

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 use super::{debian, go};
 use crate::{
+    checksum::sha256,
     command,
     error::{At as _, Error, Result},
     lock, paths, progress,
@@ -120,10 +120,8 @@ fn find(folder: &Path, matches: impl Fn(&Path) -> bool + Copy) -> Result<PathBuf
 }
 
 fn check_content(program: &Path) -> Result<()> {
-    let mut hash = Sha256::new();
     let mut file = fs::File::open(program).at("read", program)?;
-    io::copy(&mut file, &mut hash).at("read", program)?;
-    let found = data_encoding::HEXLOWER.encode(&hash.finalize());
+    let found = sha256(&mut file).at("read", program)?;
     if found == FILE_SHA256 {
         return Ok(());
     }

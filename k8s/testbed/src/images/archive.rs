@@ -3,16 +3,18 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     path::Path,
 };
 
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
 use super::{Content, Entry, ImageSpec};
-use crate::error::{At as _, Result};
+use crate::{
+    checksum::sha256,
+    error::{At as _, Result},
+};
 
 /// Writes the archive beside its place, then renames it: a reader never sees half of one.
 pub(super) fn write(spec: &ImageSpec, target: &Path) -> Result<()> {
@@ -143,12 +145,6 @@ fn append_bytes(
     let mut header = header(0o644, 0);
     header.set_size(bytes.len() as u64);
     archive.append_data(&mut header, name, bytes)
-}
-
-fn sha256(reader: &mut impl Read) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    io::copy(reader, &mut hash)?;
-    Ok(data_encoding::HEXLOWER.encode(&hash.finalize()))
 }
 
 /// This machine's processor, as images name it.
