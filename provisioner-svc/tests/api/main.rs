@@ -17,6 +17,7 @@ mod operations;
 mod orphans;
 mod paused;
 mod permissions;
+mod pool;
 mod rendering;
 mod replicas;
 mod rights;
