@@ -2,22 +2,20 @@
 //! else a person's RoleBinding is the consent; the broker's own and other
 //! instances' have such rights already, so there it is nobody's.
 
+pub(crate) use cluster::names::context_namespace as named;
 use cluster::{
     error::{call, optional},
-    names,
+    names::{self, NoNamespace},
 };
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::{Map, Value};
 
 /// Why a namespace is refused, as a sentence for the user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     /// Not the name of a namespace.
-    #[error(
-        "context.namespace must be the name of a namespace: at most 63 lower-case letters, digits and hyphens."
-    )]
-    Malformed,
+    #[error(transparent)]
+    Malformed(#[from] NoNamespace),
     /// The broker's own.
     #[error("Instances cannot be put into namespace {0}, which is the broker's.")]
     Broker(String),
@@ -27,16 +25,6 @@ pub(crate) enum Refusal {
     /// Made for an instance.
     #[error("Instances cannot be put into namespace {0}, which is another instance's own.")]
     Instance(String),
-}
-
-/// The namespace that a platform's context names, if it names one.
-pub(crate) fn named(platform_context: &Map<String, Value>) -> Result<Option<&str>, Refusal> {
-    match platform_context.get("namespace") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(name)) if name.is_empty() => Ok(None),
-        Some(Value::String(name)) if names::is_dns_label(name) => Ok(Some(name)),
-        Some(_) => Err(Refusal::Malformed),
-    }
 }
 
 /// Judges a namespace that is not made for the instance, by its name and by
@@ -63,7 +51,7 @@ pub(crate) async fn check(
 
 fn check_name(name: &str, broker: &str) -> Result<(), Refusal> {
     if !names::is_dns_label(name) {
-        Err(Refusal::Malformed)
+        Err(Refusal::Malformed(NoNamespace))
     } else if name == broker {
         Err(Refusal::Broker(name.to_owned()))
     } else if name.starts_with("kube-") {
@@ -75,30 +63,7 @@ fn check_name(name: &str, broker: &str) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn a_platform_names_a_namespace_or_none_but_never_a_path() {
-        let named = |value: Value| {
-            let context = Map::from_iter([("namespace".to_owned(), value)]);
-            named(&context).map(|name| name.map(str::to_owned))
-        };
-        assert_eq!(named(json!("team-a")), Ok(Some("team-a".to_owned())));
-        for none in [json!(null), json!("")] {
-            assert_eq!(named(none), Ok(None));
-        }
-        for bad in [
-            json!("../../x"),
-            json!("a/secrets/b?"),
-            json!(7),
-            json!(["a"]),
-        ] {
-            assert_eq!(named(bad.clone()), Err(Refusal::Malformed), "{bad}");
-        }
-        assert_eq!(super::named(&Map::new()), Ok(None));
-    }
 
     #[test]
     fn the_brokers_namespace_and_those_of_kubernetes_are_refused_by_name() {
@@ -108,6 +73,6 @@ mod tests {
         for name in ["kube-system", "kube-public", "kube-node-lease"] {
             assert!(matches!(check(name), Err(Refusal::System(_))), "{name}");
         }
-        assert_eq!(check(".."), Err(Refusal::Malformed));
+        assert_eq!(check(".."), Err(Refusal::Malformed(NoNamespace)));
     }
 }

@@ -49,6 +49,8 @@ pub(crate) async fn bind(
     request: &BindRequest,
     deadline: Instant,
 ) -> Result<BindResponse, Error> {
+    names::context_namespace(&object(request.context.clone()))
+        .map_err(|refusal| invalid(refusal.to_string()))?;
     let predecessor = Some(request.predecessor_binding_id.as_str()).filter(|id| !id.is_empty());
     let asked = Asked {
         record: names::binding_record(&request.instance_id, &request.binding_id),

@@ -88,6 +88,14 @@ async fn what_is_refused_leaves_nothing_behind(world: &World, binder: &Binder) {
         assert!(error.message.contains(pointer), "{}", error.message);
         assert!(!error.message.contains("hunter2"), "{}", error.message);
     }
+    for wrong in [json!("../../x"), json!(7)] {
+        let mut request = world.bind_request("i", "refused");
+        request.context = Some(parameters(&json!({"namespace": wrong})));
+        let error = binder.bind(request).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidArgument, "{wrong}");
+        let expected = "context.namespace must be the name of a namespace";
+        assert!(error.message.starts_with(expected), "{}", error.message);
+    }
     let unknown = binder
         .bind(world.bind_request("nowhere", "b"))
         .await

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use data_encoding::BASE32_NOPAD;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 /// API group of the broker's own kinds.
@@ -69,6 +70,26 @@ pub fn is_dns_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
+/// A platform's context that names something else than a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "context.namespace must be the name of a namespace: at most 63 lower-case letters, digits and hyphens."
+)]
+pub struct NoNamespace;
+
+/// The namespace that a platform's context names, if it names one.
+///
+/// # Errors
+/// [`NoNamespace`] if what it names can be none.
+pub fn context_namespace(context: &Map<String, Value>) -> Result<Option<&str>, NoNamespace> {
+    match context.get("namespace") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) if name.is_empty() => Ok(None),
+        Some(Value::String(name)) if is_dns_label(name) => Ok(Some(name)),
+        Some(_) => Err(NoNamespace),
+    }
+}
+
 /// The short, DNS-safe name under which templates know an instance.
 pub fn short(record: &str) -> &str {
     record.get(..SHORT).unwrap_or(record)
@@ -118,6 +139,8 @@ fn encode(digest: impl AsRef<[u8]>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -165,6 +188,27 @@ mod tests {
         ] {
             assert!(!is_dns_label(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_platform_names_a_namespace_or_none_but_never_a_path() {
+        let named = |value: Value| {
+            let context = Map::from_iter([("namespace".to_owned(), value)]);
+            context_namespace(&context).map(|name| name.map(str::to_owned))
+        };
+        assert_eq!(named(json!("team-a")), Ok(Some("team-a".to_owned())));
+        for none in [json!(null), json!("")] {
+            assert_eq!(named(none), Ok(None));
+        }
+        for bad in [
+            json!("../../x"),
+            json!("a/secrets/b?"),
+            json!(7),
+            json!(["a"]),
+        ] {
+            assert_eq!(named(bad.clone()), Err(NoNamespace), "{bad}");
+        }
+        assert_eq!(context_namespace(&Map::new()), Ok(None));
     }
 
     #[test]
