@@ -106,6 +106,9 @@ pub enum BindDecision<'a> {
     Unchanged(&'a Record),
     /// It is being made: the same operation is the answer.
     Join(&'a Record),
+    /// It could not be made: the same operation is the answer, since its poll
+    /// tells why.
+    Failed(&'a Record),
 }
 
 /// What to do about an unbind.
@@ -140,7 +143,7 @@ pub fn bind<'a>(
     let completion = instance.plan.map(|plan| plan.completion);
     require_async(completion.unwrap_or(Completion::Synchronous), asked.mode)?;
     if let Some(existing) = live {
-        return identity(existing, instance);
+        return identity(existing, instance, asked.mode);
     }
     takes_bindings(instance.phase)?;
     let method = supported(asked, instance.plan)?;
@@ -180,6 +183,7 @@ fn instance_lookup(asked: &Bind<'_>, instance: &Instance<'_>) -> Result<(), Erro
 fn identity<'a>(
     existing: &Existing<'a>,
     instance: &Instance<'_>,
+    mode: Mode,
 ) -> Result<BindDecision<'a>, Error> {
     let record = existing.record;
     if record.spec().instance_incarnation != instance.incarnation {
@@ -196,11 +200,14 @@ fn identity<'a>(
     match (record.phase(), existing.identity) {
         (Phase::Binding, Identity::Same) => Ok(BindDecision::Join(record)),
         (Phase::Ready, Identity::Same) => Ok(BindDecision::Unchanged(record)),
-        (Phase::Binding | Phase::Ready, Identity::Different) => Err(conflict()),
-        (Phase::Failed, _) => Err(Error::new(
-            ErrorCode::Conflict,
-            "The binding exists and failed; delete it before another try.",
-        )),
+        (Phase::Binding | Phase::Ready | Phase::Failed, Identity::Different) => Err(conflict()),
+        (Phase::Failed, Identity::Same) => match mode {
+            Mode::AcceptsIncomplete => Ok(BindDecision::Failed(record)),
+            Mode::MustBeDone => Err(Error::new(
+                ErrorCode::Conflict,
+                "The binding could not be made; delete it before another try.",
+            )),
+        },
         (Phase::Unbinding | Phase::Deleted | Phase::RevocationPending, _) => {
             Err(busy("The binding is being deleted."))
         }
@@ -522,6 +529,35 @@ mod tests {
         };
         let answer = bind(&other, Some(&instance(InstancePhase::Ready)), Some(&found));
         assert_eq!(code(answer), ErrorCode::Conflict);
+    }
+
+    #[test]
+    fn who_can_poll_is_told_the_operation_that_failed() {
+        let failed = record(Phase::Failed);
+        let polls = Bind {
+            mode: Mode::AcceptsIncomplete,
+            ..asked()
+        };
+        let answer = |identity| {
+            let existing = Existing {
+                record: &failed,
+                identity,
+            };
+            bind(
+                &polls,
+                Some(&instance(InstancePhase::Ready)),
+                Some(&existing),
+            )
+        };
+        let Ok(BindDecision::Failed(found)) = answer(Identity::Same) else {
+            panic!("not the failed operation");
+        };
+        let polled = poll(found, &found.operation().id);
+        assert_eq!(
+            (polled.succeeded, polled.description.as_str()),
+            (Some(false), "no luck")
+        );
+        assert_eq!(code(answer(Identity::Different)), ErrorCode::Conflict);
     }
 
     #[test]

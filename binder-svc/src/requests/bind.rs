@@ -73,6 +73,9 @@ pub(crate) async fn bind(
             match decision(context, &asked, &known, existing_now.as_ref()).await? {
                 BindDecision::Unchanged(record) => return unchanged(context, record).await,
                 BindDecision::Join(record) => return join(context, &asked, record).await,
+                BindDecision::Failed(record) => {
+                    return Ok(accepted(record.operation().id.clone()));
+                }
                 BindDecision::Create(method, before) => (method, before.cloned()),
             };
         match create::create(context, &asked, &known, method, before).await {
@@ -132,15 +135,18 @@ async fn decision<'a>(
     decide::bind(&bind, instance.as_ref(), found.as_ref()).map_err(Error::Refused)
 }
 
-/// Compares the request with the one that made the binding; only a binding
-/// that lives still has that.
+/// Compares the request with the one that made the binding; a binding that
+/// goes or is gone may not have that any more.
 async fn compare(
     context: &Context,
     asked: &Asked<'_>,
     known: &Known,
     record: &Record,
 ) -> Result<decide::Identity, Error> {
-    if !matches!(record.phase(), Phase::Binding | Phase::Ready) {
+    if !matches!(
+        record.phase(),
+        Phase::Binding | Phase::Ready | Phase::Failed
+    ) {
         return Ok(decide::Identity::Different);
     }
     let stored = context.store.read_request(&record.spec().request).await?;

@@ -340,7 +340,8 @@ async fn the_state_table_of_bindings_holds_while_something_is_in_progress() {
     }
 }
 
-/// A bind that failed: an unbind is accepted, and nothing else.
+/// BND-09, a bind that failed: the same again names the operation that tells
+/// why, and an unbind is accepted.
 #[tokio::test]
 async fn the_state_table_of_bindings_holds_after_a_failure() {
     let platform = Platform::new().await;
@@ -354,9 +355,10 @@ async fn the_state_table_of_bindings_holds_after_a_failure() {
         platform.poll(&path, &bind).await.expect(200).state(),
         "failed"
     );
-    for body in [&body, &rival] {
-        put(body).await.refused(409, "Conflict");
-    }
+    assert_eq!(put(&body).await.expect(202).operation(), bind);
+    put(&rival).await.refused(409, "Conflict");
+    let told = platform.poll(&path, &bind).await.expect(200);
+    assert!(!told.text("description").is_empty());
     platform.get(&path).await.refused(404, "NotFound");
     // Whether there is a user is not known: that is asked for a while.
     let unbind = platform.remove(&path, "astray").await.expect(202);
