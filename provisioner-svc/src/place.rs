@@ -10,21 +10,22 @@ use cluster::{
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
 
-/// Why a namespace is refused, as a sentence for the user.
+/// Why a namespace is refused, as a sentence for the user, who need not know its
+/// name: a plan may have given it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     /// Not the name of a namespace.
     #[error(transparent)]
     Malformed(#[from] NoNamespace),
     /// The broker's own.
-    #[error("Instances cannot be put into namespace {0}, which is the broker's.")]
-    Broker(String),
+    #[error("Instances cannot be put into the broker's own namespace.")]
+    Broker,
     /// Kubernetes' own.
-    #[error("Instances cannot be put into namespace {0}, which is Kubernetes' own.")]
-    System(String),
+    #[error("Instances cannot be put into a namespace of Kubernetes itself.")]
+    System,
     /// Made for an instance.
-    #[error("Instances cannot be put into namespace {0}, which is another instance's own.")]
-    Instance(String),
+    #[error("Instances cannot be put into another instance's own namespace.")]
+    Instance,
 }
 
 /// Judges a namespace that is not made for the instance, by its name and by
@@ -43,7 +44,7 @@ pub(crate) async fn check(
         .as_ref()
         .and_then(|found| found.labels().get(names::MANAGED_BY));
     Ok(if by.is_some_and(|by| by == names::MANAGER) {
-        Err(Refusal::Instance(name.to_owned()))
+        Err(Refusal::Instance)
     } else {
         Ok(())
     })
@@ -53,9 +54,9 @@ fn check_name(name: &str, broker: &str) -> Result<(), Refusal> {
     if !names::is_dns_label(name) {
         Err(Refusal::Malformed(NoNamespace))
     } else if name == broker {
-        Err(Refusal::Broker(name.to_owned()))
+        Err(Refusal::Broker)
     } else if name.starts_with("kube-") {
-        Err(Refusal::System(name.to_owned()))
+        Err(Refusal::System)
     } else {
         Ok(())
     }
@@ -69,9 +70,9 @@ mod tests {
     fn the_brokers_namespace_and_those_of_kubernetes_are_refused_by_name() {
         let check = |name: &str| check_name(name, "mongodb-osb");
         assert_eq!(check("team-a"), Ok(()));
-        assert!(matches!(check("mongodb-osb"), Err(Refusal::Broker(_))));
+        assert!(matches!(check("mongodb-osb"), Err(Refusal::Broker)));
         for name in ["kube-system", "kube-public", "kube-node-lease"] {
-            assert!(matches!(check(name), Err(Refusal::System(_))), "{name}");
+            assert!(matches!(check(name), Err(Refusal::System)), "{name}");
         }
         assert_eq!(check(".."), Err(Refusal::Malformed(NoNamespace)));
     }

@@ -25,7 +25,7 @@ pub async fn diagnose(
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
     let (pods, claims) = tokio::try_join!(call(pods.list(&params)), call(claims.list(&params)))?;
-    let mut reasons: Vec<String> = pods.items.iter().filter_map(pod_reason).collect();
+    let mut reasons = pods_in_trouble(&pods.items);
     for claim in claims.items.iter().filter(|claim| pending(claim)) {
         let event = latest_event(
             client,
@@ -42,7 +42,37 @@ pub async fn diagnose(
         reasons.extend(refusals(call(events.list(&refused)).await?.items, awaited));
     }
     reasons.truncate(SHOWN);
-    Ok(reasons)
+    let shown = reasons.into_iter();
+    Ok(shown
+        .map(|reason| without_namespace(&reason, namespace))
+        .collect())
+}
+
+/// A text of the cluster for a user, to whom the name of the namespace means
+/// nothing.
+pub fn without_namespace(text: &str, namespace: &str) -> String {
+    text.replace(&format!("{namespace}/"), "")
+        .replace(&format!("namespace \"{namespace}\""), "the namespace")
+        .replace(&format!("namespace {namespace}"), "the namespace")
+}
+
+/// Why pods do not run: each reason once, with the pods that it holds for.
+fn pods_in_trouble(pods: &[Pod]) -> Vec<String> {
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    for pod in pods {
+        let Some(reason) = pod_reason(pod) else {
+            continue;
+        };
+        match found.iter_mut().find(|(told, _)| *told == reason) {
+            Some((_, names)) => names.push(pod.name_any()),
+            None => found.push((reason, vec![pod.name_any()])),
+        }
+    }
+    let told = found.into_iter().map(|(reason, names)| {
+        let pods = if names.len() == 1 { "pod" } else { "pods" };
+        format!("{pods} {}: {reason}", names.join(", "))
+    });
+    told.collect()
 }
 
 /// Why the pods of the workloads with these UIDs are refused, each reason once,
@@ -68,7 +98,6 @@ fn refusals(mut events: Vec<Event>, awaited: &[String]) -> Vec<String> {
 
 fn pod_reason(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
-    let name = pod.name_any();
     let containers = status
         .init_container_statuses
         .iter()
@@ -83,7 +112,7 @@ fn pod_reason(pod: &Pod) -> Option<String> {
         match reason {
             None | Some("PodInitializing" | "ContainerCreating") => {}
             Some(reason) => {
-                return Some(format!("pod {name}: {reason} (image {})", container.image));
+                return Some(format!("{reason} (image {})", container.image));
             }
         }
     }
@@ -92,8 +121,8 @@ fn pod_reason(pod: &Pod) -> Option<String> {
         .iter()
         .flatten()
         .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
-    let message = unscheduled.message.as_deref().unwrap_or("not scheduled");
-    Some(format!("pod {name}: {message}"))
+    let message = unscheduled.message.as_deref();
+    Some(message.unwrap_or("not scheduled").to_owned())
 }
 
 fn pending(claim: &PersistentVolumeClaim) -> bool {
@@ -135,7 +164,11 @@ mod tests {
     use super::*;
 
     fn pod(status: &serde_json::Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "mdb-0"}, "status": status})).unwrap()
+        named("mdb-0", status)
+    }
+
+    fn named(name: &str, status: &serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": name}, "status": status})).unwrap()
     }
 
     #[test]
@@ -145,7 +178,7 @@ mod tests {
             "state": {"waiting": {"reason": "ImagePullBackOff"}}
         }]}));
         assert_eq!(
-            pod_reason(&pod).unwrap(),
+            pods_in_trouble(&[pod])[0],
             "pod mdb-0: ImagePullBackOff (image nowhere/mongo:1)"
         );
     }
@@ -183,13 +216,42 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_fits_nowhere_says_so() {
-        let pod = pod(&json!({"conditions": [{
+    fn what_holds_for_several_pods_is_told_once() {
+        let unscheduled = json!({"conditions": [{
             "type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"
-        }]}));
+        }]});
+        let pods = [
+            named("mdb-0", &unscheduled),
+            named("mdb-1", &json!({})),
+            named("mdb-2", &unscheduled),
+        ];
         assert_eq!(
-            pod_reason(&pod).unwrap(),
-            "pod mdb-0: 0/1 nodes are available"
+            pods_in_trouble(&pods),
+            ["pods mdb-0, mdb-2: 0/1 nodes are available"]
         );
+        assert_eq!(
+            pods_in_trouble(&pods[..1]),
+            ["pod mdb-0: 0/1 nodes are available"]
+        );
+    }
+
+    #[test]
+    fn a_text_for_a_user_names_no_namespace() {
+        for (text, told) in [
+            (
+                "statefulset mdb: error looking up service account mdb-x-y/default: not found",
+                "statefulset mdb: error looking up service account default: not found",
+            ),
+            (
+                "unable to create new content in namespace mdb-x-y",
+                "unable to create new content in the namespace",
+            ),
+            (
+                "cannot be had in namespace \"mdb-x-y\"",
+                "cannot be had in the namespace",
+            ),
+        ] {
+            assert_eq!(without_namespace(text, "mdb-x-y"), told);
+        }
     }
 }

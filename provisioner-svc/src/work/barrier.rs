@@ -103,10 +103,12 @@ impl Job {
             let loaded = &inputs.loaded;
             match loaded.readiness(&live, &object.manifest, &variables, now) {
                 Readiness::Ready => {}
-                Readiness::Waiting(message) => waiting.push(message),
+                Readiness::Waiting(message) => {
+                    waiting.push(diagnose::without_namespace(&message, self.namespace()));
+                }
                 Readiness::Failed(message) => {
                     return Err(Halt::Fail(Failure {
-                        message,
+                        message: diagnose::without_namespace(&message, self.namespace()),
                         repeatable: true,
                     }));
                 }
@@ -144,7 +146,27 @@ fn sentence(waiting: &[String], hints: &[String]) -> String {
         .iter()
         .chain(hints)
         .take(NAMED + hints.len())
-        .map(String::as_str)
+        // Some of Kubernetes' messages are sentences, and more may follow.
+        .map(|text| text.trim_end_matches('.'))
         .collect();
     shown.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_waited_for_and_why_is_one_sentence_that_does_not_end() {
+        let waiting = ["StatefulSet/mdb: 0 of 3 members ready".to_owned()];
+        let hints = [
+            "pods mdb-0, mdb-1: 3 Insufficient cpu.",
+            "volume claim c: Pending",
+        ];
+        assert_eq!(
+            sentence(&waiting, &hints.map(str::to_owned)),
+            "StatefulSet/mdb: 0 of 3 members ready; pods mdb-0, mdb-1: 3 Insufficient cpu; \
+             volume claim c: Pending"
+        );
+    }
 }

@@ -138,7 +138,9 @@ impl Job {
         if gone {
             return Ok(());
         }
-        Err(Halt::Wait(format!("waiting for namespace {name} to go")))
+        Err(Halt::Wait(
+            "waiting for the instance's namespace to go".to_owned(),
+        ))
     }
 
     pub(super) async fn delete_revisions(&mut self) -> Done {

@@ -150,11 +150,16 @@ impl Job {
 
     fn missing(&self, wanted: &BTreeMap<String, Generate>) -> Halt {
         let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
+        tracing::error!(
+            record = %self.record.name(),
+            namespace = self.namespace(),
+            secret = generated_secret(&self.record.resource.spec.incarnation),
+            "generated values are gone; restore the Secret"
+        );
         refuse(format!(
-            "GeneratedValueMissing: the generated values {} of this instance are gone; restore the Secret {} in namespace {}.",
+            "GeneratedValueMissing: the generated values {} of this instance are gone; \
+             the broker's operator must restore their Secret.",
             names.join(", "),
-            generated_secret(&self.record.resource.spec.incarnation),
-            self.namespace(),
         ))
     }
 }

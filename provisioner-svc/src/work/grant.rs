@@ -60,10 +60,16 @@ impl Job {
         match gate {
             Gate::Created => self.confirm_namespace(&name).await,
             Gate::Ours => Ok(()),
-            Gate::Terminating => Err(Halt::Wait(format!("waiting for namespace {name} to go"))),
-            Gate::Foreign => Err(Halt::Wait(format!(
-                "waiting for namespace {name} to go, which is there already and not this instance's"
-            ))),
+            Gate::Terminating => Err(Halt::Wait(
+                "waiting for the instance's namespace to go".to_owned(),
+            )),
+            Gate::Foreign => {
+                tracing::warn!(namespace = name, "the namespace is not this instance's");
+                Err(Halt::Wait(
+                    "waiting for a namespace to go that has the name of the instance's and is not its own"
+                        .to_owned(),
+                ))
+            }
         }
     }
 

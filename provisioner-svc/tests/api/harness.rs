@@ -398,6 +398,13 @@ pub(crate) fn connect(address: SocketAddr) -> ProvisionerClient<Transport> {
         .unwrap()
 }
 
+/// What a user of the platform reads tells nothing of the broker's namespaces.
+fn names_no_namespace(instance: &str, description: &str) {
+    let record = cluster::names::instance_record(instance);
+    let namespace = cluster::names::namespace(&record, "");
+    assert!(!description.contains(&namespace), "{description}");
+}
+
 /// Polls until the operation ended, over transient failures of the service.
 pub(crate) async fn end_of(
     client: &ProvisionerClient<Transport>,
@@ -415,6 +422,7 @@ pub(crate) async fn end_of(
             .await
             .ok()?
             .into_inner();
+        names_no_namespace(instance, &answer.description);
         (answer.state() != v1::OperationState::InProgress).then_some(answer)
     })
     .await
@@ -467,6 +475,7 @@ pub(crate) async fn poll_says(client: &ProvisionerClient<Transport>, operation: 
     eventually(&format!("the poll says: {text}"), async || {
         let answer = client.clone().last_operation(request.clone()).await;
         let answer = answer.unwrap().into_inner();
+        names_no_namespace("i", &answer.description);
         answer.description.contains(text).then_some(())
     })
     .await;
