@@ -115,27 +115,11 @@ fn connect(
     registry: &mut Registry,
     tasks: &mut Tasks,
 ) -> anyhow::Result<Arc<Context>> {
-    let ReplicaArgs {
-        replica,
-        lease_renew,
-        lease_lifetime,
-    } = args.replica.clone();
-    let timing = Timing {
-        renew: lease_renew,
-        lifetime: lease_lifetime,
-    };
-    let share = Share::new(client.clone(), &args.namespace, SERVICE, &replica, timing);
-    let driver = Arc::new(Driver::default());
+    let share = share(args, &client);
     let cache = Cache::default();
-    let records: Records<ServiceBinding> = Records::new(client.clone(), &args.namespace);
-    let pool = Pool::new(
-        cache.clone(),
-        Arc::new(records),
-        share.members(),
-        share.tenure(),
-        args.work.settings(TICK),
-        ::work::Metrics::register(registry, "binder"),
-    );
+    let pool = pool(args, &client, &cache, &share, registry);
+    let driver = Arc::new(Driver::default());
+    let replica = args.replica.replica.clone();
     let context = Arc::new(Context {
         store: Store::new(client.clone(), &args.namespace),
         cache,
@@ -155,6 +139,39 @@ fn connect(
     tasks.spawn_gated("lease", share.joined(), share.run(tasks.stop()));
     tasks.spawn("evict", evict(driver, Arc::clone(&context), tasks.stop()));
     Ok(context)
+}
+
+/// Its part of the records.
+fn share(args: &Args, client: &Client) -> Share {
+    let ReplicaArgs {
+        replica,
+        lease_renew: renew,
+        lease_lifetime: lifetime,
+    } = &args.replica;
+    let timing = Timing {
+        renew: *renew,
+        lifetime: *lifetime,
+    };
+    Share::new(client.clone(), &args.namespace, SERVICE, replica, timing)
+}
+
+/// The workers on its part.
+fn pool(
+    args: &Args,
+    client: &Client,
+    cache: &Cache<ServiceBinding>,
+    share: &Share,
+    registry: &mut Registry,
+) -> Pool<Bindings> {
+    let records: Records<ServiceBinding> = Records::new(client.clone(), &args.namespace);
+    Pool::new(
+        cache.clone(),
+        Arc::new(records),
+        share.members(),
+        share.tenure(),
+        args.work.settings(TICK),
+        ::work::Metrics::register(registry, "binder"),
+    )
 }
 
 /// What works beside the server.
