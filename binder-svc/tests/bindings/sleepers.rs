@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use binder_svc::resource::ServiceBinding;
+use broker_proto::{json, v1::InstancePhase};
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -102,5 +103,43 @@ async fn a_wiped_status_is_written_again_and_the_login_stays() {
         kept.credentials
     );
     assert_eq!(world.users_of("i", "b").await.len(), 1);
+    binder.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweep_looks_at_instances_whose_update_failed() {
+    let world = World::start().await;
+    world.instance("i").await;
+    let mut args = world.args("r1");
+    args.sweep_interval = Duration::from_millis(500);
+    let binder = world.binder_with(args).await;
+    done(binder.bind(world.bind_request("i", "b")).await.unwrap());
+    world
+        .provisioner
+        .set_phase("i", InstancePhase::UpdateFailed);
+    make_user(&world, "i", "b", "b-stray", 1).await;
+    until("the stray is dropped", async || {
+        world.users_of("i", "b").await.len() == 1
+    })
+    .await;
+    binder.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_cannot_be_swept_is_counted() {
+    let world = World::start().await;
+    let mut instance = world.instance("i").await;
+    let mut args = world.args("r1");
+    args.sweep_interval = Duration::from_millis(500);
+    let binder = world.binder_with(args).await;
+    done(binder.bind(world.bind_request("i", "b")).await.unwrap());
+    assert!(binder.metric("binder_failed_sweeps_total").await < 1.0);
+    let nowhere = serde_json::json!({"hosts": ["one:two:three"], "replica_set": "rs0"});
+    instance.outputs = Some(json::to_struct(nowhere.as_object().unwrap()).unwrap());
+    world.provisioner.put(instance);
+    until("the failure is counted", async || {
+        binder.metric("binder_failed_sweeps_total").await >= 1.0
+    })
+    .await;
     binder.stop().await;
 }

@@ -92,6 +92,7 @@ pub(crate) struct World {
 /// A binder in this process.
 pub(crate) struct Binder {
     pub(crate) client: BinderClient<Transport>,
+    admin: SocketAddr,
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -190,6 +191,7 @@ impl World {
         wait_ready(admin).await;
         Binder {
             client: connect(address),
+            admin,
             stop,
             task,
         }
@@ -338,6 +340,14 @@ impl Binder {
         }
     }
 
+    /// The value of a metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let answer = get(self.admin, "/metrics").await.unwrap();
+        let mut lines = answer.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap().trim().parse().unwrap()
+    }
+
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
@@ -404,18 +414,22 @@ pub(crate) fn free_port() -> u16 {
 
 /// Waits for the admin port to say that the service is ready.
 pub(crate) async fn wait_ready(admin: SocketAddr) {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     until("the service is ready", async || {
-        let Ok(mut stream) = tokio::net::TcpStream::connect(admin).await else {
-            return false;
-        };
-        let request = b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        stream.write_all(request).await.unwrap();
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer).await;
-        answer.starts_with("HTTP/1.1 200")
+        let answer = get(admin, "/ready").await;
+        answer.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
     })
     .await;
+}
+
+/// What the admin port answers, if anybody listens there.
+async fn get(admin: SocketAddr, path: &str) -> Option<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(admin).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer).await;
+    Some(answer)
 }
 
 fn found() -> CatalogVerdict {
