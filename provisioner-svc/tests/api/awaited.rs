@@ -9,11 +9,11 @@ use kube::{
 use serde_json::json;
 
 use crate::harness::{
-    PATIENCE, Plan, Process, World, end_of, eventually, poll_says, provisioned, succeeded, updated,
+    PATIENCE, World, end_of, eventually, poll_says, provisioned, started, succeeded, updated,
 };
 
 /// One object is ready at once, one when somebody says so.
-const GATED: [(&str, &str); 2] = [
+pub(crate) const GATED: [(&str, &str); 2] = [
     (
         "plan.yaml",
         "kinds: [v1/ConfigMap, v1/Secret]
@@ -39,13 +39,13 @@ metadata: {name: hidden}
 ];
 
 /// The objects of [`GATED`] in one instance's namespace.
-struct Gated {
-    maps: Api<ConfigMap>,
+pub(crate) struct Gated {
+    pub(crate) maps: Api<ConfigMap>,
     secrets: Api<Secret>,
 }
 
 impl Gated {
-    async fn of(world: &World) -> Self {
+    pub(crate) async fn of(world: &World) -> Self {
         let namespace = world.record("i").await.spec.namespace;
         Self {
             maps: Api::namespaced(world.client(), &namespace),
@@ -86,20 +86,11 @@ impl Gated {
         .await;
     }
 
-    async fn open(&self) {
+    pub(crate) async fn open(&self) {
         let patch = Patch::Merge(json!({"data": {"open": "yes"}}));
         let params = PatchParams::default();
         self.maps.patch("gate", &params, &patch).await.unwrap();
     }
-}
-
-async fn started(process: &Process, plan: &Plan) -> String {
-    let request = plan.provision("i", json!({}));
-    eventually("the create is accepted", async || {
-        let answer = process.client.clone().provision(request.clone()).await;
-        answer.ok().map(|answer| answer.into_inner().operation)
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,13 +98,8 @@ async fn an_object_that_is_deleted_while_it_is_awaited_is_made_again() {
     let world = World::start().await;
     let plan = world.plan("gated", &GATED);
     let provisioner = world.provisioner("a").await;
-    let mut client = provisioner.client.clone();
-    let operation = client
-        .provision(plan.provision("i", json!({})))
-        .await
-        .unwrap()
-        .into_inner()
-        .operation;
+    let client = provisioner.client.clone();
+    let operation = started(&client, plan.provision("i", json!({}))).await;
     poll_says(&client, &operation, "waiting for the gate").await;
     let objects = Gated::of(&world).await;
     let before = objects.delete().await;
@@ -138,7 +124,7 @@ async fn an_object_that_is_deleted_between_two_workers_is_made_again() {
     let world = World::start().await;
     let plan = world.plan("gated", &GATED);
     let mut doomed = world.process("doomed", None);
-    let operation = started(&doomed, &plan).await;
+    let operation = started(&doomed.client, plan.provision("i", json!({}))).await;
     poll_says(&doomed.client, &operation, "waiting for the gate").await;
     doomed.child.kill().await.unwrap();
     let objects = Gated::of(&world).await;
@@ -159,13 +145,8 @@ async fn a_namespace_that_is_deleted_while_its_objects_are_awaited_is_made_again
     let world = World::start().await;
     let plan = world.plan("gated", &GATED);
     let provisioner = world.provisioner("a").await;
-    let mut client = provisioner.client.clone();
-    let operation = client
-        .provision(plan.provision("i", json!({})))
-        .await
-        .unwrap()
-        .into_inner()
-        .operation;
+    let client = provisioner.client.clone();
+    let operation = started(&client, plan.provision("i", json!({}))).await;
     poll_says(&client, &operation, "waiting for the gate").await;
     let objects = Gated::of(&world).await;
     let before = objects.uids().await;
@@ -186,7 +167,7 @@ async fn what_a_killed_worker_waited_for_is_told_by_the_one_that_finds_the_time_
     let descriptor = format!("deadline: {{total: 15s}}\n{}", GATED[0].1);
     let plan = world.plan("gated", &[("plan.yaml", &descriptor), GATED[1]]);
     let mut doomed = world.process("doomed", None);
-    let operation = started(&doomed, &plan).await;
+    let operation = started(&doomed.client, plan.provision("i", json!({}))).await;
     poll_says(&doomed.client, &operation, "waiting for the gate").await;
     doomed.child.kill().await.unwrap();
     let deadline = world.record("i").await.spec.operation.ends_by();

@@ -8,7 +8,7 @@ use provisioner_svc::step::Step;
 use serde_json::json;
 
 use crate::harness::{
-    PATIENCE, Plan, World, deprovisioned, end_of, eventually, provisioned, succeeded,
+    PATIENCE, Plan, World, deprovisioned, end_of, eventually, provisioned, started, succeeded,
 };
 
 /// Every step of every operation has something to do in this plan.
@@ -54,16 +54,6 @@ async fn with_crash(
         "after {step:?}: {}",
         ended.description
     );
-}
-
-/// A started operation, over the time that a fresh process needs to listen.
-async fn create(process: &crate::harness::Process, plan: &Plan, id: &str) -> String {
-    let request = plan.provision(id, json!({}));
-    eventually("the create is accepted", async || {
-        let answer = process.client.clone().provision(request.clone()).await;
-        answer.ok().map(|answer| answer.into_inner().operation)
-    })
-    .await
 }
 
 async fn update(process: &crate::harness::Process, request: &UpdateRequest) -> String {
@@ -141,7 +131,7 @@ async fn a_create_survives_a_crash_after_each_of_its_steps() {
     for (number, step) in OF_CREATE.into_iter().enumerate() {
         let id = format!("i{number}");
         with_crash(&world, step, number, &id, async |process| {
-            create(process, &plan, &id).await
+            started(&process.client, plan.provision(&id, json!({}))).await
         })
         .await;
         let record = world.record(&id).await;

@@ -443,6 +443,21 @@ pub(crate) async fn succeeded(
     );
 }
 
+/// Begins a provision, once the service is up; its operation.
+pub(crate) async fn started(
+    client: &ProvisionerClient<Transport>,
+    request: v1::ProvisionRequest,
+) -> String {
+    eventually("the provision is accepted", async || {
+        match client.clone().provision(request.clone()).await {
+            Ok(answer) => Some(answer.into_inner().operation),
+            Err(status) if status.code() == tonic::Code::Unavailable => None,
+            Err(status) => panic!("{status:?}"),
+        }
+    })
+    .await
+}
+
 /// Provisions and waits for the success.
 pub(crate) async fn provisioned(
     client: &ProvisionerClient<Transport>,

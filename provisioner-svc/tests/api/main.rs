@@ -11,6 +11,7 @@ mod awaited;
 mod claims;
 mod confined;
 mod crashes;
+mod deadlines;
 mod harness;
 mod life;
 mod operations;

@@ -12,7 +12,7 @@ use kube::{
 use serde_json::json;
 
 use crate::harness::{
-    SIMPLE, World, code, deprovisioned, end_of, poll_says, provisioned, succeeded,
+    SIMPLE, World, code, deprovisioned, end_of, poll_says, provisioned, started, succeeded,
 };
 
 const SHARED: [(&str, &str); 2] = [
@@ -44,7 +44,7 @@ async fn a_name_that_is_somebody_elses_is_waited_for_and_never_touched() {
     let world = World::start().await;
     let (tenants, plan) = shared(&world).await;
     let provisioner = world.provisioner("a").await;
-    let mut client = provisioner.client.clone();
+    let client = provisioner.client.clone();
     let record = cluster::names::instance_record("i");
     let name = format!("app-{}", cluster::names::short(&record));
     let foreign: ConfigMap =
@@ -53,12 +53,7 @@ async fn a_name_that_is_somebody_elses_is_waited_for_and_never_touched() {
     let maps: Api<ConfigMap> = Api::namespaced(world.client(), &tenants);
     let foreign = maps.create(&PostParams::default(), &foreign).await.unwrap();
 
-    let operation = client
-        .provision(plan.provision("i", json!({})))
-        .await
-        .unwrap()
-        .into_inner()
-        .operation;
+    let operation = started(&client, plan.provision("i", json!({}))).await;
     poll_says(&client, &operation, "not part of this instance").await;
     let ended = end_of(&client, "i", &operation).await;
     assert_eq!(ended.state(), OperationState::Failed);
@@ -96,9 +91,8 @@ spec:
     ];
     let plan = world.plan("privileged", &files);
     let provisioner = world.provisioner("a").await;
-    let mut client = provisioner.client.clone();
-    let answer = client.provision(plan.provision("i", json!({}))).await;
-    let operation = answer.unwrap().into_inner().operation;
+    let client = provisioner.client.clone();
+    let operation = started(&client, plan.provision("i", json!({}))).await;
     poll_says(
         &client,
         &operation,
@@ -141,12 +135,7 @@ async fn while_the_api_server_is_away_requests_get_unavailable_and_work_resumes_
     let provisioner = world.provisioner("a").await;
     let mut client = provisioner.client.clone();
     provisioned(&client, plan.provision("ready", json!({}))).await;
-    let operation = client
-        .provision(plan.provision("i", json!({})))
-        .await
-        .unwrap()
-        .into_inner()
-        .operation;
+    let operation = started(&client, plan.provision("i", json!({}))).await;
     world.control_plane.stop_api_server().await;
     assert_eq!(
         code(client.provision(plan.provision("new", json!({}))).await),
@@ -182,12 +171,7 @@ async fn an_object_that_the_api_server_refuses_fails_the_operation_with_field_an
     let provisioner = world.provisioner("a").await;
     let mut client = provisioner.client.clone();
     let request = plan.provision("i", json!({"port": 99999}));
-    let operation = client
-        .provision(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .operation;
+    let operation = started(&client, request).await;
     let ended = end_of(&client, "i", &operation).await;
     assert_eq!(ended.state(), OperationState::Failed);
     assert!(
@@ -234,14 +218,9 @@ async fn outputs_that_no_record_can_keep_fail_the_operation_and_say_so() {
         ],
     );
     let provisioner = world.provisioner("a").await;
-    let mut client = provisioner.client.clone();
+    let client = provisioner.client.clone();
     let request = plan.provision("i", json!({"note": "x".repeat(100_000)}));
-    let operation = client
-        .provision(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .operation;
+    let operation = started(&client, request).await;
     let ended = end_of(&client, "i", &operation).await;
     assert_eq!(ended.state(), OperationState::Failed);
     assert!(
