@@ -6,6 +6,11 @@
 //! entry owns. Before an object is first changed the creation's entry
 //! therefore becomes an `Apply` entry: then every change does what `kubectl
 //! apply --server-side` of the two manifests would have done.
+//!
+//! What the entry must own is told by a dry run of the manifest that was
+//! applied. Merely turning the entry around would own the API server's defaults
+//! as well, and a first update would differ from later ones wherever a default
+//! depends on another field (a NetworkPolicy's policyTypes).
 
 use cluster::FIELD_MANAGER;
 use serde_json::{Value, json};

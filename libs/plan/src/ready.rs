@@ -1,5 +1,6 @@
 //! Readiness as data: rules by group and kind, shipped in `rules/`, overridden by a plan. The
-//! check of observedGeneration is the library's, and no override removes it.
+//! check of observedGeneration is the library's, and no override removes it. They are judged here,
+//! where templates are rendered, since they see the same variables and expressions.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -1,5 +1,8 @@
 //! Before the first write of an update: asks the API server whether it would
-//! take everything, so that what it refuses changes nothing.
+//! take everything, so that what it refuses changes nothing. A dry run rather
+//! than a list of immutable fields: the API server knows every kind's rules,
+//! CRDs' included. It is a step rather than a part of the request, since
+//! rendering needs the generated values.
 
 use cluster::error::Error;
 use objects::{
