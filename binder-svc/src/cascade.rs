@@ -113,7 +113,7 @@ impl Cascade {
             Err(error) => tracing::warn!(
                 instance.id = state.instance_id,
                 error = chain(&error),
-                "bindings not all removed, it is tried again"
+                "not all bindings removed; trying again"
             ),
         }
     }

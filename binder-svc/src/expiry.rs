@@ -106,7 +106,7 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
                 Err(error) => {
                     tracing::warn!(
                         error = chain(&error),
-                        "login not revoked at its end, it is tried again"
+                        "expired login not revoked; trying again"
                     );
                     failed.insert(life, Instant::now());
                 }
@@ -162,7 +162,7 @@ async fn drop_login(context: &Context, record: &Record) -> Result<(), Error> {
     tracing::info!(
         instance.id = spec.instance_id,
         binding.id = spec.binding_id,
-        "login revoked at its end"
+        "expired login revoked"
     );
     Ok(())
 }

@@ -104,7 +104,7 @@ impl Metrics {
             tracing::warn!(
                 ?kind,
                 count,
-                "bindings without a record: what is theirs is kept"
+                "bindings have no record; their objects are kept"
             );
         }
     }

@@ -104,7 +104,7 @@ async fn sweep_instances(
                 tracing::warn!(
                     instance.id = instance_id,
                     error = chain(&error),
-                    "logins that belong to no binding not looked for; the next sweep tries again"
+                    "search for logins without a binding failed; the next sweep tries again"
                 );
             }
         }

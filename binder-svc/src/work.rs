@@ -277,7 +277,7 @@ impl Job {
             op.id = self.record.operation().id,
             step = step.name(),
             error = chain(error),
-            "step failed, it is tried again"
+            "step failed; trying again"
         );
         let trouble = Arc::new(Trouble {
             operation: self.record.operation().id.clone(),

@@ -52,7 +52,7 @@ pub enum Step {
     /// Delete the revisions.
     DeleteRevisions,
     /// Commit the deletion: the record becomes a tombstone, or goes.
-    Bury,
+    WriteTombstone,
     /// Show that the instance's namespace stays without a record.
     MarkOrphaned,
     /// Let the record go, and nothing else.
@@ -84,7 +84,7 @@ impl Step {
             Self::DeleteLeftovers => "DeleteLeftovers",
             Self::DeleteNamespace => "DeleteNamespace",
             Self::DeleteRevisions => "DeleteRevisions",
-            Self::Bury => "Bury",
+            Self::WriteTombstone => "WriteTombstone",
             Self::MarkOrphaned => "MarkOrphaned",
             Self::RemoveFinalizer => "RemoveFinalizer",
         }
@@ -93,7 +93,11 @@ impl Step {
     /// Whether it ends the operation, or what was left of the record.
     pub fn is_last(self) -> bool {
         match self {
-            Self::Succeed | Self::Fail | Self::Retain | Self::Bury | Self::RemoveFinalizer => true,
+            Self::Succeed
+            | Self::Fail
+            | Self::Retain
+            | Self::WriteTombstone
+            | Self::RemoveFinalizer => true,
             Self::Load
             | Self::MakeNamespace
             | Self::Grant
@@ -140,7 +144,7 @@ impl Step {
         Self::DeleteLeftovers,
         Self::DeleteNamespace,
         Self::DeleteRevisions,
-        Self::Bury,
+        Self::WriteTombstone,
         Self::MarkOrphaned,
         Self::RemoveFinalizer,
     ];
@@ -329,7 +333,7 @@ fn next_of_delete(observed: &Observed) -> Step {
     if !observed.revisions_gone {
         return Step::DeleteRevisions;
     }
-    Step::Bury
+    Step::WriteTombstone
 }
 
 #[cfg(test)]
@@ -368,7 +372,11 @@ mod tests {
                 Step::DeleteNamespace => observed.namespace_gone = true,
                 Step::DeleteRevisions => observed.revisions_gone = true,
                 Step::MarkOrphaned => observed.orphaned = true,
-                Step::Succeed | Step::Fail | Step::Retain | Step::Bury | Step::RemoveFinalizer => {}
+                Step::Succeed
+                | Step::Fail
+                | Step::Retain
+                | Step::WriteTombstone
+                | Step::RemoveFinalizer => {}
             }
         }
         panic!("no end: {steps:?}");
@@ -428,7 +436,7 @@ mod tests {
                 Step::DeleteLeftovers,
                 Step::DeleteNamespace,
                 Step::DeleteRevisions,
-                Step::Bury
+                Step::WriteTombstone
             ]
         );
     }

@@ -345,7 +345,7 @@ impl Job {
             Step::DeleteLeftovers => self.delete_leftovers().await,
             Step::DeleteNamespace => self.delete_namespace().await,
             Step::DeleteRevisions => self.delete_revisions().await,
-            Step::Bury => self.bury().await,
+            Step::WriteTombstone => self.write_tombstone().await,
             Step::MarkOrphaned => self.mark_orphaned().await,
             Step::RemoveFinalizer => self.remove_finalizer().await,
         }

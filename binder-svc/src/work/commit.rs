@@ -160,7 +160,7 @@ impl Job {
         tracing::warn!(
             instance.id = record.spec().instance_id,
             binding.id = record.spec().binding_id,
-            "the instance is not there: its login is revoked when it is back"
+            "instance has no record; its login is revoked when the record is back"
         );
         self.write(record).await
     }

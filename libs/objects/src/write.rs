@@ -200,7 +200,7 @@ pub(crate) async fn fields_as_applied(
             tracing::info!(
                 object = name,
                 fields,
-                "made from another manifest than is known"
+                "object was made from an unknown manifest"
             );
             Ok(ownership::turned(created))
         }

@@ -115,7 +115,7 @@ impl<W: Work> Worker<W> {
             Ok(None) => return End::Rest,
             Err(error) => {
                 let error = chain(error.as_ref());
-                tracing::warn!(record = self.name, error, "work not begun, trying again");
+                tracing::warn!(record = self.name, error, "work not begun; trying again");
                 return End::Retry(None);
             }
         };

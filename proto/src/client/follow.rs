@@ -136,7 +136,7 @@ where
             grpc.code = ?status.code(),
             grpc.message = status.message(),
             without_s = without.as_secs(),
-            "stream cannot be opened; what it brings is not up to date"
+            "stream cannot be opened; its data may be out of date"
         );
     }
 }

@@ -26,9 +26,9 @@ impl Job {
         let file = self.render(&inputs, index)?;
         let mut manifests = Vec::new();
         for manifest in &file.objects {
-            let (fitted, _) = self.fitted(manifest).await?;
+            let (applied, _) = self.with_kept_storage(manifest).await?;
             self.objects.look_at(manifest).await?;
-            manifests.push(fitted);
+            manifests.push(applied);
         }
         self.touch().await?;
         // In this order: every write is based on what was there before the
@@ -37,8 +37,8 @@ impl Job {
         self.confirm().await?;
         service::failpoint::reach(CONFIRMED);
         let mut written = Vec::new();
-        for (manifest, fitted) in file.objects.into_iter().zip(manifests) {
-            written.push(self.write(manifest, &fitted, index).await?);
+        for (manifest, applied) in file.objects.into_iter().zip(manifests) {
+            written.push(self.write(manifest, &applied, index).await?);
         }
         self.applied.insert(index, written);
         self.write_status().await?;
@@ -48,7 +48,7 @@ impl Job {
     async fn write(
         &mut self,
         manifest: Value,
-        fitted: &Value,
+        applied: &Value,
         index: usize,
     ) -> Result<Written, Halt> {
         let Some((gvk, name)) = manifest::identity(&manifest) else {
@@ -57,7 +57,7 @@ impl Job {
             ));
         };
         let title = manifest::title(&gvk, name);
-        let outcome = self.objects.write(fitted, number(index)).await;
+        let outcome = self.objects.write(applied, number(index)).await;
         let live = match outcome.map_err(|error| refused(&title, error))? {
             Outcome::Applied(live) => *live,
             // By a controller, or by a replica that took over: look again.

@@ -153,7 +153,7 @@ impl Job {
     }
 
     /// The last write of a life: a tombstone, or, after `kubectl delete`, nothing.
-    pub(super) async fn bury(&mut self) -> Done {
+    pub(super) async fn write_tombstone(&mut self) -> Done {
         let now = Timestamp::now();
         let by_hand = self.record.is_deleted_by_hand();
         let ended = Ended::succeeded(&self.record.operation().id, now);

@@ -27,7 +27,7 @@ impl Job {
         let mut growths = Vec::new();
         for index in 0..inputs.loaded.files().len() {
             for object in &self.render(&inputs, index)?.objects {
-                let (mut manifest, found) = self.fitted(object).await?;
+                let (mut manifest, found) = self.with_kept_storage(object).await?;
                 for growth in found {
                     self.check_growth(&growth).await?;
                     // The claim template is immutable; all else is compared.
@@ -100,8 +100,8 @@ impl Job {
                 continue;
             };
             for object in file.objects {
-                let (fitted, _) = self.fitted(&object).await?;
-                all.push((fitted, number(index)));
+                let (manifest, _) = self.with_kept_storage(&object).await?;
+                all.push((manifest, number(index)));
             }
         }
         Ok(all)

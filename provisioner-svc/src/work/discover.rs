@@ -76,7 +76,7 @@ impl Job {
         if let Some(error) = &found.missing {
             tracing::warn!(
                 record = %self.record.name(), error = chain(error),
-                "kinds of a bundle are not known; the inventory stands in"
+                "kinds of a bundle are unknown; using those of the inventory"
             );
         }
         found.kinds

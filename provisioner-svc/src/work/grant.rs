@@ -66,7 +66,7 @@ impl Job {
             Gate::Foreign => {
                 tracing::warn!(namespace = name, "the namespace is not this instance's");
                 Err(Halt::Wait(
-                    "waiting for a namespace to go that has the name of the instance's and is not its own"
+                    "waiting for the deletion of a namespace of the same name that is not this instance's"
                         .to_owned(),
                 ))
             }

@@ -17,7 +17,10 @@ use crate::storage::{self, Growth};
 impl Job {
     /// The manifest, with storage that is never less than there is, and what
     /// shall grow.
-    pub(super) async fn fitted(&mut self, object: &Value) -> Result<(Value, Vec<Growth>), Halt> {
+    pub(super) async fn with_kept_storage(
+        &mut self,
+        object: &Value,
+    ) -> Result<(Value, Vec<Growth>), Halt> {
         let mut manifest = object.clone();
         if object["kind"] != "StatefulSet" {
             return Ok((manifest, Vec::new()));

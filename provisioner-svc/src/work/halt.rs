@@ -113,7 +113,7 @@ impl Job {
                 tracing::error!(%record, step, cause, "step cannot be done");
             }
             Action::Wait(_) | Action::Restart(_) => {
-                tracing::warn!(%record, step, cause, "step interrupted; it is tried again");
+                tracing::warn!(%record, step, cause, "step interrupted; trying again");
             }
         }
     }

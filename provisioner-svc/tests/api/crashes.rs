@@ -103,7 +103,7 @@ pub(crate) const OF_DELETE: [Step; 7] = [
     Step::DeleteLeftovers,
     Step::DeleteNamespace,
     Step::DeleteRevisions,
-    Step::Bury,
+    Step::WriteTombstone,
 ];
 
 #[test]
