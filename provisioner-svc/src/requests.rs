@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use crate::{place, resource::Requester, state::begin::Aim};
 
 /// How often a handler starts over after a rival's write.
-const ATTEMPTS: usize = 5;
+const MAX_CONFLICTS: usize = 5;
 
 /// The JSON object of an optional field; absent is empty.
 fn object(field: Option<prost_types::Struct>) -> Map<String, Value> {

@@ -5,7 +5,7 @@ use cluster::names;
 use jiff::Timestamp;
 
 use super::{
-    ATTEMPTS, requester,
+    MAX_CONFLICTS, requester,
     wait::{self, Part},
 };
 use crate::{
@@ -24,7 +24,7 @@ pub(crate) async fn deprovision(
     let mode = Mode::from(request.accepts_incomplete);
     let by = requester(request.requester);
     let verdict = request.verdict.unwrap_or_default();
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_CONFLICTS {
         let record = context.read(&name).await?;
         let instance = match &record {
             Some(record) if !record.is_tombstone() => {

@@ -6,7 +6,7 @@ use broker_proto::{
 };
 use cluster::names;
 
-use super::{ATTEMPTS, fetch::message};
+use super::{MAX_CONFLICTS, fetch::message};
 use crate::{
     context::Context,
     decide,
@@ -16,7 +16,7 @@ use crate::{
 
 /// Sets the hold; writes only the first time.
 pub(crate) async fn hold(context: &Context, request: &HoldRequest) -> Result<Instance, Error> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_CONFLICTS {
         let record = current(context, &request.instance_id, &request.incarnation).await?;
         match record.phase() {
             Phase::Deprovisioning => return Err(decide::busy("is being deprovisioned").into()),
@@ -42,7 +42,7 @@ pub(crate) async fn hold(context: &Context, request: &HoldRequest) -> Result<Ins
 /// Takes the hold away. An instance that is gone, or came back since, has none
 /// of this incarnation.
 pub(crate) async fn release(context: &Context, request: &ReleaseHoldRequest) -> Result<(), Error> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_CONFLICTS {
         let record = match current(context, &request.instance_id, &request.incarnation).await {
             Ok(record) => record,
             Err(Error::Refused(refusal)) if refusal.code == ErrorCode::NotFound => return Ok(()),

@@ -10,7 +10,7 @@ use plan::{Loaded, descriptor::Namespace};
 use serde_json::{Map, Value};
 
 use super::{
-    ATTEMPTS, aim, invalid, named, object, requester,
+    MAX_CONFLICTS, aim, invalid, named, object, requester,
     shown::{self, Fields},
     wait::{self, Part},
 };
@@ -69,7 +69,7 @@ pub(crate) async fn provision(
     let asked = Asked::from(request);
     named(&asked.context)?;
     let name = names::instance_record(&asked.instance_id);
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_CONFLICTS {
         let record = context.read(&name).await?;
         let existing = match &record {
             Some(record) if record.is_tombstone() => Some(Existing::Tombstone(record)),

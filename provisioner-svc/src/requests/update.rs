@@ -9,7 +9,7 @@ use plan::Loaded;
 use serde_json::{Map, Value};
 
 use super::{
-    ATTEMPTS, aim, invalid, named, object, requester,
+    MAX_CONFLICTS, aim, invalid, named, object, requester,
     shown::{self, Fields},
     wait::{self, Part},
 };
@@ -49,7 +49,7 @@ pub(crate) async fn update(
     if let Some(context) = &asked.context {
         named(context)?;
     }
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_CONFLICTS {
         let record = context.read(&name).await?;
         let instance = match &record {
             Some(record) if !record.is_tombstone() => {
