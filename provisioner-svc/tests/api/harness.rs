@@ -567,6 +567,15 @@ pub(crate) async fn install_crd(client: &Client) {
         .unwrap();
 }
 
+/// A plan whose operations end within the request.
+pub(crate) const SYNCHRONOUS: [(&str, &str); 2] = [
+    ("plan.yaml", "provision: sync\n"),
+    (
+        "1.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: it}\n",
+    ),
+];
+
 /// A plan of one ConfigMap and one Secret of generated values.
 pub(crate) const SIMPLE: [(&str, &str); 2] = [
     (

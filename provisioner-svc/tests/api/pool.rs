@@ -5,15 +5,7 @@ use broker_proto::v1::{LastOperationRequest, OperationState, Outcome};
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::harness::{SIMPLE, World, code, end_of, eventually};
-
-const SYNCHRONOUS: [(&str, &str); 2] = [
-    ("plan.yaml", "provision: sync\n"),
-    (
-        "1.yaml",
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: it}\n",
-    ),
-];
+use crate::harness::{SIMPLE, SYNCHRONOUS, World, code, end_of, eventually, started};
 
 /// Never ready.
 const STUCK: [(&str, &str); 2] = [
@@ -81,15 +73,10 @@ async fn instances_that_wait_to_be_ready_keep_no_place_from_others() {
     let mut args = world.args("a");
     args.work.work_at_once = 1;
     let provisioner = world.provisioner_with(args).await;
-    let mut client = provisioner.client.clone();
+    let client = provisioner.client.clone();
     for number in 0..3 {
         let request = stuck.provision(&format!("stuck-{number}"), json!({}));
-        let operation = client
-            .provision(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .operation;
+        let operation = started(&client, request).await;
         let poll = LastOperationRequest {
             instance_id: format!("stuck-{number}"),
             operation,
@@ -105,12 +92,7 @@ async fn instances_that_wait_to_be_ready_keep_no_place_from_others() {
         .await;
     }
     let request = simple.provision("quick", json!({}));
-    let operation = client
-        .provision(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .operation;
+    let operation = started(&client, request).await;
     let ended = end_of(&client, "quick", &operation).await;
     assert_eq!(ended.state(), OperationState::Succeeded, "{ended:?}");
 }

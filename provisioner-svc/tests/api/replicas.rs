@@ -23,7 +23,9 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::harness::{Plan, Provisioner, SIMPLE, World, code, end_of, eventually, metrics};
+use crate::harness::{
+    Plan, Provisioner, SIMPLE, SYNCHRONOUS, World, code, end_of, eventually, metrics,
+};
 
 /// Polls without pause would only measure the machine.
 const BETWEEN_POLLS: Duration = Duration::from_millis(10);
@@ -259,15 +261,6 @@ async fn no_replica_tells_an_older_truth_than_another_has_told() {
     world.assert_nothing_left().await;
     assert_eq!(reporters(&world).await.len(), 3, "each had its part");
 }
-
-/// A plan whose operations end within the request.
-const SYNCHRONOUS: [(&str, &str); 2] = [
-    ("plan.yaml", "provision: sync\n"),
-    (
-        "1.yaml",
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: it}\n",
-    ),
-];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_synchronous_request_is_worked_by_the_replica_that_took_it() {
