@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use binder_svc::resource::ServiceBinding;
 use broker_proto::{json, v1::InstancePhase};
+use futures::TryStreamExt as _;
 use kube::{
     Api,
     api::{Patch, PatchParams},
 };
-use mongodb::bson::doc;
+use mongodb::bson::{Document, doc};
 
 use crate::world::{NAMESPACE, World, done, until, uri, use_database};
 
@@ -142,4 +143,39 @@ async fn an_instance_that_cannot_be_swept_is_counted() {
     })
     .await;
     binder.stop().await;
+}
+
+/// The binder's connections to the database.
+async fn connections(world: &World) -> usize {
+    let pipeline = [
+        doc! { "$currentOp": { "allUsers": true, "idleConnections": true } },
+        doc! { "$match": { "appName": "mongodb-osb-binder" } },
+    ];
+    let found = world.admin().database("admin").aggregate(pipeline).await;
+    let found: Vec<Document> = found.unwrap().try_collect().await.unwrap();
+    found.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_keeps_no_connection() {
+    let world = World::start().await;
+    world.instance("i").await;
+    let first = world.binder("r1").await;
+    done(first.bind(world.bind_request("i", "b")).await.unwrap());
+    assert!(connections(&world).await > 0);
+    first.stop().await;
+    make_user(&world, "i", "b", "b-stray", 1).await;
+
+    let mut args = world.args("r2");
+    args.sweep_interval = Duration::from_secs(5);
+    let second = world.binder_with(args).await;
+    until("the stray is dropped", async || {
+        world.users_of("i", "b").await.len() == 1
+    })
+    .await;
+    until("the sweep's connections are closed", async || {
+        connections(&world).await == 0
+    })
+    .await;
+    second.stop().await;
 }
