@@ -15,7 +15,6 @@ mod phases;
 mod plans;
 mod platform;
 mod proxy;
-mod replica;
 mod table;
 mod world;
 

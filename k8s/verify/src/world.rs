@@ -9,15 +9,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use kube::Client;
+use rig::{Launch, Replica};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use testbed::{
-    ControlPlane, Controllers,
-    binaries::{self, Binary},
-};
-use tokio::process::Command;
+use testbed::ControlPlane;
 
 use crate::{
     args::Args,
@@ -26,11 +23,9 @@ use crate::{
     plans,
     platform::{LOGIN, Platform},
     proxy::{ApiProxy, TcpProxy},
-    replica::{Launch, Replica},
 };
 
-/// The broker's namespace.
-pub(crate) const NAMESPACE: &str = "mongodb-osb";
+pub(crate) use rig::NAMESPACE;
 
 const CATALOG: &str = "catalog-svc";
 /// Owns the instances.
@@ -52,8 +47,6 @@ const CALLS: [(&str, &str); 6] = [
     (BINDER, CATALOG),
     (BINDER, PROVISIONER),
 ];
-/// Kinds of k8s/base that the rig runs by itself.
-const NOT_APPLIED: [&str; 2] = ["Deployment", "PodDisruptionBudget"];
 
 /// A connection, and what can happen on it.
 pub(crate) struct Link {
@@ -96,10 +89,8 @@ impl World {
             .tempdir()
             .context("make a folder")?;
         println!("starting the API server and the database");
-        let (control_plane, database) = tokio::try_join!(
-            async { anyhow::Ok(control_plane(&args.root).await?) },
-            Database::start(seed)
-        )?;
+        let (control_plane, database) =
+            tokio::try_join!(rig::control_plane(&args.root), Database::start(seed))?;
         plans::write(&folder.path().join("templates"), database.proxy.address)?;
         let logins = folder.path().join("logins");
         fs::create_dir_all(&logins)?;
@@ -267,58 +258,6 @@ impl World {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         logs.take().map(tempfile::TempDir::keep).unwrap_or_default()
     }
-}
-
-/// An API server with its controllers and everything of k8s/base but the pods.
-async fn control_plane(root: &Path) -> anyhow::Result<ControlPlane> {
-    let control_plane = ControlPlane::builder()
-        .controllers(Controllers::Manager)
-        .start()
-        .await?;
-    let kubectl = binaries::provide(Binary::Kubectl).await?;
-    let base = root.join("k8s/base");
-    let output = Command::new(&kubectl)
-        .arg("kustomize")
-        .arg(&base)
-        .output()
-        .await
-        .context("start kubectl")?;
-    ensure!(
-        output.status.success(),
-        "kubectl kustomize {}: {}",
-        base.display(),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout).context("read the manifests")?;
-    let applied: Vec<&str> = text
-        .split("\n---\n")
-        .filter(|document| {
-            let is = |kind: &&str| document.lines().any(|line| line == format!("kind: {kind}"));
-            !NOT_APPLIED.iter().any(is)
-        })
-        .collect();
-    let file = control_plane.folder().join("base.yaml");
-    fs::write(&file, applied.join("\n---\n")).context("write the manifests")?;
-    let file = file.display().to_string();
-    for arguments in [
-        &["apply", "--server-side", "-f", &file][..],
-        &["wait", "--for=condition=Established", "crd", "--all"],
-    ] {
-        let output = Command::new(&kubectl)
-            .arg("--kubeconfig")
-            .arg(control_plane.kubeconfig())
-            .args(arguments)
-            .output()
-            .await
-            .context("start kubectl")?;
-        ensure!(
-            output.status.success(),
-            "kubectl {}: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(control_plane)
 }
 
 /// A kubeconfig with the shipped account's own token, through the proxy.

@@ -7,6 +7,7 @@
 use std::{fmt, path::Path};
 
 use anyhow::{Context as _, ensure};
+use rig::Replica;
 use tokio::time::{Duration, Instant};
 
 use super::ENOUGH;
@@ -15,7 +16,6 @@ use crate::{
     check::{self, Late},
     life::Life,
     plans::Plan,
-    replica::Replica,
     table::{Open, Table},
     world::{BINDER, PROVISIONER, World},
 };

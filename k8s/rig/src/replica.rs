@@ -24,28 +24,29 @@ const READY: Duration = Duration::from_secs(90);
 
 /// How a process is started.
 #[derive(Debug, Clone)]
-pub(crate) struct Launch {
+pub struct Launch {
     /// Its name: of the replica and of the log.
-    pub(crate) name: String,
+    pub name: String,
     /// The program.
-    pub(crate) program: PathBuf,
+    pub program: PathBuf,
     /// Its environment, beside the addresses.
-    pub(crate) environment: Vec<(String, String)>,
+    pub environment: Vec<(String, String)>,
     /// Folder of the logs.
-    pub(crate) logs: PathBuf,
+    pub logs: PathBuf,
 }
 
 /// One replica of a service.
-#[derive(Clone)]
-pub(crate) struct Replica {
+#[derive(Debug, Clone)]
+pub struct Replica {
     /// Where it serves.
-    pub(crate) address: SocketAddr,
-    admin: SocketAddr,
+    pub address: SocketAddr,
+    /// Where its metrics and readiness are.
+    pub admin: SocketAddr,
     launch: Arc<Launch>,
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     child: Option<Child>,
     /// Whether it is started again when it ends.
@@ -54,7 +55,7 @@ struct State {
 
 impl Replica {
     /// One that does not run yet, with addresses of its own.
-    pub(crate) fn new(launch: Launch) -> anyhow::Result<Self> {
+    pub fn new(launch: Launch) -> anyhow::Result<Self> {
         let replica = Self {
             address: free_address()?,
             admin: free_address()?,
@@ -66,17 +67,17 @@ impl Replica {
     }
 
     /// How messages call it.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.launch.name
     }
 
     /// Starts it, unless it runs.
-    pub(crate) async fn start(&self) -> anyhow::Result<()> {
+    pub async fn start(&self) -> anyhow::Result<()> {
         self.start_with(&[]).await
     }
 
     /// Starts it anew with these variables, which it loses when it is started again.
-    pub(crate) async fn start_with(&self, variables: &[(&str, &str)]) -> anyhow::Result<()> {
+    pub async fn start_with(&self, variables: &[(&str, &str)]) -> anyhow::Result<()> {
         let mut state = self.state.lock().await;
         state.wanted = true;
         if !variables.is_empty() {
@@ -89,29 +90,29 @@ impl Replica {
     }
 
     /// Kills it. It is started again.
-    pub(crate) async fn kill(&self) {
+    pub async fn kill(&self) {
         end(&mut *self.state.lock().await).await;
     }
 
     /// Kills it for good.
-    pub(crate) async fn stop(&self) {
+    pub async fn stop(&self) {
         let mut state = self.state.lock().await;
         state.wanted = false;
         end(&mut state).await;
     }
 
     /// Stops its threads, until [`Replica::resume`].
-    pub(crate) async fn pause(&self) {
+    pub async fn pause(&self) {
         self.signal(Signal::STOP).await;
     }
 
     /// Lets it go on.
-    pub(crate) async fn resume(&self) {
+    pub async fn resume(&self) {
         self.signal(Signal::CONT).await;
     }
 
     /// Whether its threads are stopped.
-    pub(crate) async fn is_paused(&self) -> bool {
+    pub async fn is_paused(&self) -> bool {
         let Some(id) = self.id().await else {
             return false;
         };
@@ -122,12 +123,12 @@ impl Replica {
     }
 
     /// The number of its process.
-    pub(crate) async fn id(&self) -> Option<u32> {
+    pub async fn id(&self) -> Option<u32> {
         self.state.lock().await.child.as_ref()?.id()
     }
 
     /// Waits until it says that it is ready.
-    pub(crate) async fn ready(&self) -> anyhow::Result<()> {
+    pub async fn ready(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY;
         let url = format!("http://{}/ready", self.admin);
         let client = reqwest::Client::builder()

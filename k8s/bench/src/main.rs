@@ -1,0 +1,71 @@
+//! What the broker costs beside what the cluster and the database cost anyway:
+//! baseline and broker in turn, in one run, on one machine. `make bench` runs it.
+//!
+//! Everything is real: API server, controllers, mongod, and the services with
+//! the shipped accounts and rights. There is no node, so nothing runs in pods.
+
+mod args;
+mod database;
+mod load;
+mod plans;
+mod platform;
+mod stack;
+mod subjects;
+mod table;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{Parser as _, ValueEnum as _};
+
+use crate::{
+    args::{Args, Subject},
+    stack::Stack,
+    table::Table,
+};
+
+/// Databases of the bindings' measurements.
+const DATABASES: usize = 8;
+const DATABASES_IF_QUICK: usize = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    service::process::install_tls_provider();
+    let ended = tokio::runtime::Runtime::new()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(&args)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench could not run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: &Args) -> anyhow::Result<()> {
+    let databases = match (args.wants(Subject::Bindings), args.quick) {
+        (false, _) => 1,
+        (true, true) => DATABASES_IF_QUICK,
+        (true, false) => DATABASES,
+    };
+    let stack = Stack::start(args, databases).await?;
+    println!("{} finished instances first", args.records);
+    subjects::fill(&stack.platform, args.records).await?;
+    let mut table = Table::default();
+    for subject in Subject::value_variants() {
+        if args.wants(*subject) {
+            subjects::measure(*subject, &stack, args, &mut table).await?;
+        }
+    }
+    println!(
+        "\n{}, {} processors, {} replicas of each service, {} records, {} rounds\n\n{}",
+        jiff::Timestamp::now().strftime("%F"),
+        std::thread::available_parallelism()?,
+        args.replicas,
+        args.records,
+        args.rounds(),
+        table.markdown()
+    );
+    Ok(())
+}

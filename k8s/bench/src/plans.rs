@@ -1,0 +1,100 @@
+//! The plans that are ordered, and the same objects for the raw baseline.
+
+use std::{fs, net::SocketAddr, path::Path};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+/// The offering: name of its folder and in the catalog.
+pub(crate) const OFFERING: &str = "bench";
+/// The user in the databases that makes users.
+pub(crate) const ADMIN: &str = "osb-admin";
+/// Its password.
+pub(crate) const ADMIN_PASSWORD: &str = "bench-admin-password";
+
+const SERVICE: &str = "description: Plans that are measured\n";
+
+const PLAN: &str = r#"
+version: 1.0.0
+provision: async
+parameters:
+  create:
+    properties:
+      note: {type: string, maxLength: 40, default: none}
+  update: {inherit: create}
+values: {hosts: ["HOST"], password: "PASSWORD"}
+binding:
+  method: database
+  hosts: plan.values.hosts
+  replica_set: "'rs0'"
+  admin: {username: ADMIN, password: plan.values.password, database: admin}
+  rotatable: true
+"#;
+
+const OBJECTS: &str = r#"
+apiVersion: v1
+kind: Secret
+metadata: {name: login}
+stringData: {password: "not-a-secret"}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {note: "{{ note }}"}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: scripts}
+data: {start.sh: "exec mongod --config /etc/mongod.conf"}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: database}
+spec:
+  clusterIP: None
+  selector: {app: database}
+  ports: [{name: mongodb, port: 27017}]
+"#;
+
+/// The name of the plan whose bindings are in the database of that number.
+pub(crate) fn name(database: usize) -> String {
+    format!("four-objects-{database}")
+}
+
+/// Writes the folders: one plan for each database.
+pub(crate) fn write(root: &Path, databases: &[SocketAddr]) -> anyhow::Result<()> {
+    let folder = root.join(OFFERING);
+    put(&folder.join("service.yaml"), SERVICE)?;
+    for (number, address) in databases.iter().enumerate() {
+        let plan = PLAN
+            .replace("HOST", &address.to_string())
+            .replace("PASSWORD", ADMIN_PASSWORD)
+            .replace("ADMIN", ADMIN);
+        let folder = folder.join(name(number));
+        put(&folder.join("plan.yaml"), &plan)?;
+        put(&folder.join("10-objects.yaml"), OBJECTS)?;
+    }
+    Ok(())
+}
+
+/// The same four objects, ready to be applied.
+pub(crate) fn objects(note: &str) -> [Value; 4] {
+    [
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"},
+               "stringData": {"password": "not-a-secret"}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"},
+               "data": {"note": note}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "scripts"},
+               "data": {"start.sh": "exec mongod --config /etc/mongod.conf"}}),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "database"},
+               "spec": {"clusterIP": "None", "selector": {"app": "database"},
+                        "ports": [{"name": "mongodb", "port": 27017}]}}),
+    ]
+}
+
+fn put(path: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}

@@ -1,0 +1,41 @@
+//! What is measured, subject by subject.
+
+mod accept;
+mod bindings;
+mod catalog;
+mod instances;
+mod plans;
+mod raw;
+mod reads;
+mod start;
+
+use crate::{
+    args::{Args, Subject},
+    stack::Stack,
+    table::Table,
+};
+
+pub(crate) use self::instances::fill;
+
+/// Measures one subject.
+pub(crate) async fn measure(
+    subject: Subject,
+    stack: &Stack,
+    args: &Args,
+    table: &mut Table,
+) -> anyhow::Result<()> {
+    match subject {
+        Subject::Start => start::measure(stack, table).await,
+        Subject::Catalog => catalog::measure(stack, args, table).await,
+        Subject::Accept => accept::measure(stack, args, table).await,
+        Subject::Reads => reads::measure(stack, args, table).await,
+        Subject::Instances => instances::measure(stack, args, table).await,
+        Subject::Bindings => bindings::measure(stack, args, table).await,
+        Subject::Plans => plans::measure(stack, args, table).await,
+    }
+}
+
+/// An id that no run used before.
+fn id(of: &str) -> String {
+    format!("{of}-{}", cluster::names::random(8))
+}

@@ -1,0 +1,68 @@
+//! GET catalog beside a bare axum handler of the same bytes.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use axum::{
+    Router,
+    body::Bytes,
+    http::{StatusCode, header},
+    routing::get,
+};
+
+use crate::{
+    args::Args,
+    load::{self, Load},
+    stack::Stack,
+    table::{Pair, Table},
+};
+
+const CLIENTS: usize = 16;
+
+pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
+    let time = Duration::from_secs(if args.quick { 2 } else { 5 });
+    let (bytes, tag) = stack.platform.catalog_bytes().await?;
+    let size = bytes.len();
+    let bare = bare(bytes.into()).await?;
+    let whole = stack.platform.get("catalog", "");
+    let condition = format!("if-none-match: {tag}\r\n");
+    let same = stack.platform.get("catalog", &condition);
+    for (what, path, request, status) in [
+        (format!("GET catalog, {size} bytes"), "/200", &whole, 200),
+        ("GET catalog, 304".to_owned(), "/304", &same, 304),
+    ] {
+        let mut pairs = Vec::new();
+        for _ in 0..args.rounds() {
+            let plain = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
+            let baseline = load::run(bare, plain.as_bytes(), status, CLIENTS, time).await?;
+            let ours = load::run(stack.gateway()?, request, status, CLIENTS, time).await?;
+            pairs.push(pair(&baseline, &ours));
+        }
+        table.compare(&what, "a second", "≥ 0.8x", &pairs);
+    }
+    super::start::usage(stack, table, "gateway", "under load").await
+}
+
+fn pair(baseline: &Load, ours: &Load) -> Pair {
+    Pair {
+        baseline: baseline.rate(),
+        ours: ours.rate(),
+    }
+}
+
+/// A server with nothing but the handler, on threads of its own.
+async fn bare(bytes: Bytes) -> anyhow::Result<SocketAddr> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(async {
+            let whole = get(async move || ([(header::CONTENT_TYPE, "application/json")], bytes));
+            let same = get(async || StatusCode::NOT_MODIFIED);
+            let router = Router::new().route("/200", whole).route("/304", same);
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+            let _ = sender.send(listener.local_addr()?);
+            axum::serve(listener, router).await
+        })
+    });
+    receiver.await.context("start the bare handler")
+}

@@ -1,0 +1,182 @@
+//! Instances beside raw server-side apply of the same objects.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{accept::median, id, raw};
+use crate::{
+    args::Args,
+    load::count,
+    platform::Platform,
+    stack::Stack,
+    table::{Pair, Table, short},
+};
+
+pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
+    one(stack, args, table).await?;
+    requests(stack, table).await?;
+    let clients: &[usize] = if args.quick { &[16] } else { &[1, 16, 100] };
+    for clients in clients {
+        crowd(stack, args, table, *clients).await?;
+    }
+    super::start::usage(stack, table, "provisioner-svc", "after them").await
+}
+
+/// One after the other, alone.
+async fn one(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
+    let mut pairs = Vec::new();
+    for _ in 0..args.rounds() {
+        let (mut baseline, mut ours) = (Vec::new(), Vec::new());
+        let (mut namespaces, mut instances) = (Vec::new(), Vec::new());
+        for _ in 0..10 {
+            let began = Instant::now();
+            namespaces.push(raw::apply(&stack.client()).await?);
+            baseline.push(began.elapsed());
+            let began = Instant::now();
+            instances.push(provision(&stack.platform).await?);
+            ours.push(began.elapsed());
+        }
+        pairs.push(Pair::of_times(median(baseline), median(ours)));
+        raw::delete_all(&stack.client(), &namespaces).await?;
+        deprovision_all(&stack.platform, &instances, 16).await?;
+    }
+    let what = "one instance, PUT to succeeded, polled each 5 ms";
+    table.compare(what, "ms", "≤ 2.5x", &pairs);
+    Ok(())
+}
+
+/// What the API server is asked for one life of an instance.
+async fn requests(stack: &Stack, table: &mut Table) -> anyhow::Result<()> {
+    let platform = stack.platform.polling(Duration::from_secs(1));
+    let before = stack.api_requests().await?;
+    let instance = provision(&platform).await?;
+    let made = stack.api_requests().await?;
+    let what = "API requests of a provision, controllers' included";
+    table.note(what, difference(&before, &made), "–");
+    let updated = platform.update(&instance, 0, "changed").await?;
+    platform.succeeded(&instance, &updated.operation).await?;
+    let after = stack.api_requests().await?;
+    table.note("API requests of an update", difference(&made, &after), "–");
+    deprovision_all(&platform, &[instance], 1).await
+}
+
+fn difference(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> String {
+    let mut parts: Vec<(u64, &str)> = after
+        .iter()
+        .map(|(part, count)| (count - before.get(part).unwrap_or(&0), part.as_str()))
+        .filter(|(count, _)| *count > 0)
+        .collect();
+    parts.sort_by(|left, right| right.cmp(left));
+    let sum: u64 = parts.iter().map(|(count, _)| count).sum();
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|(count, part)| format!("{count} {part}"))
+        .collect();
+    format!("{sum}: {}", parts.join(", "))
+}
+
+/// Many at once: made, changed, removed.
+async fn crowd(
+    stack: &Stack,
+    args: &Args,
+    table: &mut Table,
+    clients: usize,
+) -> anyhow::Result<()> {
+    let size = args.crowd();
+    let platform = stack.platform.polling(Duration::from_millis(100));
+    let (mut made, mut server, mut changed, mut removed) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..args.rounds() {
+        let cpu = stack.api_server_cpu()?;
+        let (namespaces, baseline) = raw::apply_all(&stack.client(), size, clients).await?;
+        let baseline_cpu = stack.api_server_cpu()?.saturating_sub(cpu);
+
+        let cpu = stack.api_server_cpu()?;
+        let began = Instant::now();
+        let instances: Vec<String> = stream::iter(0..size)
+            .map(async |_| provision(&platform).await)
+            .buffer_unordered(clients)
+            .try_collect()
+            .await?;
+        made.push(Pair::of_times(baseline, began.elapsed()));
+        server.push(Pair::of_times(
+            baseline_cpu,
+            stack.api_server_cpu()?.saturating_sub(cpu),
+        ));
+
+        let began = Instant::now();
+        stream::iter(&namespaces)
+            .map(async |name| raw::apply_into(&stack.client(), name, "changed").await)
+            .buffer_unordered(clients)
+            .try_collect::<Vec<()>>()
+            .await?;
+        let baseline = began.elapsed();
+        let began = Instant::now();
+        stream::iter(&instances)
+            .map(async |instance| update(&platform, instance).await)
+            .buffer_unordered(clients)
+            .try_collect::<Vec<()>>()
+            .await?;
+        changed.push(Pair::of_times(baseline, began.elapsed()));
+
+        let baseline = raw::delete_all(&stack.client(), &namespaces).await?;
+        let began = Instant::now();
+        deprovision_all(&platform, &instances, clients).await?;
+        removed.push(Pair::of_times(baseline, began.elapsed()));
+    }
+    let of = |what: &str| format!("{size} {what}, {clients} clients, polled each 100 ms");
+    table.compare(&of("instances"), "ms", "≤ 2x", &made);
+    table.compare(&of("instances: API server's CPU"), "ms", "–", &server);
+    table.compare(&of("updates"), "ms", "–", &changed);
+    table.compare(&of("deprovisions"), "ms", "≤ 1.1x", &removed);
+    let rate = made.iter().map(|pair| count(size) * 1e3 / pair.ours);
+    let best = rate.fold(0.0, f64::max);
+    table.note(
+        &of("instances: best rate"),
+        format!("{} a second", short(best)),
+        "–",
+    );
+    Ok(())
+}
+
+async fn provision(platform: &Platform) -> anyhow::Result<String> {
+    let instance = id("instance");
+    let accepted = platform.provision(&instance, 0).await?;
+    platform.succeeded(&instance, &accepted.operation).await?;
+    Ok(instance)
+}
+
+async fn update(platform: &Platform, instance: &str) -> anyhow::Result<()> {
+    let accepted = platform.update(instance, 0, "changed").await?;
+    platform.succeeded(instance, &accepted.operation).await
+}
+
+async fn deprovision_all(
+    platform: &Platform,
+    instances: &[String],
+    clients: usize,
+) -> anyhow::Result<()> {
+    stream::iter(instances)
+        .map(async |instance| {
+            let accepted = platform.deprovision(instance, 0).await?;
+            platform.succeeded(instance, &accepted.operation).await
+        })
+        .buffer_unordered(clients)
+        .try_collect::<Vec<()>>()
+        .await?;
+    Ok(())
+}
+
+/// Finished instances, which stay.
+pub(crate) async fn fill(platform: &Platform, size: usize) -> anyhow::Result<()> {
+    let platform = platform.polling(Duration::from_millis(200));
+    stream::iter(0..size)
+        .map(async |_| provision(&platform).await.map(drop))
+        .buffer_unordered(16)
+        .try_collect::<Vec<()>>()
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The baseline of instances: what any client of the API server has to send.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use super::id;
+use crate::plans;
+
+const LABEL: &str = "mongodb-osb-bench";
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Makes a namespace and applies the objects; returns its name.
+pub(crate) async fn apply(client: &Client) -> anyhow::Result<String> {
+    let name = id("raw");
+    let namespace: Namespace = serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {LABEL: "raw"}}
+    }))?;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces
+        .create(&PostParams::default(), &namespace)
+        .await
+        .context("make a namespace")?;
+    apply_into(client, &name, "none").await?;
+    Ok(name)
+}
+
+/// Applies the objects in a namespace that exists.
+pub(crate) async fn apply_into(client: &Client, namespace: &str, note: &str) -> anyhow::Result<()> {
+    let params = PatchParams::apply("bench");
+    for object in plans::objects(note) {
+        let object: DynamicObject = serde_json::from_value(object)?;
+        let types = object.types.as_ref().context("no kind")?;
+        let gvk = kube::core::GroupVersionKind::try_from(types).context("a kind")?;
+        let resource = ApiResource::from_gvk(&gvk);
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+        let name = object.metadata.name.clone().unwrap_or_default();
+        api.patch(&name, &params, &Patch::Apply(&object))
+            .await
+            .with_context(|| format!("apply {}/{name}", gvk.kind))?;
+    }
+    Ok(())
+}
+
+/// So many of them, by so many clients; the namespaces and how long it took.
+pub(crate) async fn apply_all(
+    client: &Client,
+    count: usize,
+    clients: usize,
+) -> anyhow::Result<(Vec<String>, Duration)> {
+    let began = Instant::now();
+    let names = stream::iter(0..count)
+        .map(async |_| apply(client).await)
+        .buffer_unordered(clients)
+        .try_collect()
+        .await?;
+    Ok((names, began.elapsed()))
+}
+
+/// Deletes the namespaces and waits until they are gone; how long it took.
+pub(crate) async fn delete_all(client: &Client, names: &[String]) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    stream::iter(names)
+        .map(async |name| {
+            let deleted = namespaces.delete(name, &DeleteParams::default()).await;
+            deleted.map(drop).context("delete a namespace")
+        })
+        .buffer_unordered(16)
+        .try_collect::<Vec<()>>()
+        .await?;
+    let params = ListParams::default().labels(&format!("{LABEL}=raw"));
+    while !namespaces.list_metadata(&params).await?.items.is_empty() {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(began.elapsed())
+}

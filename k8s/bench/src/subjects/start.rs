@@ -1,0 +1,38 @@
+//! How long the services need until they are ready, and what they have then.
+
+use crate::{
+    stack::{SERVICES, Stack},
+    table::{Table, short},
+};
+
+pub(super) async fn measure(stack: &Stack, table: &mut Table) -> anyhow::Result<()> {
+    for (service, took) in &stack.started {
+        let took = format!("{} ms", short(took.as_secs_f64() * 1e3));
+        table.note(&format!("{service}: start to ready"), took, "–");
+    }
+    for service in SERVICES {
+        usage(stack, table, service, "at rest").await?;
+    }
+    Ok(())
+}
+
+/// One row of what a service has.
+pub(super) async fn usage(
+    stack: &Stack,
+    table: &mut Table,
+    service: &str,
+    when: &str,
+) -> anyhow::Result<()> {
+    let usage = stack.usage(service).await?;
+    let memory = crate::load::count(usize::try_from(usage.memory)?) / f64::from(1 << 20);
+    table.note(
+        &format!("{service}: memory, files, threads {when}"),
+        format!("{} MiB, {}, {}", short(memory), usage.files, usage.threads),
+        if service == "gateway" {
+            "≤ 16 MiB"
+        } else {
+            "–"
+        },
+    );
+    Ok(())
+}
