@@ -338,6 +338,10 @@ fn parameters_outside_of_the_schema_are_refused() {
         json!({ "slow_ms": "1\n- --noauth" }),
         json!({ "allowed_namespaces": ["x: y\nz: 1\n# "] }),
         json!({ "allowed_cidrs": ["everywhere"] }),
+        json!({ "allowed_cidrs": ["999.0.0.0/8"] }),
+        json!({ "allowed_cidrs": ["10.0.0/8"] }),
+        json!({ "allowed_cidrs": ["10.0.0.0/33"] }),
+        json!({ "allowed_cidrs": ["::/129"] }),
         json!({ "unknown": 1 }),
     ] {
         let refused = plan.bundle().create_parameters(&object(parameters.clone()));
@@ -635,7 +639,8 @@ async fn the_api_server_takes_every_object_as_it_is() {
         for parameters in [
             json!({}),
             json!({
-                "tls": "required", "allowed_namespaces": ["a", "b"], "allowed_cidrs": ["::/0"],
+                "tls": "required", "allowed_namespaces": ["a", "b"],
+                "allowed_cidrs": ["::/0", "0.0.0.0/0", "255.10.99.0/24", "2001:db8::/32"],
             }),
         ] {
             let objects = render(&plan, &variables(&plan, parameters, json!({})));
