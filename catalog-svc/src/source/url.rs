@@ -10,19 +10,9 @@ use std::{
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, stream};
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_rustls::HttpsConnector;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use http::StatusCode;
 use plan::id::Digest;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject as _},
-};
+use reqwest::{Certificate, Client, Response, Url, redirect};
 
 /// Bytes of one file; the largest bundle of CRDs that we know has 3 MiB.
 const MAX_SIZE: usize = 8 << 20;
@@ -46,19 +36,26 @@ pub struct UrlArgs {
     pub ca: Option<PathBuf>,
 }
 
-/// Why nothing was fetched. The texts are for the author of the plan.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+/// Why an address is not asked. The texts are for the author of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
     #[error("not an https URL with a host")]
     Url,
     #[error("host {0} is not allowed; the broker's operator allows it with --url-allow {0}")]
     Host(String),
-    #[error("no answer from {0}")]
-    Connect(String, #[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("{0} answers {1}")]
-    Status(String, StatusCode),
     #[error("more than {MAX_HOPS} redirects")]
     Hops,
+}
+
+/// Why nothing was fetched. The texts are for the author of the plan.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("no answer from {0}")]
+    Connect(String, #[source] reqwest::Error),
+    #[error("{0} answers {1}")]
+    Status(String, StatusCode),
     #[error("not finished within {DEADLINE:?}")]
     Deadline,
     #[error("the body is larger than {} MiB, or incomplete", MAX_SIZE >> 20)]
@@ -73,7 +70,7 @@ pub(crate) type Address = (String, Option<String>);
 /// The same URL with the same pin is fetched once.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client,
     allow: Vec<String>,
     cache: BTreeMap<Address, Vec<u8>>,
 }
@@ -84,27 +81,34 @@ impl Fetcher {
         // An empty variable in the environment is one empty name.
         let allow = args.allow.iter().filter(|host| !host.is_empty());
         let allow: Vec<String> = allow.map(|host| host.to_lowercase()).collect();
-        let builder = hyper_rustls::HttpsConnectorBuilder::new();
+        let hosts = allow.clone();
+        // Each hop is asked, as the first address is.
+        let follow = redirect::Policy::custom(move |hop| {
+            if hop.previous().len() > MAX_HOPS {
+                return hop.error(Refusal::Hops);
+            }
+            match admit(&hosts, hop.url()) {
+                Ok(_) => hop.follow(),
+                Err(refusal) => hop.error(refusal),
+            }
+        });
+        let builder = Client::builder()
+            .user_agent("mongodb-osb")
+            .https_only(true)
+            .no_proxy()
+            .redirect(follow)
+            .timeout(DEADLINE);
         let builder = match &args.ca {
-            Some(path) => builder.with_tls_config(
-                ClientConfig::builder()
-                    .with_root_certificates(roots(path)?)
-                    .with_no_client_auth(),
-            ),
-            None if allow.is_empty() => builder.with_tls_config(
-                // Nothing can be fetched, so a machine without authorities is
-                // as good as any.
-                ClientConfig::builder()
-                    .with_root_certificates(RootCertStore::empty())
-                    .with_no_client_auth(),
-            ),
-            None => builder
-                .with_native_roots()
-                .context("read the system's certificate authorities; name others with --url-ca")?,
+            Some(path) => builder.tls_certs_only(authorities(path)?),
+            // Nothing can be fetched, so a machine without authorities is as good as any.
+            None if allow.is_empty() => builder.tls_certs_only([]),
+            None => builder,
         };
-        let connector = builder.https_only().enable_http1().build();
+        let client = builder
+            .build()
+            .context("read the certificate authorities; name others with --url-ca")?;
         Ok(Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            client,
             allow,
             cache: BTreeMap::new(),
         })
@@ -138,9 +142,15 @@ impl Fetcher {
     }
 
     async fn fetch_one(&self, (url, pin): &Address) -> Result<Vec<u8>, Error> {
-        let content = tokio::time::timeout(DEADLINE, self.follow(url))
-            .await
-            .map_err(|_| Error::Deadline)??;
+        let url = Url::parse(url).map_err(|_| Refusal::Url)?;
+        let host = admit(&self.allow, &url)?;
+        let response = self.client.get(url).send().await;
+        let response = response.map_err(|error| unanswered(host, error))?;
+        if response.status() != StatusCode::OK {
+            let host = shown(response.url());
+            return Err(Error::Status(host, response.status()));
+        }
+        let content = body(response).await?;
         let digest = Digest::of(&content);
         if pin
             .as_ref()
@@ -150,102 +160,85 @@ impl Fetcher {
         }
         Ok(content)
     }
+}
 
-    async fn follow(&self, url: &str) -> Result<Vec<u8>, Error> {
-        let mut url: Uri = url.parse().map_err(|_| Error::Url)?;
-        for _ in 0..=MAX_HOPS {
-            let host = self.admit(&url)?;
-            let connect = |error: Box<dyn std::error::Error + Send + Sync>| {
-                Error::Connect(host.clone(), error)
-            };
-            let request = Request::get(url.clone())
-                .header(header::USER_AGENT, "mongodb-osb")
-                .body(Empty::new())
-                .map_err(|error| connect(error.into()))?;
-            let response = self.client.request(request).await;
-            let response = response.map_err(|error| connect(error.into()))?;
-            let status = response.status();
-            if status.is_redirection() {
-                url = target(&url, response.headers()).ok_or(Error::Status(host, status))?;
-                continue;
-            }
-            if status != StatusCode::OK {
-                return Err(Error::Status(host, status));
-            }
-            let body = Limited::new(response.into_body(), MAX_SIZE).collect().await;
-            return Ok(body.map_err(|_| Error::Body)?.to_bytes().to_vec());
-        }
-        Err(Error::Hops)
-    }
-
-    /// The host of a URL that may be fetched; each hop of a redirect is asked.
-    fn admit(&self, url: &Uri) -> Result<String, Error> {
-        let authority = url.authority().ok_or(Error::Url)?;
-        if url.scheme_str() != Some("https") || authority.as_str().contains('@') {
-            return Err(Error::Url);
-        }
-        let host = authority.host().to_lowercase();
-        let host = match authority.port_u16() {
-            None | Some(443) => host,
-            Some(port) => format!("{host}:{port}"),
-        };
-        if self.allow.contains(&host) {
-            Ok(host)
+async fn body(mut response: Response) -> Result<Vec<u8>, Error> {
+    let mut content = Vec::new();
+    let failed = |error: reqwest::Error| {
+        if error.is_timeout() {
+            Error::Deadline
         } else {
-            Err(Error::Host(host))
+            Error::Body
         }
+    };
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if content.len() + chunk.len() > MAX_SIZE {
+            return Err(Error::Body);
+        }
+        content.extend_from_slice(&chunk);
+    }
+    Ok(content)
+}
+
+/// What a request without an answer means: a hop that was refused, or trouble on the way.
+fn unanswered(host: String, error: reqwest::Error) -> Error {
+    let mut cause = std::error::Error::source(&error);
+    while let Some(current) = cause {
+        if let Some(refusal) = current.downcast_ref::<Refusal>() {
+            return refusal.clone().into();
+        }
+        cause = current.source();
+    }
+    if error.is_timeout() {
+        return Error::Deadline;
+    }
+    Error::Connect(host, error.without_url())
+}
+
+/// The host of a URL that may be fetched.
+fn admit(allow: &[String], url: &Url) -> Result<String, Refusal> {
+    let is_plain = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
+    if !is_plain {
+        return Err(Refusal::Url);
+    }
+    let host = shown(url);
+    if allow.contains(&host) {
+        Ok(host)
+    } else {
+        Err(Refusal::Host(host))
     }
 }
 
-fn roots(path: &Path) -> anyhow::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    let failed = || {
+/// The host, with its port unless that is the usual one.
+fn shown(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        None => host.to_owned(),
+        Some(port) => format!("{host}:{port}"),
+    }
+}
+
+fn authorities(path: &Path) -> anyhow::Result<Vec<Certificate>> {
+    let place = || {
         format!(
             "read certificate authorities from {} (--url-ca)",
             path.display()
         )
     };
-    for certificate in CertificateDer::pem_file_iter(path).with_context(failed)? {
-        roots
-            .add(certificate.with_context(failed)?)
-            .with_context(failed)?;
-    }
-    anyhow::ensure!(
-        !roots.is_empty(),
-        "{}: there are none in the file",
-        failed()
-    );
-    Ok(roots)
-}
-
-/// Where a redirect leads; a path alone stays on the host.
-fn target(from: &Uri, headers: &http::HeaderMap) -> Option<Uri> {
-    let location: Uri = headers.get(header::LOCATION)?.to_str().ok()?.parse().ok()?;
-    if location.authority().is_some() {
-        return Some(location);
-    }
-    let mut parts = from.clone().into_parts();
-    parts.path_and_query = location.into_parts().path_and_query;
-    Uri::from_parts(parts).ok()
+    let text = std::fs::read(path).with_context(place)?;
+    let found = Certificate::from_pem_bundle(&text).with_context(place)?;
+    anyhow::ensure!(!found.is_empty(), "{}: there are none in the file", place());
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fetcher(allow: &[&str]) -> Fetcher {
-        service::process::install_tls_provider();
-        let allow = allow.iter().map(|host| (*host).to_owned()).collect();
-        Fetcher {
-            allow,
-            ..Fetcher::new(&UrlArgs::default()).unwrap()
-        }
-    }
-
     #[test]
     fn only_https_from_allowed_hosts_is_admitted() {
-        let fetcher = fetcher(&["example.com", "other.example:8443"]);
-        let admit = |url: &str| fetcher.admit(&url.parse().unwrap());
+        let allow = ["example.com", "other.example:8443"].map(str::to_owned);
+        let admit = |url: &str| admit(&allow, &Url::parse(url).unwrap());
         assert!(admit("https://example.com/a.yaml").is_ok());
         assert!(admit("https://EXAMPLE.com:443/a.yaml").is_ok());
         assert!(admit("https://other.example:8443/a.yaml").is_ok());
@@ -254,21 +247,10 @@ mod tests {
             "https://example.com:8443/a.yaml",
             "https://example.com.evil.example/a.yaml",
             "https://user@example.com/a.yaml",
-            "/a.yaml",
+            "https://:secret@example.com/a.yaml",
+            "file:///a.yaml",
         ] {
             assert!(admit(url).is_err(), "{url}");
         }
-    }
-
-    #[test]
-    fn a_redirect_may_leave_out_the_host() {
-        let from: Uri = "https://example.com/a?b".parse().unwrap();
-        let to = |location: &'static str| {
-            let value = http::HeaderValue::from_static(location);
-            let headers = http::HeaderMap::from_iter([(header::LOCATION, value)]);
-            target(&from, &headers).unwrap().to_string()
-        };
-        assert_eq!(to("/c"), "https://example.com/c");
-        assert_eq!(to("http://other/c"), "http://other/c");
     }
 }
