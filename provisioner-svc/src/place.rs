@@ -1,6 +1,10 @@
 //! Namespaces that instances must not be put into. In a namespace of somebody
 //! else a person's RoleBinding is the consent; the broker's own and other
 //! instances' have such rights already, so there it is nobody's.
+//!
+//! Judged at each order and again before anything is applied, since a namespace
+//! may become an instance's meanwhile. What the name in a plan tells by itself
+//! is refused when the plan is loaded (libs/plan, `lint/describe.rs`).
 
 pub(crate) use cluster::names::context_namespace as named;
 use cluster::{

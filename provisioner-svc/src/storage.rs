@@ -119,7 +119,7 @@ pub(crate) fn fit(manifest: &mut Value, live: &Value) -> Vec<Growth> {
 }
 
 /// The manifest without that growth, to compare the rest of it.
-pub(crate) fn put_back(manifest: &mut Value, growth: &Growth) {
+pub(crate) fn without_growth(manifest: &mut Value, growth: &Growth) {
     let templates = manifest
         .pointer_mut("/spec/volumeClaimTemplates")
         .and_then(Value::as_array_mut);
@@ -207,7 +207,7 @@ mod tests {
             ("2Gi", Some("fast"))
         );
         assert_eq!(more, set("2Gi"));
-        put_back(&mut more, &growth[0]);
+        without_growth(&mut more, &growth[0]);
         assert_eq!(more, set("1Gi"));
 
         let mut less = set("512Mi");

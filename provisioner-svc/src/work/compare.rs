@@ -31,7 +31,7 @@ impl Job {
                 for growth in found {
                     self.check_growth(&growth).await?;
                     // The claim template is immutable; all else is compared.
-                    storage::put_back(&mut manifest, &growth);
+                    storage::without_growth(&mut manifest, &growth);
                     growths.push(growth);
                 }
                 rendered.push(manifest);

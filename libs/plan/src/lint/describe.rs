@@ -413,6 +413,8 @@ impl Checks<'_> {
         }
     }
 
+    /// What a name tells. Whether the namespace is an instance's only the cluster knows: the
+    /// provisioner asks it at each order, and again before it applies anything.
     fn shared_namespace(&mut self, name: &str) {
         let path = ["namespace", "shared"];
         if !is_label(name) {
