@@ -137,7 +137,8 @@ impl From<kube::Error> for Error {
             (400 | 413 | 422, _) => Self::Invalid(fields(status)),
             // That is how an apply tells of a field that the kind does not have.
             (500, _) if unknown_fields(&status.message).is_some() => Self::Invalid(fields(status)),
-            (408 | 429 | 500..=599, _) => Self::Unavailable(Some(error)),
+            // 401: the account is replaced, or its token is read anew in a moment.
+            (401 | 408 | 429 | 500..=599, _) => Self::Unavailable(Some(error)),
             _ => Self::Other(error),
         }
     }
@@ -309,6 +310,7 @@ mod tests {
         assert!(matches!(api(409, "Conflict", vec![]), Error::Conflict));
         assert!(api(503, "ServiceUnavailable", vec![]).is_transient());
         assert!(api(429, "TooManyRequests", vec![]).is_transient());
+        assert!(api(401, "Unauthorized", vec![]).is_transient());
     }
 
     #[test]
