@@ -25,6 +25,8 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name":"Operation","type":"string","jsonPath":".spec.operation.id"}"#,
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message","priority":1}"#,
     printcolumn = r#"{"name":"Instance ID","type":"string","jsonPath":".spec.instanceId","priority":1}"#,
+    printcolumn = r#"{"name":"Organization","type":"string","jsonPath":".spec.organizationGuid","priority":1}"#,
+    printcolumn = r#"{"name":"Space","type":"string","jsonPath":".spec.spaceGuid","priority":1}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
