@@ -25,21 +25,21 @@ fn plan(world: &World, deadline: &str) -> Plan {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_without_progress_fails_long_before_its_total_time() {
     let world = World::start().await;
-    let plan = plan(&world, "{idle: 5s, total: 1h}");
+    let plan = plan(&world, "{idle: 15s, total: 1h}");
     let provisioner = world.provisioner("a").await;
     let operation = started(&provisioner.client, plan.provision("i", json!({}))).await;
     let ended = end_of(&provisioner.client, "i", &operation).await;
     assert_eq!(ended.state(), OperationState::Failed);
     assert_eq!(
         ended.description,
-        "No progress within 5 s: ConfigMap/gate: waiting for the gate: 0."
+        "No progress within 15 s: ConfigMap/gate: waiting for the gate: 0."
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_with_progress_goes_on_until_its_total_time() {
     let world = World::start().await;
-    let plan = plan(&world, "{idle: 10s, total: 20s}");
+    let plan = plan(&world, "{idle: 20s, total: 30s}");
     let provisioner = world.provisioner("a").await;
     let client = provisioner.client.clone();
     let operation = started(&client, plan.provision("i", json!({}))).await;
@@ -61,7 +61,7 @@ async fn an_operation_with_progress_goes_on_until_its_total_time() {
         () = busy => panic!("progress ended"),
     };
     assert_eq!(ended.state(), OperationState::Failed);
-    let told = "Not done within 20 s: ConfigMap/gate: waiting for the gate: ";
+    let told = "Not done within 30 s: ConfigMap/gate: waiting for the gate: ";
     assert!(ended.description.starts_with(told), "{}", ended.description);
 }
 
@@ -76,13 +76,13 @@ async fn step_to(maps: &Api<ConfigMap>, step: u32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_take_over_does_not_begin_the_time_without_progress_anew() {
     let world = World::start().await;
-    let plan = plan(&world, "{idle: 8s, total: 1h}");
+    let plan = plan(&world, "{idle: 15s, total: 1h}");
     let mut doomed = world.process("doomed", None);
     let operation = started(&doomed.client, plan.provision("i", json!({}))).await;
     poll_says(&doomed.client, &operation, "waiting for the gate: 0").await;
     doomed.child.kill().await.unwrap();
     let status = world.record("i").await.status.unwrap();
-    let over = status.progress.unwrap().at + SignedDuration::from_secs(8);
+    let over = status.progress.unwrap().at + SignedDuration::from_secs(15);
     eventually("the time without progress is over", async || {
         (Timestamp::now() > over).then_some(())
     })
@@ -91,6 +91,6 @@ async fn a_take_over_does_not_begin_the_time_without_progress_anew() {
     let heir = world.process("heir", None);
     let ended = end_of(&heir.client, "i", &operation).await;
     assert_eq!(ended.state(), OperationState::Failed);
-    let told = "No progress within 8 s";
+    let told = "No progress within 15 s";
     assert!(ended.description.starts_with(told), "{}", ended.description);
 }

@@ -203,12 +203,11 @@ async fn a_failed_update_leaves_what_is_shown_and_can_be_repaired() {
     let plan = world.plan(
         "breakable",
         &[
-            ("plan.yaml", "deadline: {total: 10s}
-parameters:
+            ("plan.yaml", "parameters:
   create: {properties: {done: {type: string, default: 'yes'}}}
   update: {inherit: create}
 ready:
-  ConfigMap/only: {ready: \"object.data.done == 'yes'\"}
+  ConfigMap/only: {ready: \"object.data.done == 'yes'\", failed: \"object.data.done == 'no'\"}
 "),
             ("1.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: only}\ndata: {done: \"{{ done }}\"}\n"),
         ],
