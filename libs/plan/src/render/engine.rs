@@ -187,6 +187,17 @@ fn weigh_before_writing(env: &mut Environment<'static>) {
             for value in args.iter().filter(|value| value.as_object().is_some()) {
                 weigh(value, &mut pay(state)).map_err(|refusal| refused(&refusal))?;
             }
+            // A width is written once a line.
+            let lines = args
+                .first()
+                .and_then(Jinja::as_str)
+                .map_or(1, |text| text.lines().count());
+            for width in args.iter().filter_map(Jinja::as_i64) {
+                let bytes = usize::try_from(width).unwrap_or(0).saturating_mul(lines);
+                if !pay(state)(bytes) {
+                    return Err(JinjaError::from(ErrorKind::OutOfFuel));
+                }
+            }
             filter.call(state, &args)
         };
         env.add_filter(name, weighed);

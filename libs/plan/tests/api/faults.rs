@@ -473,6 +473,20 @@ fn a_value_that_holds_itself_over_and_over_is_refused_before_it_is_written() {
 }
 
 #[test]
+fn a_width_is_paid_for_before_it_is_written() {
+    let indented = |width: &str| {
+        let template =
+            format!("{CONFIG}data: {{a: \"{{{{ 'x' | indent({width}, true) | length }}}}\"}}\n");
+        faults_of("parameters: {}\n", &template)
+    };
+    assert_eq!(indented("8"), "");
+    for width in ["200000000", "8000000000"] {
+        let found = indented(width);
+        assert!(found.contains("out of fuel"), "{width}: {found}");
+    }
+}
+
+#[test]
 fn a_plan_keeps_off_the_namespaces_of_kubernetes_and_the_broker() {
     let plan = |namespace: &str| {
         let descriptor = format!("free: true\nnamespace: {{shared: {namespace}}}\n");
