@@ -110,7 +110,7 @@ pub fn provision<'a>(
             Identity::Different,
         ) => Err(Error::new(
             ErrorCode::Conflict,
-            "An instance with this id exists with other attributes.",
+            "An instance with this id exists with another plan, other parameters or in another space.",
         )),
         (Phase::Deleted, _) => create(Some(record), verdict, maintenance_version, mode),
     }

@@ -70,13 +70,13 @@ impl Fields {
         self.object(name)?
             .map(|object| json::to_struct(&object, &at))
             .transpose()
-            .map_err(|error| Error::Invalid(format!("The request cannot be taken: {error}.")))
+            .map_err(|error| Error::Invalid(format!("The request is invalid: {error}.")))
     }
 
     /// The object itself, to pass on what is left of it.
     pub(crate) fn to_structure(&self) -> Result<Struct, Error> {
         json::to_struct(&self.object, &self.at)
-            .map_err(|error| Error::Invalid(format!("The request cannot be taken: {error}.")))
+            .map_err(|error| Error::Invalid(format!("The request is invalid: {error}.")))
     }
 
     /// `maintenance_info.version`: all that counts of that object (PRO-14).

@@ -153,9 +153,9 @@ fn action(error: &Error, rights: Rights) -> Action {
         Error::Cluster(error) | Error::Revision(RevisionError::Cluster(error)) => {
             of_cluster(error, rights)
         }
-        Error::Revision(RevisionError::Missing(_) | RevisionError::Malformed(_)) => {
-            permanent("What was asked for is no longer on record.")
-        }
+        Error::Revision(RevisionError::Missing(_) | RevisionError::Malformed(_)) => permanent(
+            "The stored request is missing or damaged; the broker's operator must restore it.",
+        ),
         Error::Bundle(error) if error.is_transient() => wait("waiting for the catalog service"),
         Error::Bundle(_) => {
             permanent("The plan's bundle cannot be used by this version of the broker.")

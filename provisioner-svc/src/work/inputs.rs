@@ -51,7 +51,9 @@ impl Job {
             Err(RevisionError::Cluster(error)) => return Err(error.into()),
             Err(error @ (RevisionError::Missing(_) | RevisionError::Malformed(_))) => {
                 tracing::error!(record = %self.record.name(), error = %error, "revision cannot be used");
-                return Err(refuse("What was asked for is no longer on record."));
+                return Err(refuse(
+                    "The stored request is missing or damaged; the broker's operator must restore it.",
+                ));
             }
         };
         let loaded = match self.context.catalog.bundle(&revision.bundle).await {
