@@ -1,8 +1,7 @@
 //! The plans that are ordered, and the same objects for the raw baseline.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path};
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 
 /// The offering: name of its folder and in the catalog.
@@ -64,15 +63,15 @@ pub(crate) fn name(database: usize) -> String {
 /// Writes the folders: one plan for each database.
 pub(crate) fn write(root: &Path, databases: &[SocketAddr]) -> anyhow::Result<()> {
     let folder = root.join(OFFERING);
-    put(&folder.join("service.yaml"), SERVICE)?;
+    rig::put(&folder.join("service.yaml"), SERVICE)?;
     for (number, address) in databases.iter().enumerate() {
         let plan = PLAN
             .replace("HOST", &address.to_string())
             .replace("PASSWORD", ADMIN_PASSWORD)
             .replace("ADMIN", ADMIN);
         let folder = folder.join(name(number));
-        put(&folder.join("plan.yaml"), &plan)?;
-        put(&folder.join("10-objects.yaml"), OBJECTS)?;
+        rig::put(&folder.join("plan.yaml"), &plan)?;
+        rig::put(&folder.join("10-objects.yaml"), OBJECTS)?;
     }
     Ok(())
 }
@@ -90,11 +89,4 @@ pub(crate) fn objects(note: &str) -> [Value; 4] {
                "spec": {"clusterIP": "None", "selector": {"app": "database"},
                         "ports": [{"name": "mongodb", "port": 27017}]}}),
     ]
-}
-
-fn put(path: &Path, text: &str) -> anyhow::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    }
-    fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }

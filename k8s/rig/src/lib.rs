@@ -3,9 +3,11 @@
 //! policies are the shipped ones.
 
 mod base;
+mod files;
 mod replica;
 
 pub use self::{
     base::{NAMESPACE, control_plane},
+    files::put,
     replica::{Launch, Replica},
 };

@@ -1,8 +1,6 @@
 //! The plans that are ordered, and what an instance of them must consist of.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
-
-use anyhow::Context as _;
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use crate::database::{ADMIN, ADMIN_PASSWORD};
 
@@ -123,20 +121,13 @@ pub(crate) fn write(root: &Path, database: SocketAddr) -> anyhow::Result<()> {
         .replace("HOST", &database.to_string())
         .replace("PASSWORD", ADMIN_PASSWORD)
         .replace("ADMIN", ADMIN);
-    put(&folder.join("service.yaml"), SERVICE)?;
-    put(&folder.join("_base/plan.yaml"), &base)?;
-    put(&folder.join("_base/10-first.yaml"), FIRST)?;
-    put(&folder.join("_base/20-second.yaml"), SECOND)?;
+    rig::put(&folder.join("service.yaml"), SERVICE)?;
+    rig::put(&folder.join("_base/plan.yaml"), &base)?;
+    rig::put(&folder.join("_base/10-first.yaml"), FIRST)?;
+    rig::put(&folder.join("_base/20-second.yaml"), SECOND)?;
     for plan in Plan::ALL {
         let path = folder.join(plan.name()).join("plan.yaml");
-        put(&path, plan.descriptor())?;
+        rig::put(&path, plan.descriptor())?;
     }
     Ok(())
-}
-
-fn put(path: &Path, text: &str) -> anyhow::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    }
-    fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
