@@ -23,7 +23,7 @@ use crate::{
     metrics::Metrics,
     resource::{ServiceInstance, ServiceInstanceStatus},
     state::Record,
-    work::{Instances, Report},
+    work::{Instances, Known, Report},
 };
 
 /// One per process.
@@ -90,6 +90,15 @@ impl Context {
         (completion == Completion::Synchronous).then(|| self.args.replica.replica.clone())
     }
 
+    /// A record for an answer: from memory where no other replica can have told
+    /// a client more, else by a consistent read.
+    pub(crate) async fn current(&self, name: &str) -> Result<Option<Record>, Error> {
+        if self.is_alone() && self.cache.is_synced() {
+            return self.seen(name);
+        }
+        self.read(name).await
+    }
+
     /// A consistent read of a record; what was read is known from then on.
     pub(crate) async fn read(&self, name: &str) -> Result<Option<Record>, Error> {
         match self.records.get(name).await? {
@@ -99,6 +108,12 @@ impl Context {
                 Ok(Some(Record::new(resource)?))
             }
         }
+    }
+
+    /// Whether this replica has seen all records, and none of this name: a new
+    /// id as a rule, unless another replica has just made it.
+    pub(crate) fn knows_none(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.cache.is_synced() && self.seen(name)?.is_none())
     }
 
     /// The record as this replica last saw it.
@@ -125,9 +140,13 @@ impl Context {
     }
 
     /// Writes a record with a new operation, made anew if it has no version,
-    /// and has it worked on as part of the running request. `None`: a rival
-    /// was faster.
-    pub(crate) async fn begin(&self, resource: &ServiceInstance) -> Result<Option<Begun>, Error> {
+    /// and has it worked on as part of the running request, with what that
+    /// knows already. `None`: a rival was faster.
+    pub(crate) async fn begin(
+        &self,
+        resource: &ServiceInstance,
+        known: Known,
+    ) -> Result<Option<Begun>, Error> {
         let term = self.tenure.now();
         let written = match resource.metadata.resource_version {
             Some(_) => self.records.replace(resource).await,
@@ -144,7 +163,7 @@ impl Context {
         let seed = Seed {
             term,
             object: Arc::new(written),
-            extra: (),
+            extra: known,
         };
         let reports = self.pool.ensure(&record.name(), Some(seed));
         Ok(Some(Begun { record, reports }))

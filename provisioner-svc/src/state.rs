@@ -281,6 +281,14 @@ impl Record {
         self.name().contains('-')
     }
 
+    /// The names of its revisions: of what was applied, and of what was to be.
+    pub fn revisions(&self) -> impl Iterator<Item = &str> {
+        let applied = self.state.applied.as_ref().map(|applied| &applied.revision);
+        let aimed_at = self.operation().revision.as_ref();
+        let aimed_at = aimed_at.filter(|name| Some(*name) != applied);
+        applied.into_iter().chain(aimed_at).map(String::as_str)
+    }
+
     /// How long the data of this instance outlives its deletion. One that
     /// never succeeded keeps nothing, and neither does `kubectl delete`.
     pub fn retention(&self) -> SignedDuration {

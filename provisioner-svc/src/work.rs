@@ -30,12 +30,13 @@ use jiff::Timestamp;
 use objects::{Objects, Scope, barrier::Written, inventory::Entry, write::Place};
 use serde_json::{Map, Value};
 use service::telemetry::chain;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     context::Context,
     error::Error,
     resource::{Kind, ServiceInstance},
+    revision::Revision,
     state::Record,
     step::{Aim, FileState, Observed, Step, next},
     storage::Growth,
@@ -63,6 +64,13 @@ pub(crate) struct Instances {
     pub(crate) context: Arc<Context>,
 }
 
+/// What a request knows of the operation that it began, beyond the record.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// The revision that it wrote, under its name.
+    pub(crate) revision: Option<(String, Revision)>,
+}
+
 /// What a job shows to those who wait for it, beyond the record.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Report {
@@ -79,7 +87,11 @@ pub(crate) struct Job {
     aim: Aim,
     /// Steps that did what they should.
     done: Vec<Step>,
+    /// What the request that began the operation had at hand.
+    known: Known,
     inputs: Option<Arc<Inputs>>,
+    /// When this worker saw to the broker's rights in the namespace.
+    granted_at: Option<Instant>,
     namespace: Option<Gate>,
     generated: Map<String, Value>,
     outputs: Map<String, Value>,
@@ -96,7 +108,7 @@ pub(crate) struct Job {
 
 impl Work for Instances {
     type Object = ServiceInstance;
-    type Extra = ();
+    type Extra = Known;
     type Report = Report;
     type Job = Job;
 
@@ -112,7 +124,7 @@ impl Work for Instances {
     async fn begin(
         &self,
         object: Arc<ServiceInstance>,
-        _extra: Option<()>,
+        known: Option<Known>,
         turn: Turn,
         _reports: watch::Sender<Report>,
     ) -> Result<Option<Job>, Fault> {
@@ -131,9 +143,8 @@ impl Work for Instances {
             }
             return Ok(None);
         };
-        let mut job = Job::new(Arc::clone(context), turn, record, aim);
-        job.write_status().await?;
-        Ok(Some(job))
+        let known = known.unwrap_or_default();
+        Ok(Some(Job::new(Arc::clone(context), turn, record, aim, known)))
     }
 
     async fn step(&self, job: &mut Job) -> Next {
@@ -201,12 +212,20 @@ fn aim(record: &Record) -> Option<Aim> {
 }
 
 impl Job {
-    fn new(context: Arc<Context>, turn: Turn, record: Record, aim: Aim) -> Self {
+    fn new(
+        context: Arc<Context>,
+        turn: Turn,
+        record: Record,
+        aim: Aim,
+        known: Known,
+    ) -> Self {
         let outputs = record.state.applied.as_ref();
         Self {
             turn,
             aim,
             done: Vec::new(),
+            known,
+            granted_at: None,
             progress: Progress::of(&record, Timestamp::now()),
             inputs: None,
             namespace: None,
@@ -256,6 +275,8 @@ impl Job {
                 self.failure = Some(failure);
                 Next::Go
             }
+            // A moment: not worth a write that nobody has the time to read.
+            Action::Moment(pause) => Next::Pause(Some(pause)),
             Action::Wait(text) => {
                 if let Some(text) = &text {
                     let waiting = std::slice::from_ref(text);

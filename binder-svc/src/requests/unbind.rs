@@ -13,7 +13,7 @@ use crate::{
     decide::{self, UnbindDecision},
     error::Error,
     ledger::Record,
-    resource::Kind,
+    resource::{Kind, Phase},
     step::Step,
 };
 
@@ -25,8 +25,18 @@ pub(crate) async fn unbind(
 ) -> Result<UnbindResponse, Error> {
     let name = names::binding_record(&request.instance_id, &request.binding_id);
     let mode = Mode::from(request.accepts_incomplete);
+    let mut seen = match context.cache.get(&name) {
+        Some(seen) => Some(Record::read(seen.as_ref().clone())?),
+        None => None,
+    };
+    // A removal begins on the record as it was seen last: the write finds out
+    // whether it still is. Any other answer is that of a consistent read.
+    seen = seen.filter(|seen| seen.phase() == Phase::Ready);
     for _ in 0..MAX_CONFLICTS {
-        let record = context.store.read(&name).await?;
+        let (record, is_read) = match seen.take() {
+            Some(seen) => (Some(seen), false),
+            None => (context.store.read(&name).await?, true),
+        };
         let completion = completion(context, request, record.as_ref()).await;
         let asked = decide::Unbind {
             service_id: &request.service_id,
@@ -34,7 +44,10 @@ pub(crate) async fn unbind(
             mode,
             completion,
         };
-        let decision = decide::unbind(&asked, record.as_ref()).map_err(Error::Refused)?;
+        let decision = match decide::unbind(&asked, record.as_ref()) {
+            Ok(UnbindDecision::Join(_)) | Err(_) if !is_read => continue,
+            decision => decision.map_err(Error::Refused)?,
+        };
         let (operation, seed) = match decision {
             UnbindDecision::Join(record) => (record.operation().id.clone(), None),
             UnbindDecision::Start(record) => match begin(context, request, record.clone()).await {

@@ -184,14 +184,22 @@ impl Database {
             .filter(|login| login.instance_incarnation == *incarnation)
             .map(|login| login.user.clone())
             .collect();
-        let found = users.find_users(&target, Some(record.name())).await?;
-        let old = found.into_iter().filter(|user| user.mark.attempt < limit);
-        names.extend(old.map(|user| user.name));
         names.sort_unstable();
         names.dedup();
-        for name in names {
-            users.drop_user(&target, &name).await?;
-        }
+        let drop = async |names: &[String]| {
+            for name in names {
+                users.drop_user(&target, name).await?;
+            }
+            Ok(())
+        };
+        let marked = users.find_users(&target, Some(record.name()));
+        let (found, ()) = futures::try_join!(marked, drop(&names))?;
+        let old = found.into_iter().filter(|user| user.mark.attempt < limit);
+        let others: Vec<String> = old
+            .map(|user| user.name)
+            .filter(|name| !names.contains(name))
+            .collect();
+        drop(&others).await?;
         self.observed.dropped = true;
         Ok(())
     }

@@ -100,9 +100,10 @@ impl Job {
         if self.record.is_open(Kind::Unbind) || self.record.is_gone() {
             names.push(&self.record.spec().request);
         }
-        for name in names {
-            self.context.store.delete_secret(name).await?;
-        }
+        let deleted = names
+            .into_iter()
+            .map(|name| self.context.store.delete_secret(name));
+        futures::future::try_join_all(deleted).await?;
         self.secrets_deleted = true;
         Ok(())
     }

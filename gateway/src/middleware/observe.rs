@@ -37,13 +37,22 @@ pub(super) async fn observe(
     next: Next,
 ) -> Response {
     let context = context(request.headers());
-    let span = tracing::info_span!(
-        "request",
-        request.id = %context.request_id,
-        trace.id = %context.trace_id(),
-    );
+    let span = if is_read(&request) {
+        tracing::debug_span!(
+            "request",
+            request.id = %context.request_id,
+            trace.id = %context.trace_id(),
+        )
+    } else {
+        tracing::info_span!(
+            "request",
+            request.id = %context.request_id,
+            trace.id = %context.trace_id(),
+        )
+    };
+    let request_id = context.request_id.clone();
     let answered = async {
-        let observation = Observation::begin(&gateway, &request);
+        let observation = Observation::begin(&gateway, &request, request_id);
         let identity = request
             .headers()
             .get(REQUEST_IDENTITY)
@@ -57,6 +66,13 @@ pub(super) async fn observe(
         response
     };
     context.scope(answered.instrument(span)).await
+}
+
+/// Polls and the like are many, and tell nothing: metrics count them, and only
+/// those that fail are in the log. Writing a span, too, costs more than the
+/// answer.
+fn is_read(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
 /// The platform's request identity is the request id where it can be one.
@@ -93,17 +109,21 @@ struct Observation<'g> {
     gateway: &'g Gateway,
     labels: RouteLabels,
     path: String,
+    request_id: String,
+    is_read: bool,
     began: Instant,
     ended: bool,
 }
 
 impl<'g> Observation<'g> {
-    fn begin(gateway: &'g Gateway, request: &Request) -> Self {
+    fn begin(gateway: &'g Gateway, request: &Request, request_id: String) -> Self {
         gateway.metrics.began();
         Self {
             gateway,
             labels: labels(request),
             path: logged(request.uri().path()),
+            request_id,
+            is_read: is_read(request),
             began: Instant::now(),
             ended: false,
         }
@@ -120,14 +140,17 @@ impl<'g> Observation<'g> {
         let RouteLabels { route, method } = self.labels;
         let path = self.path.as_str();
         let duration_ms = took.as_secs_f64() * 1000.0;
+        let request_id = self.is_read.then_some(self.request_id.as_str());
         match note {
             Some(note) if status >= 500 => tracing::warn!(
+                request.id = request_id,
                 method, route, path, status, duration_ms,
                 error = note.code,
                 description = %note.description,
                 "request failed"
             ),
             Some(note) => tracing::info!(
+                request.id = request_id,
                 method,
                 route,
                 path,
@@ -136,6 +159,9 @@ impl<'g> Observation<'g> {
                 error = note.code,
                 "request refused"
             ),
+            None if self.is_read => {
+                tracing::debug!(method, route, path, status, duration_ms, "request answered");
+            }
             None => tracing::info!(method, route, path, status, duration_ms, "request answered"),
         }
     }

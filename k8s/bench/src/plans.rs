@@ -11,6 +11,10 @@ pub(crate) const ADMIN: &str = "osb-admin";
 /// Its password.
 pub(crate) const ADMIN_PASSWORD: &str = "bench-admin-password";
 
+/// Plans, and properties of each, of the other offering.
+const OTHERS: usize = 10;
+const PROPERTIES: usize = 30;
+
 const SERVICE: &str = "description: Plans that are measured\n";
 
 const PLAN: &str = r#"
@@ -72,6 +76,30 @@ pub(crate) fn write(root: &Path, databases: &[SocketAddr]) -> anyhow::Result<()>
         let folder = folder.join(name(number));
         rig::put(&folder.join("plan.yaml"), &plan)?;
         rig::put(&folder.join("10-objects.yaml"), OBJECTS)?;
+    }
+    write_others(root)
+}
+
+/// An offering that nobody orders: with it the catalog has the size of a
+/// shipped one.
+fn write_others(root: &Path) -> anyhow::Result<()> {
+    let folder = root.join("others");
+    rig::put(&folder.join("service.yaml"), SERVICE)?;
+    for number in 0..OTHERS {
+        let mut plan = String::from("version: 1.0.0\nparameters:\n  create:\n    properties:\n");
+        for property in 0..PROPERTIES {
+            let text = "How much of it there is at first, and at most.";
+            let line = format!(
+                "      setting{property}: {{type: integer, minimum: 1, description: \"{text}\"}}\n"
+            );
+            plan.push_str(&line);
+        }
+        let folder = folder.join(format!("plan-{number}"));
+        rig::put(&folder.join("plan.yaml"), &plan)?;
+        rig::put(
+            &folder.join("10-object.yaml"),
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n",
+        )?;
     }
     Ok(())
 }

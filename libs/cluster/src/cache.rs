@@ -96,6 +96,11 @@ impl<K: Record> Cache<K> {
             .await;
     }
 
+    /// Whether the first list is in.
+    pub fn is_synced(&self) -> bool {
+        *self.shared.synced.borrow()
+    }
+
     /// Takes in what this replica itself just wrote or read, unless something
     /// newer is known: a client that saw the answer must not be told less.
     pub fn observe(&self, record: K) -> Arc<K> {

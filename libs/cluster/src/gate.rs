@@ -1,11 +1,12 @@
 //! Creation as a gate: what is made with `create` is ours, or tells whose it is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+    api::{DeleteParams, ObjectMeta, PostParams, Preconditions, WatchEvent, WatchParams},
 };
 
 use crate::error::{Error, call, optional};
@@ -64,31 +65,67 @@ pub(crate) fn judge(found: &Namespace, labels: &BTreeMap<String, String>) -> Gat
     }
 }
 
-/// Asks for the deletion of an instance's own namespace; `true` once it is gone.
-/// A foreign namespace of that name is left alone and counts as gone.
+/// How far the deletion of a namespace is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deletion {
+    /// There is no namespace of ours.
+    Gone,
+    /// Its contents are being deleted; it is of this version, or a later one.
+    Going(String),
+}
+
+impl Deletion {
+    fn of(namespace: &Namespace) -> Self {
+        Self::Going(namespace.resource_version().unwrap_or_default())
+    }
+}
+
+/// Asks for the deletion of an instance's own namespace. A foreign namespace of
+/// that name is left alone and counts as gone.
 pub async fn delete_namespace(
     client: &Client,
     name: &str,
     labels: &BTreeMap<String, String>,
-) -> Result<bool, Error> {
+) -> Result<Deletion, Error> {
     let api: Api<Namespace> = Api::all(client.clone());
     let Some(found) = optional(call(api.get(name)).await)? else {
-        return Ok(true);
+        return Ok(Deletion::Gone);
     };
     match judge(&found, labels) {
-        Gate::Foreign => Ok(true),
-        Gate::Terminating => Ok(false),
+        Gate::Foreign => Ok(Deletion::Gone),
+        Gate::Terminating => Ok(Deletion::of(&found)),
         Gate::Created | Gate::Ours => {
             let params = DeleteParams::default().preconditions(Preconditions {
                 uid: found.uid(),
                 resource_version: None,
             });
             match optional(call(api.delete(name, &params)).await) {
-                Ok(_) | Err(Error::Conflict) => Ok(false),
+                Ok(_) | Err(Error::Conflict) => Ok(Deletion::of(&found)),
                 Err(error) => Err(error),
             }
         }
     }
+}
+
+/// Waits until a namespace that was seen in this version is gone, or `patience`
+/// is over. An end of the watch is none of the wait's.
+///
+/// # Errors
+/// The watch cannot be opened.
+pub async fn await_end(
+    client: &Client,
+    name: &str,
+    version: &str,
+    patience: Duration,
+) -> Result<(), Error> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let events = call(api.watch_metadata(&params, version)).await?;
+    let end = events.try_any(async |event| matches!(event, WatchEvent::Deleted(_)));
+    // Whoever waits looks at the namespace afterwards: how the watch ended, and
+    // whether it did, is not to be told from here.
+    drop(tokio::time::timeout(patience, end).await);
+    Ok(())
 }
 
 #[cfg(test)]

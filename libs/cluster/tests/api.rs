@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use cluster::{
     Error, age,
     cache::Cache,
-    gate::{self, Gate},
+    gate::{self, Deletion, Gate},
     names,
     records::Records,
     revision::{RevisionError, Revisions},
@@ -78,22 +78,16 @@ async fn a_namespace_is_made_once_and_a_foreign_one_is_neither_entered_nor_delet
     assert_eq!(ask(&ours).await, Gate::Created);
     assert_eq!(ask(&ours).await, Gate::Ours);
     assert_eq!(ask(&other).await, Gate::Foreign);
-    let gone = gate::delete_namespace(&client, "mdb-x", &other)
-        .await
-        .unwrap();
-    assert!(gone, "not ours to wait for");
+    let delete = async |labels| {
+        let deletion = gate::delete_namespace(&client, "mdb-x", labels).await;
+        deletion.unwrap()
+    };
+    assert_eq!(delete(&other).await, Deletion::Gone, "not ours to wait for");
     assert_eq!(ask(&ours).await, Gate::Ours);
-    eventually("the namespace is gone", async || {
-        gate::delete_namespace(&client, "mdb-x", &ours)
-            .await
-            .unwrap()
-    })
-    .await;
-    assert!(
-        gate::delete_namespace(&client, "mdb-x", &ours)
-            .await
-            .unwrap()
-    );
+    while let Deletion::Going(version) = delete(&ours).await {
+        let ended = gate::await_end(&client, "mdb-x", &version, Duration::from_secs(60));
+        ended.await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,6 +96,23 @@ pub fn of_manifest(object: &Value) -> Option<GroupVersionKind> {
     Some(parse(version, kind))
 }
 
+/// Groups of the API server's own kinds, whose controllers need nothing but the
+/// object itself to clean up after it.
+const BUILT_IN: [&str; 7] = [
+    "",
+    "apps",
+    "autoscaling",
+    "batch",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+];
+
+/// Whether a kind is one of the API server's own, served by no CRD.
+pub fn is_built_in(gvk: &GroupVersionKind) -> bool {
+    BUILT_IN.contains(&gvk.group.as_str())
+}
+
 /// Group, version and kind from an apiVersion and a kind.
 pub fn parse(api_version: &str, kind: &str) -> GroupVersionKind {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));

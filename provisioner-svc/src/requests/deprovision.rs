@@ -13,6 +13,7 @@ use crate::{
     decide::{self, Completion, Deprovision, Instance, Mode},
     error::Error,
     state::{Record, begin::Order},
+    work::Known,
 };
 
 /// Answers a deprovision.
@@ -44,7 +45,7 @@ pub(crate) async fn deprovision(
                     by: by.clone(),
                 };
                 let deleting = instance.record.begin_delete(order, context.keep());
-                if let Some(begun) = context.begin(&deleting).await? {
+                if let Some(begun) = context.begin(&deleting, Known::default()).await? {
                     tracing::info!(
                         instance.id = %request.instance_id,
                         op.id = %begun.record.operation().id, "deprovision accepted"

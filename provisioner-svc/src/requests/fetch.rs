@@ -22,12 +22,12 @@ pub(crate) async fn fetch(
     context: &Context,
     instance_id: &str,
 ) -> Result<FetchInstanceResponse, Error> {
-    let record = context.read(&names::instance_record(instance_id)).await?;
+    let record = context.current(&names::instance_record(instance_id)).await?;
     let record = decide::fetch(record.as_ref())?;
     let Some(applied) = &record.state.applied else {
         return Err(decide::absent().into());
     };
-    let revision: Revision = context.revisions.read(&applied.revision).await?;
+    let revision: Revision = context.revisions.recall(&applied.revision).await?;
     let shown = shown::applied(context, record).await?;
     Ok(FetchInstanceResponse {
         service_id: record.resource.spec.service_id.clone(),
@@ -40,9 +40,15 @@ pub(crate) async fn fetch(
 }
 
 /// An instance in whatever phase: a tombstone is the proof that it ended,
-/// which an absent record is not.
+/// which an absent record is not. One that was seen to be ready is not read: it
+/// may have begun to go since, which a hold finds out.
 pub(crate) async fn describe(context: &Context, instance_id: &str) -> Result<Instance, Error> {
-    let record = context.read(&names::instance_record(instance_id)).await?;
+    let name = names::instance_record(instance_id);
+    let seen = context.seen(&name)?;
+    let record = match seen.filter(|seen| seen.phase() == Phase::Ready) {
+        Some(ready) => Some(ready),
+        None => context.read(&name).await?,
+    };
     match record {
         Some(record) => message(context, &record).await,
         None => Err(decide::absent().into()),
@@ -71,7 +77,7 @@ pub(super) async fn message(context: &Context, record: &Record) -> Result<Instan
         .as_ref()
         .filter(|_| !record.is_tombstone())
     {
-        let revision: Revision = context.revisions.read(&applied.revision).await?;
+        let revision: Revision = context.revisions.recall(&applied.revision).await?;
         instance.plan_id.clone_from(&applied.plan_id);
         instance.bundle_digest.clone_from(&applied.bundle);
         instance.outputs = Some(json::to_struct(&applied.outputs)?);

@@ -14,10 +14,20 @@ use crate::{
     state::{Phase, Record},
 };
 
-/// Sets the hold; writes only the first time.
+/// Sets the hold; writes only the first time. The first one is set on the record
+/// as it was seen last: the write finds out whether it still is.
 pub(crate) async fn hold(context: &Context, request: &HoldRequest) -> Result<Instance, Error> {
+    let mut seen = context.seen(&names::instance_record(&request.instance_id))?;
+    seen = seen.filter(|seen| {
+        seen.phase() == Phase::Ready
+            && !seen.resource.spec.held
+            && seen.resource.spec.incarnation == request.incarnation
+    });
     for _ in 0..MAX_CONFLICTS {
-        let record = current(context, &request.instance_id, &request.incarnation).await?;
+        let record = match seen.take() {
+            Some(seen) => seen,
+            None => current(context, &request.instance_id, &request.incarnation).await?,
+        };
         match record.phase() {
             Phase::Deprovisioning => return Err(decide::busy("is being deprovisioned").into()),
             Phase::Orphaning => return Err(decide::orphaning().into()),

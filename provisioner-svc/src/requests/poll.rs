@@ -27,7 +27,7 @@ pub(crate) async fn poll(
     {
         return status(&seen, &request.operation).map_err(Error::Refused);
     }
-    let record = context.read(&name).await?.ok_or_else(decide::absent)?;
+    let record = context.current(&name).await?.ok_or_else(decide::absent)?;
     status(&record, &request.operation).map_err(Error::Refused)
 }
 

@@ -25,6 +25,7 @@ use crate::{
         Phase, Record,
         begin::{self, Birth, Order},
     },
+    work::Known,
 };
 
 /// A provision, decoded.
@@ -69,6 +70,11 @@ pub(crate) async fn provision(
     let asked = Asked::from(request);
     named(&asked.context)?;
     let name = names::instance_record(&asked.instance_id);
+    if context.knows_none(&name)?
+        && let Some(answer) = first(context, &name, &asked).await
+    {
+        return answer;
+    }
     for _ in 0..MAX_CONFLICTS {
         let record = context.read(&name).await?;
         let existing = match &record {
@@ -88,14 +94,42 @@ pub(crate) async fn provision(
             Provision::Create(tombstone) => {
                 let loaded = context.catalog.bundle(&asked.verdict.bundle_digest).await?;
                 if let Some(begun) = create(context, &name, tombstone, &asked, &loaded).await? {
-                    let completion = loaded.bundle().provisions_asynchronously().into();
-                    return conclude(context, Part::Began(&begun), completion, asked.mode).await;
+                    return begin(context, &begun, &loaded, asked.mode).await;
                 }
                 // A rival made the record: its word counts.
             }
         }
     }
     Err(Error::Contended)
+}
+
+/// Answers for an id that this replica knows nothing of, without asking the API
+/// server first: the creation of the record finds out. `None`: another replica
+/// may know the id, and refuses, or answers, otherwise.
+async fn first(
+    context: &Context,
+    name: &str,
+    asked: &Asked,
+) -> Option<Result<ProvisionResponse, Error>> {
+    let version = asked.maintenance_version.as_deref();
+    decide::provision(None, &asked.verdict, version, asked.mode).ok()?;
+    let loaded = context.catalog.bundle(&asked.verdict.bundle_digest).await;
+    let loaded = loaded.ok()?;
+    match create(context, name, None, asked, &loaded).await {
+        Ok(Some(begun)) => Some(begin(context, &begun, &loaded, asked.mode).await),
+        Ok(None) | Err(Error::Refused(_)) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+async fn begin(
+    context: &Context,
+    begun: &Begun,
+    loaded: &Loaded,
+    mode: Mode,
+) -> Result<ProvisionResponse, Error> {
+    let completion = loaded.bundle().provisions_asynchronously().into();
+    conclude(context, Part::Began(begun), completion, mode).await
 }
 
 async fn conclude(
@@ -141,7 +175,7 @@ async fn compare<'a>(
         && spec.space_guid == asked.space_guid;
     let identity = match revision {
         Some(revision) if same_place => {
-            let revision: Revision = context.revisions.read(&revision).await?;
+            let revision: Revision = context.revisions.recall(&revision).await?;
             same_request(&loaded, &revision, asked)
         }
         Some(_) | None => Identity::Different,
@@ -206,8 +240,11 @@ async fn create(
         by: asked.requester.clone(),
     };
     let aim = aim(loaded, written);
+    let known = Known {
+        revision: Some((aim.revision.clone(), revision)),
+    };
     let resource = begin::create(name, tombstone, birth(asked, loaded, place), &aim, order);
-    let begun = context.begin(&resource).await?;
+    let begun = context.begin(&resource, known).await?;
     match &begun {
         Some(begun) => {
             tracing::info!(

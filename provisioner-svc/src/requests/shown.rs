@@ -43,7 +43,7 @@ async fn by(
     if !loaded.bundle().descriptor().has_display() {
         return Ok(Fields::default());
     }
-    let revision: Revision = context.revisions.read(revision).await?;
+    let revision: Revision = context.revisions.recall(revision).await?;
     let spec = &record.resource.spec;
     let shown = evaluate(&loaded, &revision, &spec.instance_id, &spec.namespace)?;
     fields(shown)

@@ -20,6 +20,7 @@ use crate::{
     resource::Requester,
     revision::Revision,
     state::{Applied, Phase, Record, begin::Order},
+    work::Known,
 };
 
 /// What a change of the instance may come from; absent means "as it is".
@@ -220,7 +221,12 @@ async fn begin(
         by: by.clone(),
     };
     let aim = aim(&target.loaded, revision);
-    let begun = context.begin(&record.begin_update(&aim, order)).await?;
+    let known = Known {
+        revision: Some((aim.revision.clone(), target.revision.clone())),
+    };
+    let begun = context
+        .begin(&record.begin_update(&aim, order), known)
+        .await?;
     let Some(begun) = begun else {
         context.revisions.delete(&aim.revision).await?;
         return Ok(None);

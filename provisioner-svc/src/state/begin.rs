@@ -140,6 +140,9 @@ impl Record {
         };
         let first = before.bundles.first().cloned().unwrap_or_default();
         resource.spec.operation = Operation {
+            // What it interrupts, or the failed operation before it, may have
+            // written one that was never applied: it goes with the rest.
+            revision: before.revision.clone(),
             bundles: self.bundles(&first),
             idle_seconds: before.idle_seconds,
             total_seconds: before.total_seconds,

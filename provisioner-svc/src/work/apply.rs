@@ -1,6 +1,6 @@
 //! Writing the objects of one template file.
 
-use cluster::error::Error;
+use cluster::{error::Error, gate::Gate};
 use objects::{barrier::Written, manifest, write::Outcome};
 use plan::render::File;
 use serde_json::Value;
@@ -34,15 +34,39 @@ impl Job {
         // In this order: every write is based on what was there before the
         // record was seen to ask for it still, so that one that comes late
         // (this process was paused) does not make old again what is newer.
-        self.confirm().await?;
+        if self.is_all_new(&manifests).await? {
+            if self.is_stale()? {
+                return Err(Halt::Stale);
+            }
+        } else {
+            self.confirm().await?;
+        }
         service::failpoint::reach(CONFIRMED);
         let mut written = Vec::new();
         for (manifest, applied) in file.objects.into_iter().zip(manifests) {
             written.push(self.write(manifest, &applied, index).await?);
         }
         self.applied.insert(index, written);
-        self.write_status().await?;
         Ok(())
+    }
+
+    /// Whether all of this is made in a namespace that this worker made, and
+    /// nothing of it is there: a create that comes late finds its name taken,
+    /// or the namespace gone, so that the record need not be read first.
+    async fn is_all_new(&self, manifests: &[Value]) -> Result<bool, Halt> {
+        if self.namespace != Some(Gate::Created) {
+            return Ok(false);
+        }
+        for manifest in manifests {
+            let Some((gvk, name)) = manifest::identity(manifest) else {
+                return Ok(false);
+            };
+            let inside = self.context.kinds.get(&gvk).await?.namespaced;
+            if !inside || self.objects.entry(&gvk, name).is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn write(

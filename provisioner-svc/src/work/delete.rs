@@ -1,9 +1,11 @@
 //! Delete: wait for bindings to go, then everything backwards. Legal in every
 //! phase, idempotent, and without the templates.
 
+use std::time::Duration;
+
 use cluster::{
     error::{call, optional},
-    gate,
+    gate::{self, Deletion},
 };
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{
@@ -11,9 +13,16 @@ use kube::{
     api::{DeleteParams, ListParams, Preconditions},
 };
 
-use objects::inventory;
+use objects::{
+    inventory::{self, Entry},
+    kinds,
+};
+use service::telemetry::chain;
 
-use super::{Done, Halt, Job, halt::Rights};
+use super::{Done, Halt, Job, discover::digests, halt::Rights};
+
+/// Longest wait for the end of a namespace before it is looked at again.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Job {
     pub(super) async fn await_release(&mut self) -> Done {
@@ -29,6 +38,11 @@ impl Job {
     }
 
     pub(super) async fn find_remaining(&mut self) -> Done {
+        if self.goes_with_namespace().await {
+            self.objects.set_inventory(Vec::new());
+            self.remaining = Some(Vec::new());
+            return Ok(());
+        }
         let wanted = self.all_kinds().await;
         let known = self.objects.inventory().to_vec();
         match self.objects.find(&wanted).await {
@@ -58,6 +72,35 @@ impl Job {
         Ok(())
     }
 
+    /// Whether nothing is lost by deleting the namespace alone: all that there
+    /// can be is in it, of one file, so that there is no order to keep, and
+    /// without a controller that may need the rest while it cleans up.
+    async fn goes_with_namespace(&self) -> bool {
+        if !self.record.resource.spec.own_namespace || self.retains() {
+            return false;
+        }
+        for digest in digests(&self.record) {
+            let Ok(loaded) = self.context.catalog.bundle(digest).await else {
+                return false;
+            };
+            if loaded.files().len() > 1 {
+                return false;
+            }
+            for kind in loaded.bundle().kinds() {
+                let gvk = kinds::parse(&kind.api_version(), &kind.kind);
+                let is_inside = kinds::is_built_in(&gvk)
+                    && matches!(self.context.kinds.get(&gvk).await, Ok(kind) if kind.namespaced);
+                if !is_inside {
+                    return false;
+                }
+            }
+        }
+        let inventory = self.objects.inventory();
+        let is_inside =
+            |entry: &Entry| entry.namespace == self.namespace() && kinds::is_built_in(&entry.gvk());
+        inventory.iter().all(is_inside)
+    }
+
     /// The objects of the last file that has any left: all at once, and no
     /// further before they are gone.
     pub(super) async fn delete_last(&mut self) -> Done {
@@ -85,13 +128,15 @@ impl Job {
     /// Volume claims outlive their StatefulSet; in namespaces that are not the
     /// instance's own so do the Secret of generated values and the like.
     pub(super) async fn delete_leftovers(&mut self) -> Done {
+        if self.record.resource.spec.own_namespace {
+            // They go with it.
+            return Ok(());
+        }
         let claims: Api<PersistentVolumeClaim> =
             Api::namespaced(self.context.client(), self.namespace());
         let mut waiting = self.delete_labelled(&claims).await?;
-        if !self.record.resource.spec.own_namespace {
-            let secrets: Api<Secret> = Api::namespaced(self.context.client(), self.namespace());
-            waiting.extend(self.delete_labelled(&secrets).await?);
-        }
+        let secrets: Api<Secret> = Api::namespaced(self.context.client(), self.namespace());
+        waiting.extend(self.delete_labelled(&secrets).await?);
         if waiting.is_empty() {
             return Ok(());
         }
@@ -105,11 +150,6 @@ impl Job {
         let params = ListParams::default().labels(&self.record.selector());
         let list = match call(api.list_metadata(&params)).await {
             Ok(list) => list,
-            Err(cluster::Error::NotFound | cluster::Error::Forbidden(_))
-                if self.record.resource.spec.own_namespace =>
-            {
-                return Ok(Vec::new());
-            }
             Err(error) => return Err(error.into()),
         };
         let mut waiting = Vec::new();
@@ -132,15 +172,30 @@ impl Job {
     }
 
     pub(super) async fn delete_namespace(&mut self) -> Done {
-        let name = self.namespace().to_owned();
-        let gone =
-            gate::delete_namespace(&self.context.client(), &name, &self.record.labels()).await?;
-        if gone {
-            return Ok(());
+        let (client, name) = (self.context.client(), self.namespace().to_owned());
+        let labels = self.record.labels();
+        loop {
+            let version = match gate::delete_namespace(&client, &name, &labels).await? {
+                Deletion::Gone => return Ok(()),
+                Deletion::Going(version) => version,
+            };
+            let waiting = "waiting for the instance's namespace to go".to_owned();
+            if self.is_overdue() {
+                return Err(Halt::Wait(waiting));
+            }
+            if self.is_stale()? {
+                return Err(Halt::Stale);
+            }
+            self.say(waiting.clone()).await;
+            let patience = self.time_left().map_or(PATIENCE, |left| left.min(PATIENCE));
+            let mut watched = Ok(());
+            let end = gate::await_end(&client, &name, &version, patience);
+            self.turn.aside(async { watched = end.await }).await;
+            if let Err(error) = watched {
+                tracing::debug!(namespace = name, error = chain(&error), "end not watched");
+                return Err(Halt::Wait(waiting));
+            }
         }
-        Err(Halt::Wait(
-            "waiting for the instance's namespace to go".to_owned(),
-        ))
     }
 
     pub(super) async fn delete_revisions(&mut self) -> Done {
@@ -151,15 +206,10 @@ impl Job {
             }
             return Ok(());
         }
-        let revisions = self
-            .context
-            .revisions
-            .list(Some(&self.record.name()))
-            .await?;
-        // Listed before the record was read: none is a successor's.
-        self.confirm().await?;
-        for revision in revisions {
-            self.context.revisions.delete(&revision.name).await?;
+        // A name is of one revision only. What no record names any more goes
+        // with the sweep.
+        for revision in self.record.revisions() {
+            self.context.revisions.delete(revision).await?;
         }
         Ok(())
     }

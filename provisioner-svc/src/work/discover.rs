@@ -53,7 +53,7 @@ impl BundleKinds {
 }
 
 /// The bundles that an instance may have objects of.
-fn digests(record: &Record) -> impl Iterator<Item = &String> {
+pub(super) fn digests(record: &Record) -> impl Iterator<Item = &String> {
     let applied = record.state.applied.as_ref();
     record
         .operation()

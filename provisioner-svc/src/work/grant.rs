@@ -13,6 +13,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 use plan::rbac::PLANS_ROLE;
+use tokio::time::Instant;
 
 use super::{Done, Failure, Halt, Job, refuse};
 use crate::{place, resource::Kind};
@@ -58,8 +59,7 @@ impl Job {
         .await?;
         self.namespace = Some(gate.clone());
         match gate {
-            Gate::Created => self.confirm_namespace(&name).await,
-            Gate::Ours => Ok(()),
+            Gate::Created | Gate::Ours => Ok(()),
             Gate::Terminating => Err(Halt::Wait(
                 "waiting for the instance's namespace to go".to_owned(),
             )),
@@ -100,7 +100,10 @@ impl Job {
     /// A replica that was paused before it made the namespace may have made
     /// it after its instance's end: then it goes again. (Paused once more, it
     /// leaves that to the sweep.)
-    async fn confirm_namespace(&self, name: &str) -> Done {
+    async fn confirm_namespace(&self) -> Done {
+        if self.namespace != Some(Gate::Created) {
+            return Ok(());
+        }
         let current = self.context.read(&self.record.name()).await?;
         let spec = &self.record.resource.spec;
         let lives = current.is_some_and(|current| {
@@ -112,7 +115,8 @@ impl Job {
         if lives {
             return Ok(());
         }
-        gate::delete_namespace(&self.context.client(), name, &self.record.labels()).await?;
+        let client = self.context.client();
+        let _ = gate::delete_namespace(&client, self.namespace(), &self.record.labels()).await?;
         Err(Halt::Stale)
     }
 
@@ -143,7 +147,9 @@ impl Job {
                         Err(error) => Err(error),
                     },
                 );
-            futures::future::try_join_all(calls).await?;
+            let granted = async { Ok(futures::future::try_join_all(calls).await?) };
+            futures::try_join!(granted, self.confirm_namespace())?;
+            self.granted_at = Some(Instant::now());
         }
         Ok(())
     }

@@ -1,12 +1,20 @@
 //! Why a step did not do its thing, and what that means for the operation.
 
+use std::time::Duration;
+
 use cluster::{age, error::Obstacle, revision::RevisionError};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use plan::rbac::PLANS_ROLE;
 use service::telemetry::chain;
+use tokio::time::Instant;
 
 use super::Job;
 use crate::{error::Error, step::Step};
+
+/// Rights are there that soon, as a rule.
+const SPREADING: Duration = Duration::from_secs(1);
+/// The shortest pause until they are looked for again.
+const SHORTEST: Duration = Duration::from_millis(2);
 
 /// Something that waiting will not mend, for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +70,8 @@ pub(super) fn refuse(message: impl Into<String>) -> Halt {
 pub(super) enum Action {
     /// Pause and try the step again. A text says what is waited for.
     Wait(Option<String>),
+    /// Pause for this long at most and try the step again.
+    Moment(Duration),
     /// Pause and start over from a fresh read.
     Restart(Option<String>),
     /// Let the operation fail.
@@ -93,8 +103,14 @@ impl Job {
                     Rights::Settled
                 };
                 let action = action(&error, rights);
-                self.log(step, &error, &action);
-                action
+                let pause = moment(self.granted_at, Instant::now());
+                match (&action, rights, pause) {
+                    (Action::Wait(_), Rights::Arriving, Some(pause)) => Action::Moment(pause),
+                    _ => {
+                        self.log(step, &error, &action);
+                        action
+                    }
+                }
             }
         };
         match action {
@@ -112,6 +128,7 @@ impl Job {
             Action::Fail(_) => {
                 tracing::error!(%record, step, cause, "step cannot be done");
             }
+            Action::Moment(_) => {}
             Action::Wait(_) | Action::Restart(_) => {
                 tracing::warn!(%record, step, cause, "step interrupted; trying again");
             }
@@ -119,6 +136,9 @@ impl Job {
     }
 
     async fn rights_or_default(&self) -> Rights {
+        if moment(self.granted_at, Instant::now()).is_some() {
+            return Rights::Arriving;
+        }
         match self.rights().await {
             Ok(rights) => rights,
             // Not even that may be asked.
@@ -141,6 +161,14 @@ impl Job {
             Some(_) | None => Rights::Settled,
         })
     }
+}
+
+/// The pause before the next try while rights that were given just now spread
+/// through the API server, which takes milliseconds: a fifth of the time that
+/// has passed. `None` once it takes longer than that can explain.
+fn moment(granted_at: Option<Instant>, now: Instant) -> Option<Duration> {
+    let passed = now.saturating_duration_since(granted_at?);
+    (passed < SPREADING).then(|| (passed / 5).max(SHORTEST))
 }
 
 fn is_denied(error: &Error) -> bool {

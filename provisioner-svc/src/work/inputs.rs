@@ -46,7 +46,7 @@ impl Job {
 
     /// A revision, and the bundle that it names.
     pub(super) async fn read_inputs(&self, name: &str) -> Result<Inputs, Halt> {
-        let revision: Revision = match self.context.revisions.read(name).await {
+        let revision = match self.revision(name).await {
             Ok(revision) => revision,
             Err(RevisionError::Cluster(error)) => return Err(error.into()),
             Err(error @ (RevisionError::Missing(_) | RevisionError::Malformed(_))) => {
@@ -75,6 +75,14 @@ impl Job {
             loaded,
             secrets,
         })
+    }
+
+    /// A revision: immutable, so that what the request wrote need not be read.
+    async fn revision(&self, name: &str) -> Result<Revision, RevisionError> {
+        match &self.known.revision {
+            Some((known, revision)) if known == name => Ok(revision.clone()),
+            _ => self.context.revisions.read(name).await,
+        }
     }
 
     /// What the templates see now.

@@ -33,7 +33,7 @@ impl Job {
                 return Err(Halt::Wait(format!("deleting {}", entry.label())));
             }
         }
-        Ok(self.write_status().await?)
+        Ok(())
     }
 }
 

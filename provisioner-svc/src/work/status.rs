@@ -26,12 +26,13 @@ use crate::{
 const NAMESPACE_MISSING: &str = "NamespaceMissing";
 
 impl Job {
-    /// Shows what is waited for; writes only what changed.
+    /// Shows what is waited for, the phase and what was made so far; writes
+    /// only what changed. Before the first wait nothing is written: an
+    /// operation that never waits ends with its only status.
     pub(super) async fn say(&mut self, message: String) {
-        if message.is_empty() || message == self.message {
-            return;
+        if !message.is_empty() {
+            self.message = message;
         }
-        self.message = message;
         if let Err(error) = self.write_status().await {
             tracing::debug!(%error, "status not written");
         }
