@@ -23,7 +23,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::{
-    args::Args, catalog::Catalog, context::Context, grpc::Service, metrics::Metrics, sweep,
+    args::Args,
+    catalog::Catalog,
+    context::{Context, Decoded},
+    grpc::Service,
+    metrics::Metrics,
+    sweep,
     work::Instances,
 };
 
@@ -83,6 +88,7 @@ impl App {
             kinds: Kinds::new(client.clone()),
             records,
             cache,
+            decoded: Decoded::default(),
             pool,
             revisions: Revisions::new(client.clone(), &namespace),
             catalog: Catalog::new(catalog),

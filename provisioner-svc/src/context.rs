@@ -1,6 +1,10 @@
 //! What handlers and workers share.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use ::work::{Pool, Seed};
 use broker_proto::decide::Completion;
@@ -12,7 +16,7 @@ use cluster::{
     share::{Members, Tenure},
 };
 use jiff::SignedDuration;
-use kube::Client;
+use kube::{Client, ResourceExt as _};
 use objects::kinds::Kinds;
 use tokio::sync::watch;
 
@@ -37,6 +41,8 @@ pub(crate) struct Context {
     pub records: Records<ServiceInstance>,
     /// What this replica knows of them.
     pub cache: Cache<ServiceInstance>,
+    /// Those of them that were asked for lately.
+    pub decoded: Decoded,
     /// The revisions.
     pub revisions: Revisions,
     /// Bundles and today's catalog.
@@ -51,6 +57,31 @@ pub(crate) struct Context {
     pub metrics: Metrics,
     /// Who works on records.
     pub pool: Pool<Instances>,
+}
+
+/// Records that are kept decoded.
+const DECODED: usize = 1024;
+
+/// Records in the form that answers are made from, as long as the cache has
+/// nothing newer.
+#[derive(Debug, Default)]
+pub(crate) struct Decoded(Mutex<HashMap<String, (Arc<ServiceInstance>, Arc<Record>)>>);
+
+impl Decoded {
+    fn get(&self, name: &str, object: &Arc<ServiceInstance>) -> Option<Arc<Record>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, record) = known.get(name)?;
+        Arc::ptr_eq(of, object).then(|| Arc::clone(record))
+    }
+
+    fn put(&self, name: &str, object: Arc<ServiceInstance>, record: Arc<Record>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= DECODED {
+            // Rare, and each is made again in microseconds.
+            known.clear();
+        }
+        known.insert(name.to_owned(), (object, record));
+    }
 }
 
 /// An operation that a request began.
@@ -116,6 +147,19 @@ impl Context {
         Ok(self.cache.is_synced() && self.seen(name)?.is_none())
     }
 
+    /// The record as this replica last saw it, decoded once for many polls.
+    pub(crate) fn shown(&self, name: &str) -> Result<Option<Arc<Record>>, Error> {
+        let Some(object) = self.cache.get(name) else {
+            return Ok(None);
+        };
+        if let Some(record) = self.decoded.get(name, &object) {
+            return Ok(Some(record));
+        }
+        let record = Arc::new(Record::new(object.as_ref().clone())?);
+        self.decoded.put(name, object, Arc::clone(&record));
+        Ok(Some(record))
+    }
+
     /// The record as this replica last saw it.
     pub(crate) fn seen(&self, name: &str) -> Result<Option<Record>, Error> {
         let seen = self.cache.get(name);
@@ -147,6 +191,8 @@ impl Context {
         resource: &ServiceInstance,
         known: Known,
     ) -> Result<Option<Begun>, Error> {
+        let name = resource.name_any();
+        let _expected = self.pool.expect(&name);
         let term = self.tenure.now();
         let written = match resource.metadata.resource_version {
             Some(_) => self.records.replace(resource).await,
@@ -165,22 +211,19 @@ impl Context {
             object: Arc::new(written),
             extra: known,
         };
-        let reports = self.pool.ensure(&record.name(), Some(seed));
+        let reports = self.pool.ensure(&name, Some(seed));
         Ok(Some(Begun { record, reports }))
     }
 
-    /// Writes a status. A record that is gone needs none.
+    /// Writes a status; returns the record with it. One that is gone needs none.
     pub(crate) async fn write_status(
         &self,
         name: &str,
         status: &ServiceInstanceStatus,
-    ) -> Result<(), cluster::Error> {
+    ) -> Result<Option<Arc<ServiceInstance>>, cluster::Error> {
         match self.records.patch_status(name, status).await {
-            Ok(written) => {
-                self.cache.observe(written);
-                Ok(())
-            }
-            Err(cluster::Error::NotFound) => Ok(()),
+            Ok(written) => Ok(Some(self.cache.observe(written))),
+            Err(cluster::Error::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -144,7 +144,13 @@ impl Work for Instances {
             return Ok(None);
         };
         let known = known.unwrap_or_default();
-        Ok(Some(Job::new(Arc::clone(context), turn, record, aim, known)))
+        Ok(Some(Job::new(
+            Arc::clone(context),
+            turn,
+            record,
+            aim,
+            known,
+        )))
     }
 
     async fn step(&self, job: &mut Job) -> Next {
@@ -212,13 +218,7 @@ fn aim(record: &Record) -> Option<Aim> {
 }
 
 impl Job {
-    fn new(
-        context: Arc<Context>,
-        turn: Turn,
-        record: Record,
-        aim: Aim,
-        known: Known,
-    ) -> Self {
+    fn new(context: Arc<Context>, turn: Turn, record: Record, aim: Aim, known: Known) -> Self {
         let outputs = record.state.applied.as_ref();
         Self {
             turn,

@@ -78,6 +78,7 @@ pub(crate) async fn bind(
                 }
                 BindDecision::Create(method, before) => (method, before.cloned()),
             };
+        let _expected = context.pool.expect(&asked.record);
         match create::create(context, &asked, &known, method, before).await {
             Ok(seed) => return work(context, &asked, &known, seed).await,
             Err(Error::Cluster(cluster::Error::AlreadyExists | cluster::Error::Conflict)) => {

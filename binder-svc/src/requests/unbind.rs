@@ -48,6 +48,7 @@ pub(crate) async fn unbind(
             Ok(UnbindDecision::Join(_)) | Err(_) if !is_read => continue,
             decision => decision.map_err(Error::Refused)?,
         };
+        let _expected = context.pool.expect(&name);
         let (operation, seed) = match decision {
             UnbindDecision::Join(record) => (record.operation().id.clone(), None),
             UnbindDecision::Start(record) => match begin(context, request, record.clone()).await {

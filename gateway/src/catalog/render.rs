@@ -27,6 +27,8 @@ pub(super) struct Rendered {
     body: Bytes,
     etag: ETag,
     modified: SystemTime,
+    /// Those of every answer, 304 included.
+    headers: HeaderMap,
 }
 
 impl Rendered {
@@ -46,28 +48,10 @@ impl Rendered {
             let _ = write!(etag, "{byte:02x}");
         }
         etag.push('"');
-        Ok(Self {
-            body,
-            etag: etag.parse().map_err(serde::ser::Error::custom)?,
-            modified,
-        })
-    }
-
-    pub(super) fn respond(&self, headers: &HeaderMap) -> Response {
-        let mut response = if is_unmodified(headers, &self.etag, self.modified) {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        } else {
-            let mut response = Response::new(Body::from(self.body.clone()));
-            response
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, MEDIA_TYPE);
-            response
-        };
-        let headers = response.headers_mut();
-        headers.typed_insert(self.etag.clone());
-        headers.typed_insert(LastModified::from(self.modified));
+        let etag: ETag = etag.parse().map_err(serde::ser::Error::custom)?;
+        let mut headers = HeaderMap::new();
+        headers.typed_insert(etag.clone());
+        headers.typed_insert(LastModified::from(modified));
         // A cache may keep it but must ask: a plan may be gone.
         headers.insert(
             header::CACHE_CONTROL,
@@ -77,7 +61,28 @@ impl Rendered {
             header::VARY,
             HeaderValue::from_static("X-Broker-API-Version"),
         );
-        response
+        Ok(Self {
+            body,
+            etag,
+            modified,
+            headers,
+        })
+    }
+
+    pub(super) fn respond(&self, headers: &HeaderMap) -> Response {
+        if is_unmodified(headers, &self.etag, self.modified) {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.headers_mut() = self.headers.clone();
+            response
+        } else {
+            let mut response = Response::new(Body::from(self.body.clone()));
+            *response.headers_mut() = self.headers.clone();
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, MEDIA_TYPE);
+            response
+        }
     }
 }
 

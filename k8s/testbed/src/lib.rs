@@ -39,6 +39,7 @@ mod pki;
 mod port;
 mod process;
 mod progress;
+pub mod requests;
 mod wait;
 
 pub use api_server::Controllers;

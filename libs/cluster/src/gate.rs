@@ -107,8 +107,8 @@ pub async fn delete_namespace(
     }
 }
 
-/// Waits until a namespace that was seen in this version is gone, or `patience`
-/// is over. An end of the watch is none of the wait's.
+/// Waits until a namespace that was seen in this version is gone; `false` if
+/// the watch ended before, after at most `patience`.
 ///
 /// # Errors
 /// The watch cannot be opened.
@@ -117,15 +117,16 @@ pub async fn await_end(
     name: &str,
     version: &str,
     patience: Duration,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let api: Api<Namespace> = Api::all(client.clone());
     let params = WatchParams::default().fields(&format!("metadata.name={name}"));
     let events = call(api.watch_metadata(&params, version)).await?;
     let end = events.try_any(async |event| matches!(event, WatchEvent::Deleted(_)));
-    // Whoever waits looks at the namespace afterwards: how the watch ended, and
-    // whether it did, is not to be told from here.
-    drop(tokio::time::timeout(patience, end).await);
-    Ok(())
+    // Of a watch that broke off nothing is known, as of one that took too long.
+    Ok(matches!(
+        tokio::time::timeout(patience, end).await,
+        Ok(Ok(true))
+    ))
 }
 
 #[cfg(test)]

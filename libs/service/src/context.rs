@@ -103,6 +103,13 @@ impl<S> Layer<S> for ContextLayer {
     }
 }
 
+/// Whether a gRPC method, as a path, only reads: by its name.
+fn is_read(path: &str) -> bool {
+    let method = path.rsplit('/').next().unwrap_or_default();
+    let reads = ["Get", "Fetch", "Last", "List", "Watch"];
+    reads.into_iter().any(|verb| method.starts_with(verb))
+}
+
 /// See [`ContextLayer`].
 #[derive(Debug, Clone)]
 pub struct ContextService<S> {
@@ -128,12 +135,24 @@ where
         if let Ok(value) = HeaderValue::from_str(&context.request_id) {
             request.headers_mut().insert(REQUEST_ID, value);
         }
-        let span = tracing::info_span!(
-            "request",
-            request.id = %context.request_id,
-            trace.id = %context.trace_id(),
-            path = %request.uri().path(),
-        );
+        let path = request.uri().path();
+        // Of reads nothing is logged as a rule, and to write a span costs more
+        // than to answer.
+        let span = if is_read(path) {
+            tracing::debug_span!(
+                "request",
+                request.id = %context.request_id,
+                trace.id = %context.trace_id(),
+                path,
+            )
+        } else {
+            tracing::info_span!(
+                "request",
+                request.id = %context.request_id,
+                trace.id = %context.trace_id(),
+                path,
+            )
+        };
         // The clone that was polled ready serves this request (tower's contract).
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);

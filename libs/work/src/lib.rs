@@ -33,7 +33,7 @@ use tokio::sync::watch;
 
 pub use self::{
     metrics::Metrics,
-    pool::{Look, Pool, Presence, Seed, TimedOut},
+    pool::{Expected, Look, Pool, Presence, Seed, TimedOut},
     settings::{Settings, WorkArgs},
     turn::Turn,
 };

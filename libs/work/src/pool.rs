@@ -76,6 +76,8 @@ pub(crate) struct Shared<W: Work> {
     pub(crate) places: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     slots: Mutex<HashMap<String, Slot<W>>>,
+    /// Records that requests are about to write, with the number of these.
+    expected: Mutex<HashMap<String, usize>>,
     wanted: mpsc::UnboundedSender<String>,
     pub(crate) inbox: Mutex<Option<mpsc::UnboundedReceiver<String>>>,
 }
@@ -169,11 +171,23 @@ impl<W: Work> Pool<W> {
             settings,
             metrics,
             slots: Mutex::default(),
+            expected: Mutex::default(),
             wanted,
             inbox: Mutex::new(Some(inbox)),
         };
         Self {
             shared: Arc::new(shared),
+        }
+    }
+
+    /// A request is about to write the record, and to have it worked on with
+    /// what it knows: the watch, which may tell of that write first, does not
+    /// begin with a read of its own meanwhile. Looked at again when dropped.
+    pub fn expect(&self, name: &str) -> Expected<W> {
+        *self.shared.expected().entry(name.to_owned()).or_default() += 1;
+        Expected {
+            shared: Arc::clone(&self.shared),
+            name: name.to_owned(),
         }
     }
 
@@ -268,7 +282,38 @@ impl<W: Work> Pool<W> {
     }
 }
 
+/// See [`Pool::expect`].
+pub struct Expected<W: Work> {
+    shared: Arc<Shared<W>>,
+    name: String,
+}
+
+impl<W: Work> std::fmt::Debug for Expected<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Expected");
+        debug.field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<W: Work> Drop for Expected<W> {
+    fn drop(&mut self) {
+        let mut expected = self.shared.expected();
+        if let Some(count) = expected.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                expected.remove(&self.name);
+            }
+        }
+        drop(expected);
+        let _ = self.shared.wanted.send(std::mem::take(&mut self.name));
+    }
+}
+
 impl<W: Work> Shared<W> {
+    pub(crate) fn expected(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn slots(&self) -> MutexGuard<'_, HashMap<String, Slot<W>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }

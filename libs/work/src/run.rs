@@ -106,7 +106,7 @@ impl<W: Work> Runner<W> {
             slot.wake.notify_one();
             return;
         }
-        if ours && self.needs_work(name) {
+        if ours && !self.shared.expected().contains_key(name) && self.needs_work(name) {
             let slot = Slot::of_nobody();
             self.shared.slots().entry(name.to_owned()).or_insert(slot);
             self.start_if_idle(name);
@@ -138,8 +138,12 @@ impl<W: Work> Runner<W> {
         }
     }
 
-    /// A request wants the record worked on.
+    /// A request wants the record worked on, or has done with it.
     fn take(&mut self, name: &str) {
+        if !self.shared.slots().contains_key(name) {
+            self.look_at(name);
+            return;
+        }
         if self.shared.is_ours(&self.work, name) {
             self.start_if_idle(name);
             return;

@@ -22,7 +22,9 @@ pub(crate) async fn fetch(
     context: &Context,
     instance_id: &str,
 ) -> Result<FetchInstanceResponse, Error> {
-    let record = context.current(&names::instance_record(instance_id)).await?;
+    let record = context
+        .current(&names::instance_record(instance_id))
+        .await?;
     let record = decide::fetch(record.as_ref())?;
     let Some(applied) = &record.state.applied else {
         return Err(decide::absent().into());

@@ -22,20 +22,24 @@ pub(crate) async fn poll(
 ) -> Result<OperationStatus, Error> {
     let name = names::instance_record(&request.instance_id);
     let asked: Option<OperationId> = request.operation.parse().ok();
-    if let (Some(asked), Some(seen)) = (asked, context.seen(&name)?)
-        && is_sure(&seen, &asked, context.is_alone())
+    let seen = context.shown(&name)?;
+    if let Some(seen) = seen
+        && is_sure(&seen, asked.as_ref(), context.is_alone())
     {
         return status(&seen, &request.operation).map_err(Error::Refused);
     }
-    let record = context.current(&name).await?.ok_or_else(decide::absent)?;
+    let record = context.read(&name).await?.ok_or_else(decide::absent)?;
     status(&record, &request.operation).map_err(Error::Refused)
 }
 
 /// Whether the cache cannot be behind what the client has been told: it knows
 /// the end of the operation, or no other replica could have told more.
-fn is_sure(seen: &Record, asked: &OperationId, alone: bool) -> bool {
-    let ended = seen.state.operations.get(&asked.to_string()).is_some();
-    ended || (alone && seen.operation().seq >= asked.seq)
+fn is_sure(seen: &Record, asked: Option<&OperationId>, alone: bool) -> bool {
+    let ended = asked.is_some_and(|asked| {
+        let ended = seen.state.operations.get(&asked.to_string());
+        ended.is_some()
+    });
+    ended || (alone && asked.is_none_or(|asked| seen.operation().seq >= asked.seq))
 }
 
 /// What a record says of an operation.
@@ -101,15 +105,18 @@ mod tests {
         let later: OperationId = "update-2-y".parse().unwrap();
         let open = record(Kind::Create);
         assert!(
-            !is_sure(&open, &asked, false),
+            !is_sure(&open, Some(&asked), false),
             "another replica may have ended it"
         );
-        assert!(is_sure(&open, &asked, true));
+        assert!(is_sure(&open, Some(&asked), true));
         assert!(
-            !is_sure(&open, &later, true),
+            !is_sure(&open, Some(&later), true),
             "another replica may have accepted it"
         );
-        assert!(is_sure(&ended(open, true), &asked, false));
+        assert!(is_sure(&ended(open.clone(), true), Some(&asked), false));
+        // Without an id the newest is asked for.
+        assert!(is_sure(&open, None, true));
+        assert!(!is_sure(&open, None, false));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Delete: wait for bindings to go, then everything backwards. Legal in every
 //! phase, idempotent, and without the templates.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use cluster::{
     error::{call, optional},
@@ -180,20 +180,30 @@ impl Job {
                 Deletion::Going(version) => version,
             };
             let waiting = "waiting for the instance's namespace to go".to_owned();
-            if self.is_overdue() {
-                return Err(Halt::Wait(waiting));
-            }
-            if self.is_stale()? {
-                return Err(Halt::Stale);
-            }
             self.say(waiting.clone()).await;
-            let patience = self.time_left().map_or(PATIENCE, |left| left.min(PATIENCE));
-            let mut watched = Ok(());
-            let end = gate::await_end(&client, &name, &version, patience);
-            self.turn.aside(async { watched = end.await }).await;
-            if let Err(error) = watched {
-                tracing::debug!(namespace = name, error = chain(&error), "end not watched");
-                return Err(Halt::Wait(waiting));
+            let mut end = pin!(gate::await_end(&client, &name, &version, PATIENCE));
+            let ended = loop {
+                if self.is_overdue() {
+                    return Err(Halt::Wait(waiting));
+                }
+                if self.is_stale()? {
+                    return Err(Halt::Stale);
+                }
+                let mut ended = None;
+                let left = self.time_left().unwrap_or(PATIENCE);
+                let first = async { ended = tokio::time::timeout(left, &mut end).await.ok() };
+                self.turn.aside(first).await;
+                if let Some(ended) = ended {
+                    break ended;
+                }
+            };
+            match ended {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(namespace = name, error = chain(&error), "end not watched");
+                    return Err(Halt::Wait(waiting));
+                }
             }
         }
     }

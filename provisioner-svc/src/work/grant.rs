@@ -99,9 +99,10 @@ impl Job {
 
     /// A replica that was paused before it made the namespace may have made
     /// it after its instance's end: then it goes again. (Paused once more, it
-    /// leaves that to the sweep.)
+    /// leaves that to the sweep.) One whose lease held all the time, and that
+    /// was not told to leave the record, was alone with it.
     async fn confirm_namespace(&self) -> Done {
-        if self.namespace != Some(Gate::Created) {
+        if self.namespace != Some(Gate::Created) || !self.turn.is_over() {
             return Ok(());
         }
         let current = self.context.read(&self.record.name()).await?;

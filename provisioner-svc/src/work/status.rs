@@ -45,10 +45,21 @@ impl Job {
         if self.record.resource.status.as_ref() == Some(&status) {
             return Ok(());
         }
-        self.context
-            .write_status(&self.record.name(), &status)
-            .await?;
-        self.record.resource.status = Some(status);
+        let name = self.record.name();
+        let written = self.context.write_status(&name, &status).await?;
+        let resource = &mut self.record.resource;
+        resource.status = Some(status);
+        // Only the status is another one: what is written next is based on that
+        // version. If somebody else wrote before, it must not be.
+        if let Some(written) = written
+            && written.spec == resource.spec
+            && written.metadata.annotations == resource.metadata.annotations
+            && written.metadata.finalizers == resource.metadata.finalizers
+            && written.metadata.deletion_timestamp == resource.metadata.deletion_timestamp
+        {
+            let version = written.metadata.resource_version.clone();
+            resource.metadata.resource_version = version;
+        }
         Ok(())
     }
 }
@@ -144,23 +155,35 @@ pub(crate) async fn rebuild(context: &Context, record: &Record) -> Result<(), Er
         .as_ref()
         .map(|status| status.inventory.clone())
         .unwrap_or_default();
+    if has_phase(record) && !lacks_namespace(record) {
+        // A hold came or went: nothing else changes a finished record.
+        let status = of(record, message_of_end(record), known);
+        context.write_status(&record.name(), &status).await?;
+        return Ok(());
+    }
     let is_there = is_namespace_there(context, record).await?;
     let inventory = if record.is_tombstone() || !is_there {
         Vec::new()
     } else {
         find(context, record, known).await?
     };
-    let message = record
-        .state
-        .operations
-        .get(&record.operation().id)
-        .map(|ended| ended.description.clone());
-    let mut status = of(record, message, inventory);
+    let mut status = of(record, message_of_end(record), inventory);
     if !is_there {
         status = without_namespace(status, record);
     }
     context.write_status(&record.name(), &status).await?;
     Ok(())
+}
+
+/// Whether the status shows the phase that the record is in, of whatever generation.
+fn has_phase(record: &Record) -> bool {
+    let status = record.resource.status.as_ref();
+    status.is_some_and(|status| status.phase == record.shown_phase())
+}
+
+fn message_of_end(record: &Record) -> Option<String> {
+    let ended = record.state.operations.get(&record.operation().id);
+    ended.map(|ended| ended.description.clone())
 }
 
 /// Looks for the namespace of an instance that should have one, and takes the

@@ -8,6 +8,7 @@
 )]
 
 mod awaited;
+mod budget;
 mod claims;
 mod confined;
 mod crashes;

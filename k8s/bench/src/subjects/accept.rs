@@ -1,11 +1,17 @@
-//! Provision until 202, beside one raw create of a small object.
+//! Provision until 202, beside one raw create of a small custom resource, which
+//! a broker without a database of its own needs at least.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, api::PostParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    core::GroupVersionKind,
+    runtime::{conditions, wait::await_condition},
+};
 use serde_json::json;
 
 use super::id;
@@ -15,7 +21,12 @@ use crate::{
     table::{Pair, Table},
 };
 
+const GROUP: &str = "bench.mongodb-osb.io";
+/// For the API server to serve a new kind.
+const ESTABLISHED: Duration = Duration::from_secs(30);
+
 pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
+    define(stack).await?;
     for clients in [1, 16] {
         let count = if args.quick { 16 } else { 48 };
         let mut pairs = Vec::new();
@@ -24,20 +35,57 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
             let ours = provisions(stack, count, clients).await?;
             pairs.push(Pair::of_times(baseline, ours));
         }
-        let what = format!("provision to 202, {clients} at a time, beside one create");
+        let what = format!(
+            "provision to 202, {clients} at a time, beside one create of a custom resource"
+        );
         table.compare(&what, "ms", "≤ 2.5x", &pairs);
     }
     Ok(())
 }
 
+/// The custom resource of the raw creates.
+fn resource() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, "v1", "Small"))
+}
+
+/// Has the API server serve it.
+async fn define(stack: &Stack) -> anyhow::Result<()> {
+    let api: Api<CustomResourceDefinition> = Api::all(stack.client());
+    let name = format!("smalls.{GROUP}");
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": name},
+        "spec": {
+            "group": GROUP, "scope": "Namespaced",
+            "names": {"plural": "smalls", "singular": "small", "kind": "Small"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "spec": {"type": "object", "properties": {"key": {"type": "string"}}}
+                }}}
+            }]
+        }
+    });
+    let params = PatchParams::apply("bench");
+    api.patch(&name, &params, &Patch::Apply(&definition))
+        .await
+        .context("define a custom resource")?;
+    let established = conditions::is_crd_established();
+    let established = await_condition(api, &name, established);
+    tokio::time::timeout(ESTABLISHED, established)
+        .await
+        .context("wait for a custom resource")??;
+    Ok(())
+}
+
 /// The median of raw creates.
 async fn creates(stack: &Stack, count: usize, clients: usize) -> anyhow::Result<Duration> {
-    let api: Api<ConfigMap> = Api::namespaced(stack.client(), "default");
+    let resource = resource();
+    let api: Api<DynamicObject> = Api::namespaced_with(stack.client(), "default", &resource);
     let took = stream::iter(0..count)
         .map(async |_| {
-            let object: ConfigMap = serde_json::from_value(json!({
-                "metadata": {"name": id("raw")}, "data": {"key": "value"}
-            }))?;
+            let object =
+                DynamicObject::new(&id("raw"), &resource).data(json!({"spec": {"key": "value"}}));
             let began = Instant::now();
             api.create(&PostParams::default(), &object)
                 .await

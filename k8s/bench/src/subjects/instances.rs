@@ -11,7 +11,7 @@ use super::{accept::median, id, raw};
 use crate::{
     args::Args,
     load::count,
-    platform::Platform,
+    platform::{Accepted, Platform},
     stack::Stack,
     table::{Pair, Table, short},
 };
@@ -159,15 +159,19 @@ async fn deprovision_all(
     instances: &[String],
     clients: usize,
 ) -> anyhow::Result<()> {
-    stream::iter(instances)
+    // As the raw baseline: all are asked for, then all are waited for.
+    let accepted: Vec<(&String, Accepted)> = stream::iter(instances)
         .map(async |instance| {
             let accepted = platform.deprovision(instance, 0).await?;
-            platform.succeeded(instance, &accepted.operation).await
+            anyhow::Ok((instance, accepted))
         })
         .buffer_unordered(clients)
-        .try_collect::<Vec<()>>()
+        .try_collect()
         .await?;
-    Ok(())
+    let polls = accepted
+        .iter()
+        .map(|(instance, accepted)| platform.succeeded(instance, &accepted.operation));
+    futures::future::try_join_all(polls).await.map(drop)
 }
 
 /// Finished instances, which stay.
