@@ -122,12 +122,18 @@ impl Context {
     }
 
     /// A record for an answer: from memory where no other replica can have told
-    /// a client more, else by a consistent read.
+    /// a client more, else by a consistent read. That there is none is never
+    /// known from memory: the kind of records may be gone.
     pub(crate) async fn current(&self, name: &str) -> Result<Option<Record>, Error> {
-        if self.is_alone() && self.cache.is_synced() {
-            return self.seen(name);
+        let seen = if self.is_alone() {
+            self.seen(name)?
+        } else {
+            None
+        };
+        match seen {
+            Some(seen) => Ok(Some(seen)),
+            None => self.read(name).await,
         }
-        self.read(name).await
     }
 
     /// A consistent read of a record; what was read is known from then on.

@@ -1,6 +1,8 @@
 //! The steps that are the same whatever the binding's method: attempt, hold,
 //! look-up, Secrets, and the method's own steps.
 
+use std::sync::Arc;
+
 use broker_proto::v1::InstancePhase;
 
 use super::{
@@ -8,8 +10,10 @@ use super::{
     method::{Goal, Place, Session, Site},
 };
 use crate::{
+    context::Context,
     error::Error,
     login,
+    request::Request,
     resource::{Kind, Server},
 };
 
@@ -68,12 +72,28 @@ impl Job {
         Ok(())
     }
 
-    /// One step of the method towards a goal.
-    pub(super) async fn advance(&mut self, goal: Goal) -> Result<(), Error> {
-        let request = match goal {
-            Goal::Made => Some(self.request().await?),
-            Goal::Revoked => None,
-        };
+    /// One step of the method towards a login that works.
+    pub(super) async fn make(&mut self) -> Result<(), Error> {
+        let request = Some(self.request().await?);
+        self.advance(Goal::Made, request).await
+    }
+
+    /// One step of the method towards a login that does not work any more. What
+    /// is to be deleted with it does not wait for it: the ledger, not the
+    /// Secrets, says what is to be revoked.
+    pub(super) async fn revoke(&mut self) -> Result<(), Error> {
+        if !self.record.is_open(Kind::Unbind) || self.secrets_deleted {
+            return self.advance(Goal::Revoked, None).await;
+        }
+        let context = Arc::clone(&self.context);
+        let names = self.doomed_secrets();
+        let deleted = delete(&context, &names);
+        let (revoked, deleted) = futures::join!(self.advance(Goal::Revoked, None), deleted);
+        self.secrets_deleted = deleted.is_ok();
+        revoked
+    }
+
+    async fn advance(&mut self, goal: Goal, request: Option<Arc<Request>>) -> Result<(), Error> {
         let missing = || Error::NotLookedUp(self.record.spec().instance_id.clone());
         let instance = self.lookup.instance().ok_or_else(missing)?;
         let plan = self.context.bundles.get(&instance.bundle_digest).await?;
@@ -92,21 +112,24 @@ impl Job {
     }
 
     pub(super) async fn delete_secrets(&mut self) -> Result<(), Error> {
-        let mut names: Vec<&str> = self
-            .record
-            .logins_to_revoke()
-            .map(|login| login.secret.as_str())
-            .collect();
-        if self.record.is_open(Kind::Unbind) || self.record.is_gone() {
-            names.push(&self.record.spec().request);
-        }
-        let deleted = names
-            .into_iter()
-            .map(|name| self.context.store.delete_secret(name));
-        futures::future::try_join_all(deleted).await?;
+        delete(&self.context, &self.doomed_secrets()).await?;
         self.secrets_deleted = true;
         Ok(())
     }
+
+    fn doomed_secrets(&self) -> Vec<String> {
+        let logins = self.record.logins_to_revoke();
+        let mut names: Vec<String> = logins.map(|login| login.secret.clone()).collect();
+        if self.record.is_open(Kind::Unbind) || self.record.is_gone() {
+            names.push(self.record.spec().request.clone());
+        }
+        names
+    }
+}
+
+async fn delete(context: &Context, names: &[String]) -> Result<(), Error> {
+    let deleted = names.iter().map(|name| context.store.delete_secret(name));
+    futures::future::try_join_all(deleted).await.map(drop)
 }
 
 fn is_leaving(phase: InstancePhase) -> bool {

@@ -52,6 +52,10 @@ pub(crate) enum Subject {
     Bindings,
     /// From a changed ConfigMap of a plan to the catalog.
     Plans,
+    /// The same with more and more records.
+    Growth,
+    /// What the services have after all of it.
+    End,
 }
 
 impl Args {

@@ -51,7 +51,7 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     };
     let stack = Stack::start(args, databases).await?;
     println!("{} finished instances first", args.records);
-    subjects::fill(&stack.platform, args.records).await?;
+    subjects::fill(&stack, 0, args.records).await?;
     let mut table = Table::default();
     for subject in Subject::value_variants() {
         if args.wants(*subject) {

@@ -59,9 +59,29 @@ spec:
   ports: [{name: mongodb, port: 27017}]
 "#;
 
-/// The name of the plan whose bindings are in the database of that number.
+/// The number of the plan whose instances never become ready.
+pub(crate) const STUCK: usize = usize::MAX;
+
+/// There is no node, so that its pod stays pending.
+const NEVER_READY: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: pending}
+spec:
+  securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: main
+      image: example.invalid/none
+      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+"#;
+
+/// The name of the plan whose bindings are in the database of that number, or
+/// of the one that is [`STUCK`].
 pub(crate) fn name(database: usize) -> String {
-    format!("four-objects-{database}")
+    match database {
+        STUCK => "stuck".to_owned(),
+        number => format!("four-objects-{number}"),
+    }
 }
 
 /// Writes the folders: one plan for each database.
@@ -77,6 +97,9 @@ pub(crate) fn write(root: &Path, databases: &[SocketAddr]) -> anyhow::Result<()>
         rig::put(&folder.join("plan.yaml"), &plan)?;
         rig::put(&folder.join("10-objects.yaml"), OBJECTS)?;
     }
+    let folder = folder.join(name(STUCK));
+    rig::put(&folder.join("plan.yaml"), "version: 1.0.0\n")?;
+    rig::put(&folder.join("10-pod.yaml"), NEVER_READY)?;
     write_others(root)
 }
 

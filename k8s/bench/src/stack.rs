@@ -92,7 +92,8 @@ impl Stack {
             .1
             .address;
         let mut platform = Platform::new(gateway)?;
-        platform.learn(databases).await?;
+        // One plan for each database, and one that is stuck.
+        platform.learn(databases + 1).await?;
         Ok(Self {
             platform,
             databases: running,
@@ -116,6 +117,16 @@ impl Stack {
     /// What the first replica of a service uses.
     pub(crate) async fn usage(&self, service: &str) -> anyhow::Result<Usage> {
         usage::of(self.first(service)?.id().await.context("no process")?)
+    }
+
+    /// Starts the first replica of a service anew; until it is ready.
+    pub(crate) async fn restart(&self, service: &str) -> anyhow::Result<Duration> {
+        let replica = self.first(service)?;
+        replica.stop().await;
+        let began = Instant::now();
+        replica.start().await?;
+        replica.ready().await?;
+        Ok(began.elapsed())
     }
 
     /// What all replicas of all services have used of the processor.

@@ -3,6 +3,7 @@
 mod accept;
 mod bindings;
 mod catalog;
+mod growth;
 mod instances;
 mod plans;
 mod raw;
@@ -15,7 +16,7 @@ use crate::{
     table::Table,
 };
 
-pub(crate) use self::instances::fill;
+pub(crate) use self::growth::fill;
 
 /// Measures one subject.
 pub(crate) async fn measure(
@@ -32,6 +33,8 @@ pub(crate) async fn measure(
         Subject::Instances => instances::measure(stack, args, table).await,
         Subject::Bindings => bindings::measure(stack, args, table).await,
         Subject::Plans => plans::measure(stack, args, table).await,
+        Subject::Growth => growth::measure(stack, args, table).await,
+        Subject::End => start::all_usage(stack, table, "after all of it").await,
     }
 }
 

@@ -59,6 +59,8 @@ impl Job {
         .await?;
         self.namespace = Some(gate.clone());
         match gate {
+            // Alone with the record all the time: nobody can have ended it.
+            Gate::Created if self.turn.is_over() => self.confirm_namespace().await,
             Gate::Created | Gate::Ours => Ok(()),
             Gate::Terminating => Err(Halt::Wait(
                 "waiting for the instance's namespace to go".to_owned(),
@@ -99,12 +101,8 @@ impl Job {
 
     /// A replica that was paused before it made the namespace may have made
     /// it after its instance's end: then it goes again. (Paused once more, it
-    /// leaves that to the sweep.) One whose lease held all the time, and that
-    /// was not told to leave the record, was alone with it.
+    /// leaves that to the sweep.)
     async fn confirm_namespace(&self) -> Done {
-        if self.namespace != Some(Gate::Created) || !self.turn.is_over() {
-            return Ok(());
-        }
         let current = self.context.read(&self.record.name()).await?;
         let spec = &self.record.resource.spec;
         let lives = current.is_some_and(|current| {
@@ -148,8 +146,7 @@ impl Job {
                         Err(error) => Err(error),
                     },
                 );
-            let granted = async { Ok(futures::future::try_join_all(calls).await?) };
-            futures::try_join!(granted, self.confirm_namespace())?;
+            futures::future::try_join_all(calls).await?;
             self.granted_at = Some(Instant::now());
         }
         Ok(())

@@ -1,14 +1,14 @@
 //! A process that dies, as by kill -9, after any step of any operation: the
 //! next one finishes the work, and nothing is doubled or left behind.
 
-use broker_proto::v1::{OperationState, UpdateRequest};
+use broker_proto::v1::{OperationState, ProvisionRequest, UpdateRequest};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::DeleteParams};
 use provisioner_svc::step::Step;
 use serde_json::json;
 
 use crate::harness::{
-    PATIENCE, Plan, World, deprovisioned, end_of, eventually, provisioned, started, succeeded,
+    PATIENCE, Plan, World, deprovisioned, end_of, eventually, provisioned, succeeded,
 };
 
 /// Every step of every operation has something to do in this plan.
@@ -56,19 +56,57 @@ async fn with_crash(
     );
 }
 
-async fn update(process: &crate::harness::Process, request: &UpdateRequest) -> String {
-    eventually("the update is accepted", async || {
-        let answer = process.client.clone().update(request.clone()).await;
-        answer.ok().map(|answer| answer.into_inner().operation)
+/// Begins an operation on a process that may die before it answers: then the
+/// record tells which one it is.
+async fn begun(
+    world: &World,
+    id: &str,
+    ask: impl AsyncFn() -> Result<String, tonic::Status>,
+) -> String {
+    let newest = async || {
+        let name = cluster::names::instance_record(id);
+        let record = world.records().get_opt(&name).await.unwrap();
+        record.map(|record| record.spec.operation.id)
+    };
+    let before = newest().await;
+    eventually("the operation is begun", async || match ask().await {
+        Ok(operation) => Some(operation),
+        Err(_) => newest()
+            .await
+            .filter(|newest| Some(newest) != before.as_ref()),
     })
     .await
 }
 
-async fn delete(process: &crate::harness::Process, plan: &Plan, id: &str) -> String {
-    let request = plan.deprovision(id);
-    eventually("the delete is accepted", async || {
-        let answer = process.client.clone().deprovision(request.clone()).await;
-        answer.ok().map(|answer| answer.into_inner().operation)
+async fn create(
+    world: &World,
+    process: &crate::harness::Process,
+    request: &ProvisionRequest,
+) -> String {
+    begun(world, &request.instance_id, async || {
+        let answer = process.client.clone().provision(request.clone()).await?;
+        Ok(answer.into_inner().operation)
+    })
+    .await
+}
+
+async fn update(
+    world: &World,
+    process: &crate::harness::Process,
+    request: &UpdateRequest,
+) -> String {
+    begun(world, &request.instance_id, async || {
+        let answer = process.client.clone().update(request.clone()).await?;
+        Ok(answer.into_inner().operation)
+    })
+    .await
+}
+
+async fn delete(world: &World, process: &crate::harness::Process, plan: &Plan, id: &str) -> String {
+    begun(world, id, async || {
+        let request = plan.deprovision(id);
+        let answer = process.client.clone().deprovision(request).await?;
+        Ok(answer.into_inner().operation)
     })
     .await
 }
@@ -131,7 +169,7 @@ async fn a_create_survives_a_crash_after_each_of_its_steps() {
     for (number, step) in OF_CREATE.into_iter().enumerate() {
         let id = format!("i{number}");
         with_crash(&world, step, number, &id, async |process| {
-            started(&process.client, plan.provision(&id, json!({}))).await
+            create(&world, process, &plan.provision(&id, json!({}))).await
         })
         .await;
         let record = world.record(&id).await;
@@ -166,7 +204,7 @@ async fn an_update_survives_a_crash_after_each_of_its_steps() {
         let extra = number % 2 == 1;
         let request = plan.update("i", json!({"extra": extra}));
         with_crash(&world, step, number, "i", async |process| {
-            update(process, &request).await
+            update(&world, process, &request).await
         })
         .await;
         assert_eq!(
@@ -199,7 +237,7 @@ async fn a_takeover_that_fails_tells_whether_the_instance_is_as_it_was() {
         provisioned(&provisioner.client, plan.provision("i", json!({}))).await;
         provisioner.stop().await;
         let mut doomed = world.process(&format!("doomed-{number}"), Some(step.name()));
-        let operation = update(&doomed, &plan.update("i", json!({"extra": false}))).await;
+        let operation = update(&world, &doomed, &plan.update("i", json!({"extra": false}))).await;
         let death = tokio::time::timeout(PATIENCE, doomed.child.wait()).await;
         assert!(!death.unwrap().unwrap().success(), "{step:?}");
         // The heir is refused in its first steps.
@@ -252,7 +290,7 @@ async fn a_delete_survives_a_crash_after_each_of_its_steps() {
         }
         provisioner.stop().await;
         with_crash(&world, step, number, &id, async |process| {
-            let operation = delete(process, &plan, &id).await;
+            let operation = delete(&world, process, &plan, &id).await;
             if step == Step::AwaitRelease {
                 eventually("it waits for the release", async || {
                     let poll = broker_proto::v1::LastOperationRequest {
@@ -292,7 +330,7 @@ async fn a_retention_survives_a_crash_right_after_it_was_committed() {
     provisioned(&provisioner.client, plan.provision("i", json!({}))).await;
     provisioner.stop().await;
     with_crash(&world, Step::Retain, 0, "i", async |process| {
-        delete(process, &plan, "i").await
+        delete(&world, process, &plan, "i").await
     })
     .await;
     eventually("the status is made good", async || {

@@ -11,6 +11,7 @@ use super::{accept::median, id, raw};
 use crate::{
     args::Args,
     load::count,
+    plans,
     platform::{Accepted, Platform},
     stack::Stack,
     table::{Pair, Table, short},
@@ -23,6 +24,7 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
     for clients in clients {
         crowd(stack, args, table, *clients).await?;
     }
+    fair(stack, args, table).await?;
     super::start::usage(stack, table, "provisioner-svc", "after them").await
 }
 
@@ -142,7 +144,38 @@ async fn crowd(
     Ok(())
 }
 
-async fn provision(platform: &Platform) -> anyhow::Result<String> {
+/// Many at once, beside some that never become ready: these must not delay the others.
+async fn fair(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
+    const CLIENTS: usize = 16;
+    let size = args.crowd();
+    let platform = stack.platform.polling(Duration::from_millis(100));
+    let crowd = async || {
+        let began = Instant::now();
+        let instances: Vec<String> = stream::iter(0..size)
+            .map(async |_| provision(&platform).await)
+            .buffer_unordered(CLIENTS)
+            .try_collect()
+            .await?;
+        anyhow::Ok((began.elapsed(), instances))
+    };
+    let mut pairs = Vec::new();
+    for _ in 0..args.rounds() {
+        let (alone, mut instances) = crowd().await?;
+        let stuck = id("stuck");
+        platform.provision(&stuck, plans::STUCK).await?;
+        let (beside, others) = crowd().await?;
+        pairs.push(Pair::of_times(alone, beside));
+        instances.extend(others);
+        let removed = platform.deprovision(&stuck, plans::STUCK).await?;
+        platform.succeeded(&stuck, &removed.operation).await?;
+        deprovision_all(&platform, &instances, CLIENTS).await?;
+    }
+    let what = format!("{size} instances, beside one that is stuck, beside none");
+    table.compare(&what, "ms", "1x", &pairs);
+    Ok(())
+}
+
+pub(super) async fn provision(platform: &Platform) -> anyhow::Result<String> {
     let instance = id("instance");
     let accepted = platform.provision(&instance, 0).await?;
     platform.succeeded(&instance, &accepted.operation).await?;
@@ -154,7 +187,7 @@ async fn update(platform: &Platform, instance: &str) -> anyhow::Result<()> {
     platform.succeeded(instance, &accepted.operation).await
 }
 
-async fn deprovision_all(
+pub(super) async fn deprovision_all(
     platform: &Platform,
     instances: &[String],
     clients: usize,
@@ -172,15 +205,4 @@ async fn deprovision_all(
         .iter()
         .map(|(instance, accepted)| platform.succeeded(instance, &accepted.operation));
     futures::future::try_join_all(polls).await.map(drop)
-}
-
-/// Finished instances, which stay.
-pub(crate) async fn fill(platform: &Platform, size: usize) -> anyhow::Result<()> {
-    let platform = platform.polling(Duration::from_millis(200));
-    stream::iter(0..size)
-        .map(async |_| provision(&platform).await.map(drop))
-        .buffer_unordered(16)
-        .try_collect::<Vec<()>>()
-        .await?;
-    Ok(())
 }

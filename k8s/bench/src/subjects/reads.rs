@@ -6,6 +6,7 @@ use super::id;
 use crate::{
     args::Args,
     load,
+    plans::STUCK,
     stack::Stack,
     table::{Table, short},
 };
@@ -18,12 +19,21 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
     let instance = id("reads");
     let created = platform.provision(&instance, 0).await?;
     platform.succeeded(&instance, &created.operation).await?;
+    let stuck = id("stuck");
+    let going = platform.provision(&stuck, STUCK).await?;
     let of = format!("service_instances/{instance}");
     let operation = &created.operation;
     for (what, path) in [
         (
             "last_operation, known id, ended",
             format!("{of}/last_operation?operation={operation}"),
+        ),
+        (
+            "last_operation, known id, in progress",
+            format!(
+                "service_instances/{stuck}/last_operation?operation={}",
+                going.operation
+            ),
         ),
         (
             "last_operation without an id",
@@ -47,6 +57,8 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
             "≤ 49 µs CPU for a poll",
         );
     }
+    let removed = platform.deprovision(&stuck, STUCK).await?;
+    platform.succeeded(&stuck, &removed.operation).await?;
     let removed = platform.deprovision(&instance, 0).await?;
     platform.succeeded(&instance, &removed.operation).await
 }

@@ -10,8 +10,13 @@ pub(super) async fn measure(stack: &Stack, table: &mut Table) -> anyhow::Result<
         let took = format!("{} ms", short(took.as_secs_f64() * 1e3));
         table.note(&format!("{service}: start to ready"), took, "–");
     }
+    all_usage(stack, table, "at rest").await
+}
+
+/// One row of each service.
+pub(super) async fn all_usage(stack: &Stack, table: &mut Table, when: &str) -> anyhow::Result<()> {
     for service in SERVICES {
-        usage(stack, table, service, "at rest").await?;
+        usage(stack, table, service, when).await?;
     }
     Ok(())
 }

@@ -1,0 +1,146 @@
+//! The same with more and more records: what must not grow with their number.
+//!
+//! Most records are copies of one that was really made, written straight to the
+//! API server: finished instances, as the services find them at their start.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, ResourceExt as _,
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    core::GroupVersionKind,
+};
+use rig::NAMESPACE;
+use serde_json::json;
+
+use super::{accept, id, instances::provision, reads, start};
+use crate::{
+    args::Args,
+    load::count,
+    stack::Stack,
+    table::{Table, short},
+};
+
+/// Instances that are made as a platform makes them.
+const REAL: usize = 10;
+/// Instances that have their namespace.
+const WITH_NAMESPACE: usize = 1000;
+const AT_ONCE: usize = 16;
+
+pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
+    let sizes: &[usize] = if args.quick {
+        &[10, 300]
+    } else {
+        &[10, 1000, 10_000]
+    };
+    let mut there = args.records;
+    for size in sizes {
+        if *size < there {
+            continue;
+        }
+        fill(stack, there, *size).await?;
+        there = *size;
+        let with = format!("with {size} records");
+        for service in ["provisioner-svc", "gateway"] {
+            let took = stack.restart(service).await?;
+            let took = format!("{} ms", short(took.as_secs_f64() * 1e3));
+            table.note(&format!("{service}: start to ready, {with}"), took, "–");
+        }
+        let usage = stack.usage("provisioner-svc").await?;
+        let each = count(usize::try_from(usage.memory)?) / f64::from(1 << 20);
+        let memory = format!("{} MiB", short(each));
+        table.note(&format!("provisioner-svc: memory, {with}"), memory, "–");
+        println!("  {with}:");
+        accept::measure(stack, args, table).await?;
+        reads::measure(stack, args, table).await?;
+    }
+    start::all_usage(stack, table, &format!("with {there} records")).await
+}
+
+fn resource() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "mongodb-osb.io",
+        "v1alpha1",
+        "ServiceInstance",
+    ))
+}
+
+/// Finished instances, which stay, until there are `size` in place of `there`.
+pub(crate) async fn fill(stack: &Stack, there: usize, size: usize) -> anyhow::Result<()> {
+    let platform = stack.platform.polling(Duration::from_millis(200));
+    let real = size.min(REAL).saturating_sub(there);
+    stream::iter(0..real)
+        .map(async |_| provision(&platform).await.map(drop))
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<()>>()
+        .await?;
+    let first = there.max(REAL);
+    if size <= first {
+        return Ok(());
+    }
+    let resource = resource();
+    let records: Api<DynamicObject> = Api::namespaced_with(stack.client(), NAMESPACE, &resource);
+    let model = provision(&platform).await?;
+    let model = records
+        .get(&cluster::names::instance_record(&model))
+        .await
+        .context("read a record to copy")?;
+    stream::iter(first..size)
+        .map(async |number| copy(stack, &records, &model, number < WITH_NAMESPACE).await)
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<()>>()
+        .await?;
+    Ok(())
+}
+
+/// A record like the model, of another instance.
+async fn copy(
+    stack: &Stack,
+    records: &Api<DynamicObject>,
+    model: &DynamicObject,
+    with_namespace: bool,
+) -> anyhow::Result<()> {
+    let instance = id("copy");
+    let name = cluster::names::instance_record(&instance);
+    let incarnation = cluster::names::random(8);
+    let namespace = format!("mdb-{}-{incarnation}", cluster::names::short(&name));
+    let mut record = DynamicObject::new(&name, &resource());
+    record.metadata.labels.clone_from(&model.metadata.labels);
+    let annotations = model.annotations().clone();
+    record.metadata.annotations = Some(annotations);
+    record
+        .metadata
+        .finalizers
+        .clone_from(&model.metadata.finalizers);
+    let mut spec = model.data["spec"].clone();
+    spec["instanceId"] = json!(instance);
+    spec["incarnation"] = json!(incarnation);
+    spec["namespace"] = json!(namespace);
+    record.data = json!({"spec": spec});
+    if with_namespace {
+        let labels = cluster::names::instance_labels(&name, &incarnation);
+        let object: Namespace = serde_json::from_value(json!({
+            "metadata": {"name": namespace, "labels": labels}
+        }))?;
+        let namespaces: Api<Namespace> = Api::all(stack.client());
+        namespaces
+            .create(&PostParams::default(), &object)
+            .await
+            .context("make a namespace")?;
+    }
+    let written = records
+        .create(&PostParams::default(), &record)
+        .await
+        .context("write a record")?;
+    let mut status = model.data["status"].clone();
+    status["observedGeneration"] = json!(written.metadata.generation);
+    let patch = Patch::Merge(json!({"status": status}));
+    records
+        .patch_status(&name, &PatchParams::default(), &patch)
+        .await
+        .context("write a status")?;
+    Ok(())
+}
