@@ -122,15 +122,16 @@ impl Context {
     }
 
     /// A record for an answer: from memory where no other replica can have told
-    /// a client more, else by a consistent read. That there is none is never
-    /// known from memory: the kind of records may be gone.
+    /// a client more, else by a consistent read. That there is none, or that
+    /// one is being deleted, is never told from memory: the kind of records may
+    /// be gone.
     pub(crate) async fn current(&self, name: &str) -> Result<Option<Record>, Error> {
         let seen = if self.is_alone() {
             self.seen(name)?
         } else {
             None
         };
-        match seen {
+        match seen.filter(|seen| !seen.is_deleted_by_hand()) {
             Some(seen) => Ok(Some(seen)),
             None => self.read(name).await,
         }

@@ -64,15 +64,20 @@ pub(crate) const STUCK: usize = usize::MAX;
 
 /// There is no node, so that its pod stays pending.
 const NEVER_READY: &str = r#"
-apiVersion: v1
-kind: Pod
+apiVersion: apps/v1
+kind: StatefulSet
 metadata: {name: pending}
 spec:
-  securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
-  containers:
-    - name: main
-      image: example.invalid/none
-      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+  serviceName: pending
+  selector: {matchLabels: {app: pending}}
+  template:
+    metadata: {labels: {app: pending}}
+    spec:
+      securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: main
+          image: example.invalid/none
+          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 "#;
 
 /// The name of the plan whose bindings are in the database of that number, or

@@ -19,8 +19,3 @@ pub use admin::Admin;
 pub use args::{ReplicaArgs, ServiceArgs};
 pub use readiness::Readiness;
 pub use supervise::{Outcome, Tasks, supervise};
-
-/// A request makes dozens of small allocations, many of which another thread
-/// frees: the C library's allocator spends a third of a poll's time on that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
