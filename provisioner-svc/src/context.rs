@@ -65,7 +65,10 @@ const DECODED: usize = 1024;
 /// Records in the form that answers are made from, as long as the cache has
 /// nothing newer.
 #[derive(Debug, Default)]
-pub(crate) struct Decoded(Mutex<HashMap<String, (Arc<ServiceInstance>, Arc<Record>)>>);
+pub(crate) struct Decoded(Mutex<HashMap<String, Form>>);
+
+/// A record as it is stored, and decoded.
+type Form = (Arc<ServiceInstance>, Arc<Record>);
 
 impl Decoded {
     fn get(&self, name: &str, object: &Arc<ServiceInstance>) -> Option<Arc<Record>> {

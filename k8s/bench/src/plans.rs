@@ -63,7 +63,7 @@ spec:
 pub(crate) const STUCK: usize = usize::MAX;
 
 /// There is no node, so that its pod stays pending.
-const NEVER_READY: &str = r#"
+const NEVER_READY: &str = r"
 apiVersion: apps/v1
 kind: StatefulSet
 metadata: {name: pending}
@@ -78,7 +78,7 @@ spec:
         - name: main
           image: example.invalid/none
           securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-"#;
+";
 
 /// The name of the plan whose bindings are in the database of that number, or
 /// of the one that is [`STUCK`].

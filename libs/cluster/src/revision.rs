@@ -49,7 +49,7 @@ impl std::fmt::Debug for Memory {
         f.debug_struct("Memory")
             .field("revisions", &self.content.len())
             .field("bytes", &self.bytes)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -104,12 +104,11 @@ impl Job {
                 };
                 let action = action(&error, rights);
                 let pause = moment(self.granted_at, Instant::now());
-                match (&action, rights, pause) {
-                    (Action::Wait(_), Rights::Arriving, Some(pause)) => Action::Moment(pause),
-                    _ => {
-                        self.log(step, &error, &action);
-                        action
-                    }
+                if let (Action::Wait(_), Rights::Arriving, Some(pause)) = (&action, rights, pause) {
+                    Action::Moment(pause)
+                } else {
+                    self.log(step, &error, &action);
+                    action
                 }
             }
         };
