@@ -1,5 +1,6 @@
 //! Around everything: request context, time limit, panics, the echo of the
-//! platform's request identity, one log line and the metrics.
+//! platform's request identity, the metrics, and a log line unless it is a read
+//! that was answered.
 
 use std::{
     panic::AssertUnwindSafe,

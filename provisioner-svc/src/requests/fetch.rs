@@ -42,15 +42,11 @@ pub(crate) async fn fetch(
 }
 
 /// An instance in whatever phase: a tombstone is the proof that it ended,
-/// which an absent record is not. One that was seen to be ready is not read: it
-/// may have begun to go since, which a hold finds out.
+/// which an absent record is not.
 pub(crate) async fn describe(context: &Context, instance_id: &str) -> Result<Instance, Error> {
-    let name = names::instance_record(instance_id);
-    let seen = context.seen(&name)?;
-    let record = match seen.filter(|seen| seen.phase() == Phase::Ready) {
-        Some(ready) => Some(ready),
-        None => context.read(&name).await?,
-    };
+    let record = context
+        .current(&names::instance_record(instance_id))
+        .await?;
     match record {
         Some(record) => message(context, &record).await,
         None => Err(decide::absent().into()),

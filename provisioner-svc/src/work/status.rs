@@ -155,7 +155,7 @@ pub(crate) async fn rebuild(context: &Context, record: &Record) -> Result<(), Er
         .as_ref()
         .map(|status| status.inventory.clone())
         .unwrap_or_default();
-    if has_phase(record) && !lacks_namespace(record) {
+    if is_behind(record) && !lacks_namespace(record) {
         // A hold came or went: nothing else changes a finished record.
         let status = of(record, message_of_end(record), known);
         context.write_status(&record.name(), &status).await?;
@@ -175,10 +175,15 @@ pub(crate) async fn rebuild(context: &Context, record: &Record) -> Result<(), Er
     Ok(())
 }
 
-/// Whether the status shows the phase that the record is in, of whatever generation.
-fn has_phase(record: &Record) -> bool {
+/// Whether the status shows the phase that the record is in, and an earlier
+/// generation. A record that was restored begins with the first one again: its
+/// status is never behind.
+fn is_behind(record: &Record) -> bool {
+    let generation = record.resource.metadata.generation.unwrap_or_default();
     let status = record.resource.status.as_ref();
-    status.is_some_and(|status| status.phase == record.shown_phase())
+    status.is_some_and(|status| {
+        status.phase == record.shown_phase() && status.observed_generation < generation
+    })
 }
 
 fn message_of_end(record: &Record) -> Option<String> {
