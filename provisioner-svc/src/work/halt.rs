@@ -312,6 +312,16 @@ mod tests {
     }
 
     #[test]
+    fn rights_that_spread_are_looked_for_again_and_again_for_a_second() {
+        let given = Instant::now();
+        let after = |millis| moment(Some(given), given + Duration::from_millis(millis));
+        assert_eq!(after(0), Some(SHORTEST));
+        assert_eq!(after(500), Some(Duration::from_millis(100)));
+        assert_eq!(after(1000), None);
+        assert_eq!(moment(None, given), None, "this worker gave none");
+    }
+
+    #[test]
     fn what_may_pass_is_waited_for_and_told() {
         for error in [
             cluster::Error::Unavailable(None),
