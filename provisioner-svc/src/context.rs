@@ -153,8 +153,8 @@ impl Context {
 
     /// Whether this replica has seen all records, and none of this name: a new
     /// id as a rule, unless another replica has just made it.
-    pub(crate) fn knows_none(&self, name: &str) -> Result<bool, Error> {
-        Ok(self.cache.is_synced() && self.seen(name)?.is_none())
+    pub(crate) fn knows_none(&self, name: &str) -> bool {
+        self.cache.is_synced() && self.cache.get(name).is_none()
     }
 
     /// The record as this replica last saw it, decoded once for many polls.

@@ -104,7 +104,7 @@ pub(crate) fn write(root: &Path, databases: &[SocketAddr]) -> anyhow::Result<()>
     }
     let folder = folder.join(name(STUCK));
     rig::put(&folder.join("plan.yaml"), "version: 1.0.0\n")?;
-    rig::put(&folder.join("10-pod.yaml"), NEVER_READY)?;
+    rig::put(&folder.join("10-set.yaml"), NEVER_READY)?;
     write_others(root)
 }
 

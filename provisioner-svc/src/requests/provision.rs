@@ -70,7 +70,7 @@ pub(crate) async fn provision(
     let asked = Asked::from(request);
     named(&asked.context)?;
     let name = names::instance_record(&asked.instance_id);
-    if context.knows_none(&name)?
+    if context.knows_none(&name)
         && let Some(answer) = first(context, &name, &asked).await
     {
         return answer;

@@ -16,7 +16,11 @@ use kube::{
 use rig::NAMESPACE;
 use serde_json::json;
 
-use super::{accept, id, instances::provision, reads, start};
+use super::{
+    accept, id,
+    instances::{provision, provision_all},
+    reads, start,
+};
 use crate::{
     args::Args,
     load::count,
@@ -72,11 +76,7 @@ fn resource() -> ApiResource {
 pub(crate) async fn fill(stack: &Stack, there: usize, size: usize) -> anyhow::Result<()> {
     let platform = stack.platform.polling(Duration::from_millis(200));
     let real = size.min(REAL).saturating_sub(there);
-    stream::iter(0..real)
-        .map(async |_| provision(&platform).await.map(drop))
-        .buffer_unordered(AT_ONCE)
-        .try_collect::<Vec<()>>()
-        .await?;
+    provision_all(&platform, real, AT_ONCE).await?;
     let first = there.max(REAL);
     if size <= first {
         return Ok(());

@@ -98,11 +98,7 @@ async fn crowd(
 
         let cpu = stack.api_server_cpu()?;
         let began = Instant::now();
-        let instances: Vec<String> = stream::iter(0..size)
-            .map(async |_| provision(&platform).await)
-            .buffer_unordered(clients)
-            .try_collect()
-            .await?;
+        let instances = provision_all(&platform, size, clients).await?;
         made.push(Pair::of_times(baseline, began.elapsed()));
         server.push(Pair::of_times(
             baseline_cpu,
@@ -151,11 +147,7 @@ async fn fair(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<(
     let platform = stack.platform.polling(Duration::from_millis(100));
     let crowd = async || {
         let began = Instant::now();
-        let instances: Vec<String> = stream::iter(0..size)
-            .map(async |_| provision(&platform).await)
-            .buffer_unordered(CLIENTS)
-            .try_collect()
-            .await?;
+        let instances = provision_all(&platform, size, CLIENTS).await?;
         anyhow::Ok((began.elapsed(), instances))
     };
     let mut pairs = Vec::new();
@@ -180,6 +172,19 @@ pub(super) async fn provision(platform: &Platform) -> anyhow::Result<String> {
     let accepted = platform.provision(&instance, 0).await?;
     platform.succeeded(&instance, &accepted.operation).await?;
     Ok(instance)
+}
+
+/// So many, by so many clients, each of which waits for its own.
+pub(super) async fn provision_all(
+    platform: &Platform,
+    size: usize,
+    clients: usize,
+) -> anyhow::Result<Vec<String>> {
+    stream::iter(0..size)
+        .map(async |_| provision(platform).await)
+        .buffer_unordered(clients)
+        .try_collect()
+        .await
 }
 
 async fn update(platform: &Platform, instance: &str) -> anyhow::Result<()> {
