@@ -3,6 +3,7 @@
 
 use cluster::{names, operation::Ended};
 use jiff::{SignedDuration, Timestamp};
+use service::telemetry::chain;
 
 use super::{Job, Lookup};
 use crate::{
@@ -79,7 +80,13 @@ impl Job {
         record.ledger.look_at = Some(self.context.second_look());
         let why = self.refusal.as_ref().map(|refusal| refusal.message.clone());
         let why = why.unwrap_or_else(|| "The instance takes no bindings any more.".to_owned());
-        self.commit(record, State::Deleted, Some(why)).await
+        self.commit(record, State::Deleted, Some(why)).await?;
+        // Not before: until then another replica may go on with the bind. The
+        // second look deletes what this does not.
+        if let Err(error) = self.delete_secrets().await {
+            tracing::debug!(error = chain(&error), "Secrets not deleted yet");
+        }
+        Ok(())
     }
 
     pub(super) async fn commit_deleted(&mut self) -> Result<(), Error> {

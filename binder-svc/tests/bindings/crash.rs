@@ -13,10 +13,10 @@ use broker_proto::{
     v1::{InstancePhase, Outcome, binder_client::BinderClient},
 };
 use futures::future::join_all;
+use testbed::Port;
 
 use crate::world::{
-    Binder, LIMIT, World, connect, credentials, done, free_port, until, uri, use_database,
-    wait_ready,
+    Binder, LIMIT, World, connect, credentials, done, until, uri, use_database, wait_ready,
 };
 
 /// A binder in a process of its own that ends after a step.
@@ -24,11 +24,13 @@ struct Doomed {
     child: Child,
     client: BinderClient<Transport>,
     admin: SocketAddr,
+    _ports: [Port; 2],
 }
 
 impl Doomed {
     fn start(world: &World, replica: &str, step: Step) -> Self {
-        let (port, admin) = (free_port(), free_port());
+        let ports = [Port::reserve().unwrap(), Port::reserve().unwrap()];
+        let [port, admin] = ports.each_ref().map(Port::number);
         let child = Command::new(env!("CARGO_BIN_EXE_binder-svc"))
             .env_clear()
             .env("KUBECONFIG", world.control_plane.kubeconfig())
@@ -46,6 +48,7 @@ impl Doomed {
             child,
             client: connect(SocketAddr::from(([127, 0, 0, 1], port))),
             admin: SocketAddr::from(([127, 0, 0, 1], admin)),
+            _ports: ports,
         }
     }
 

@@ -18,11 +18,12 @@ use futures::future::join_all;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use rustix::process::{Pid, Signal, kill_process};
+use testbed::Port;
 use tokio::task::JoinHandle;
 
 use crate::world::{
-    Binder, LIMIT, World, connect, create_namespace, credentials, done, free_port, until, uri,
-    use_database, wait_ready,
+    Binder, LIMIT, World, connect, create_namespace, credentials, done, until, uri, use_database,
+    wait_ready,
 };
 
 const RENEW: Duration = Duration::from_millis(500);
@@ -33,11 +34,13 @@ struct Sleeper {
     child: Child,
     client: BinderClient<Transport>,
     admin: SocketAddr,
+    _ports: [Port; 2],
 }
 
 impl Sleeper {
     fn start(world: &World, namespace: &str, point: &str) -> Self {
-        let (port, admin) = (free_port(), free_port());
+        let ports = [Port::reserve().unwrap(), Port::reserve().unwrap()];
+        let [port, admin] = ports.each_ref().map(Port::number);
         let child = Command::new(env!("CARGO_BIN_EXE_binder-svc"))
             .env_clear()
             .env("KUBECONFIG", world.control_plane.kubeconfig())
@@ -59,6 +62,7 @@ impl Sleeper {
             child,
             client: connect(address(port)),
             admin: address(admin),
+            _ports: ports,
         }
     }
 

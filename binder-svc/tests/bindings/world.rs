@@ -1,12 +1,7 @@
 //! A control plane with the CRD, a one-member replica set with its admin, the
 //! fakes, and binders on them.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use binder_svc::{App, Args, ledger::Record, resource::ServiceBinding};
 use broker_proto::{
@@ -401,15 +396,6 @@ pub(crate) fn connect(address: SocketAddr) -> BinderClient<Transport> {
     Target::new(address.to_string(), Duration::from_secs(60), Ok)
         .binder()
         .unwrap()
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// Waits for the admin port to say that the service is ready.

@@ -48,3 +48,4 @@ pub use control_plane::{Builder, ControlPlane};
 pub use error::{Error, Result};
 pub use identity::Identity;
 pub use mongod::{Mongod, MongodOptions};
+pub use port::Port;

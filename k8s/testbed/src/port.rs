@@ -21,14 +21,17 @@ const COUNT: u16 = 9_000;
 
 /// A port on the loopback address, ours until dropped.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     number: u16,
     _lock: Lock,
 }
 
 impl Port {
     /// Finds a port that nobody uses or holds.
-    pub(crate) fn reserve() -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if none is left, or if the folder of the locks cannot be written.
+    pub fn reserve() -> Result<Self> {
         let folder = paths::temporary().join("ports");
         let start = RandomState::new().hash_one(()) % u64::from(COUNT);
         let start = u16::try_from(start).unwrap_or_default();
@@ -50,7 +53,7 @@ impl Port {
     }
 
     /// The number.
-    pub(crate) fn number(&self) -> u16 {
+    pub fn number(&self) -> u16 {
         self.number
     }
 }

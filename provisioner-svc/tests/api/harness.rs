@@ -30,7 +30,7 @@ use plan::{Tree, bundle::Bundle};
 use provisioner_svc::{App, Args, resource::ServiceInstance};
 use serde_json::{Map, Value};
 use service::ServiceArgs;
-use testbed::{ControlPlane, Controllers};
+use testbed::{ControlPlane, Controllers, Port};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
@@ -238,14 +238,14 @@ impl World {
 
     /// The same with these variables set.
     pub(crate) fn process_with(&self, replica: &str, variables: &[(&str, &str)]) -> Process {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let port = Port::reserve().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
         let mut command = self.command(replica, address);
         command.envs(variables.iter().copied());
         Process {
             child: command.spawn().unwrap(),
             client: connect(address),
+            _port: port,
         }
     }
 
@@ -325,6 +325,7 @@ impl World {
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) client: ProvisionerClient<Transport>,
+    _port: Port,
 }
 
 /// A plan that can be ordered.

@@ -245,7 +245,7 @@ async fn a_set_that_accepts_only_tls_is_initiated_too() {
         .push(("BROKER_MONGOD_CA".to_owned(), ca.display().to_string()));
     set.environment.push((
         "BROKER_MONGOD".to_owned(),
-        format!("localhost:{}", set.port),
+        format!("localhost:{}", set.port.number()),
     ));
     let mut pod = Pod::new(&set, 0);
     // Both: its name, and what localhost means.

@@ -5,9 +5,11 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
+use testbed::Port;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -26,7 +28,7 @@ pub(crate) struct Set {
     pub(crate) kubeconfig: PathBuf,
     pub(crate) folder: PathBuf,
     pub(crate) mongod: PathBuf,
-    pub(crate) port: u16,
+    pub(crate) port: Arc<Port>,
     /// More arguments for mongod.
     pub(crate) mongod_args: Vec<String>,
     /// Where mongod listens, if not at its name.
@@ -38,14 +40,14 @@ pub(crate) struct Set {
 pub(crate) struct Pod {
     set: Set,
     ordinal: u32,
-    probes: u16,
+    probes: Port,
     mongod: Option<Child>,
     sidecar: Option<Child>,
 }
 
 impl Set {
     pub(crate) fn host(&self, ordinal: u32) -> String {
-        format!("127.0.1.{ordinal}:{}", self.port)
+        format!("127.0.1.{ordinal}:{}", self.port.number())
     }
 }
 
@@ -54,7 +56,7 @@ impl Pod {
         let pod = Self {
             set: set.clone(),
             ordinal,
-            probes: free_port(),
+            probes: Port::reserve().unwrap(),
             mongod: None,
             sidecar: None,
         };
@@ -79,7 +81,7 @@ impl Pod {
     /// Where its mongod really listens.
     pub(crate) fn address(&self) -> String {
         match &self.set.elsewhere {
-            Some(address) => format!("{address}:{}", self.set.port),
+            Some(address) => format!("{address}:{}", self.set.port.number()),
             None => self.host(),
         }
     }
@@ -107,7 +109,7 @@ impl Pod {
         std::fs::create_dir_all(&data).unwrap();
         let address = self.set.elsewhere.clone();
         let address = address.unwrap_or_else(|| format!("127.0.1.{}", self.ordinal));
-        let port = self.set.port.to_string();
+        let port = self.set.port.number().to_string();
         let child = Command::new(&self.set.mongod)
             .args([
                 "--replSet",
@@ -151,7 +153,7 @@ impl Pod {
     }
 
     pub(crate) fn start_sidecar(&mut self, crash_at: Option<&str>) {
-        let members = format!("127.0.1.{{ordinal}}:{}", self.set.port);
+        let members = format!("127.0.1.{{ordinal}}:{}", self.set.port.number());
         let mut command = program();
         command
             .arg("run")
@@ -161,7 +163,10 @@ impl Pod {
             .env("BROKER_MEMBERS", members)
             .env("BROKER_MONGOD", self.address())
             .env("BROKER_ADMIN_PASSWORD_FILE", self.folder().join("password"))
-            .env("BROKER_ADMIN_LISTEN", format!("127.0.0.1:{}", self.probes))
+            .env(
+                "BROKER_ADMIN_LISTEN",
+                format!("127.0.0.1:{}", self.probes.number()),
+            )
             .envs(self.set.environment.iter().cloned())
             .stderr(self.log("sidecar.log"))
             .kill_on_drop(true);
@@ -227,7 +232,9 @@ impl Pod {
     }
 
     async fn ask(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.probes)).await.ok()?;
+        let mut stream = TcpStream::connect(("127.0.0.1", self.probes.number()))
+            .await
+            .ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
@@ -275,9 +282,4 @@ async fn kill(slot: &mut Option<Child>) {
     if let Some(mut child) = slot.take() {
         child.kill().await.unwrap();
     }
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }

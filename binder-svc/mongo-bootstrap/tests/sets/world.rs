@@ -1,7 +1,7 @@
 //! A control plane with the ConfigMap and the rights that a plan and the broker make, and a look
 //! at a set as its admin user.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
     core::v1::{ConfigMap, Namespace, ServiceAccount},
@@ -21,10 +21,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
 use serde_json::json;
-use testbed::ControlPlane;
+use testbed::{ControlPlane, Port};
 use tokio::time::{Instant, sleep};
 
-use crate::pod::{LIMIT, PASSWORD, Set, free_port};
+use crate::pod::{LIMIT, PASSWORD, Set};
 
 pub(crate) struct World {
     pub(crate) control_plane: ControlPlane,
@@ -71,7 +71,7 @@ impl World {
             kubeconfig: self.kubeconfig(namespace).await,
             folder: self.folder.path().join(namespace),
             mongod: testbed::binaries::mongod().await.unwrap(),
-            port: free_port(),
+            port: Arc::new(Port::reserve().unwrap()),
             mongod_args: Vec::new(),
             elsewhere: None,
             environment: Vec::new(),
