@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use broker_proto::v1::Instance;
 use bundles::Bundles;
 use cluster::{
     cache::Cache,
@@ -60,7 +61,16 @@ pub(crate) struct Context {
 }
 
 /// What a request tells the worker of the record that it just wrote.
-pub(crate) type Seed = ::work::Seed<ServiceBinding, Option<Arc<Request>>>;
+pub(crate) type Seed = ::work::Seed<ServiceBinding, Option<Handover>>;
+
+/// What the handler of a bind knows beyond the record that it wrote.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    /// What was asked for.
+    pub(crate) request: Arc<Request>,
+    /// The instance as the request saw it, not held yet.
+    pub(crate) instance: Instance,
+}
 
 /// How long things take.
 #[derive(Debug, Clone, Copy)]
@@ -96,12 +106,12 @@ impl Times {
 
 impl Context {
     /// For the worker of a record that this process wrote in a term of its
-    /// lease, with the request if that is at hand.
-    pub(crate) fn seed(term: Option<Term>, record: &Record, request: Option<Arc<Request>>) -> Seed {
+    /// lease, with what is known beyond it.
+    pub(crate) fn seed(term: Option<Term>, record: &Record, handover: Option<Handover>) -> Seed {
         Seed {
             term,
             object: Arc::new(record.object().clone()),
-            extra: request,
+            extra: handover,
         }
     }
 

@@ -16,7 +16,7 @@ use service::telemetry::chain;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    context::Context,
+    context::{Context, Handover},
     credentials::Issued,
     error::Error,
     ledger::Record,
@@ -70,6 +70,8 @@ pub(crate) struct Job {
     method: Box<dyn Method>,
     lookup: Lookup,
     request: Option<Arc<Request>>,
+    /// The instance as the request saw it that this job began with.
+    unheld: Option<Instance>,
     /// Of the hold.
     refusal: Option<broker_proto::Error>,
     /// The bind cannot succeed, however often it is tried.
@@ -113,7 +115,7 @@ impl Lookup {
 
 impl Work for Bindings {
     type Object = ServiceBinding;
-    type Extra = Option<Arc<Request>>;
+    type Extra = Option<Handover>;
     type Report = Report;
     type Job = Job;
 
@@ -130,18 +132,23 @@ impl Work for Bindings {
     async fn begin(
         &self,
         object: Arc<ServiceBinding>,
-        request: Option<Option<Arc<Request>>>,
+        handover: Option<Option<Handover>>,
         turn: Turn,
         reports: watch::Sender<Report>,
     ) -> Result<Option<Job>, Fault> {
         let record = Record::read(object.as_ref().clone())?;
+        let (request, unheld) = match handover.flatten() {
+            Some(handover) => (Some(handover.request), Some(handover.instance)),
+            None => (None, None),
+        };
         Ok(Some(Job {
             context: Arc::clone(&self.context),
             turn,
             method: method::of(record.spec().method),
             record,
             lookup: Lookup::NotYet,
-            request: request.flatten(),
+            request,
+            unheld,
             refusal: None,
             failed: false,
             secrets_deleted: false,

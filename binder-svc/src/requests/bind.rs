@@ -177,7 +177,7 @@ async fn work(
     let parameters = seed
         .extra
         .as_ref()
-        .map(|request| request.parameters.clone());
+        .map(|handover| handover.request.parameters.clone());
     let reports = context.pool.ensure(&asked.record, Some(seed));
     let completion = known
         .plan

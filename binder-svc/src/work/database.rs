@@ -80,6 +80,12 @@ impl Method for Database {
         .boxed()
     }
 
+    fn next_unheld(&self) -> Option<&'static str> {
+        next(Goal::Made, &self.observed)
+            .filter(|step| *step == Step::StorePassword)
+            .map(Step::name)
+    }
+
     fn restart(&mut self) {
         self.observed = Observed::default();
     }

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use broker_proto::v1::InstancePhase;
+use broker_proto::v1::{Instance, InstancePhase};
+use service::telemetry::chain;
 
 use super::{
     Job, Lookup,
@@ -32,12 +33,12 @@ impl Job {
     }
 
     pub(super) async fn hold(&mut self) -> Result<(), Error> {
+        let context = Arc::clone(&self.context);
         let spec = self.record.spec();
-        let instances = &self.context.instances;
-        match instances
-            .hold(&spec.instance_id, &spec.instance_incarnation)
-            .await
-        {
+        let (instance, incarnation) = (spec.instance_id.clone(), spec.instance_incarnation.clone());
+        let held = context.instances.hold(&instance, &incarnation);
+        let (held, ()) = futures::join!(held, self.prepare());
+        match held {
             Ok(instance) => {
                 self.lookup = Lookup::Held(instance);
                 Ok(())
@@ -47,6 +48,21 @@ impl Job {
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// While the hold is asked for, does what need not wait for it, with the
+    /// instance as the request saw it. What fails is done again after the hold.
+    async fn prepare(&mut self) {
+        let step = self.method.next_unheld();
+        let (Some(step), Some(instance)) = (step, self.unheld.take()) else {
+            return;
+        };
+        let request = self.request.clone();
+        service::failpoint::approach(step);
+        match self.advance_at(&instance, Goal::Made, request).await {
+            Ok(()) => service::failpoint::reach(step),
+            Err(error) => tracing::debug!(step, error = chain(&error), "step failed"),
         }
     }
 
@@ -95,7 +111,16 @@ impl Job {
 
     async fn advance(&mut self, goal: Goal, request: Option<Arc<Request>>) -> Result<(), Error> {
         let missing = || Error::NotLookedUp(self.record.spec().instance_id.clone());
-        let instance = self.lookup.instance().ok_or_else(missing)?;
+        let instance = self.lookup.instance().ok_or_else(missing)?.clone();
+        self.advance_at(&instance, goal, request).await
+    }
+
+    async fn advance_at(
+        &mut self,
+        instance: &Instance,
+        goal: Goal,
+        request: Option<Arc<Request>>,
+    ) -> Result<(), Error> {
         let plan = self.context.bundles.get(&instance.bundle_digest).await?;
         let site = Site {
             place: Place {

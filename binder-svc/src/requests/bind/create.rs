@@ -12,7 +12,7 @@ use super::{
     Asked, Known, invalid,
 };
 use crate::{
-    context::{Context, Seed},
+    context::{Context, Handover, Seed},
     databases,
     error::Error,
     expiry::{self, Lifetime},
@@ -89,7 +89,11 @@ pub(super) async fn create(
     match written {
         Ok(record) => {
             service::failpoint::reach(Step::WriteRecord.name());
-            Ok(Context::seed(term, &record, Some(request)))
+            let handover = Handover {
+                request,
+                instance: instance.clone(),
+            };
+            Ok(Context::seed(term, &record, Some(handover)))
         }
         Err(error) => {
             // No record names the Secret. If this fails too, the sweep finds it;
