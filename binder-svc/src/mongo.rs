@@ -109,7 +109,8 @@ impl Error {
 /// Makes and drops users. Each call has a deadline of its own, waits for a
 /// majority, and can be repeated.
 pub trait UserAdmin: Send + Sync + fmt::Debug {
-    /// Makes a user; one that is there already is fine if it has the same mark.
+    /// Makes a user. One that is there already and has the same mark gets the
+    /// password.
     fn create_user<'a>(
         &'a self,
         target: &'a Target,

@@ -1,7 +1,8 @@
 //! The one next thing to do for a binding: a pure function of its record and
 //! of what the worker saw since it took the record up.
 //!
-//! A bind: hold, the steps of the binding's method that make something, commit.
+//! A bind: hold, the steps of the binding's method that make something (on a
+//! server of the instance's own beside the hold), commit.
 //! An unbind: the steps that revoke, delete Secrets, commit. Whoever takes over
 //! an unfinished bind begins a new attempt first. What may be left behind by a
 //! process that was suspended is owed, and looked for once more later.
@@ -26,7 +27,8 @@ pub enum Step {
     RemoveFinalizer,
     /// Commit a new attempt, before its names are used anywhere.
     StartAttempt,
-    /// Keep the instance from being deleted, and learn where its database is.
+    /// Keep the instance from being deleted, and learn where its database is. On
+    /// a server of its own, the handler's look at it is enough to begin with.
     Hold,
     /// A step of the binding's method, of that name, that makes what is handed out.
     Make(&'static str),

@@ -206,11 +206,7 @@ impl Job {
         let begun = Instant::now();
         service::failpoint::approach(step.name());
         let result = self.perform(step).await;
-        let outcome = match result {
-            Ok(()) => Outcome::Succeeded,
-            Err(_) => Outcome::Failed,
-        };
-        self.context.metrics.step(step, outcome);
+        self.context.metrics.step(step, Outcome::of(&result));
         match result {
             Ok(()) => {
                 let duration_us = begun.elapsed().as_micros();

@@ -84,24 +84,19 @@ impl Driver {
     async fn make(&self, target: &Target, user: &NewUser<'_>) -> Result<(), Error> {
         let grant = user.grant;
         let roles = grant.roles.iter().map(|role| role.name());
-        let command = users::create(&users::NewUser {
+        let new = users::NewUser {
             name: user.name,
             password: user.password,
             roles: roles.map(|role| (role, &*grant.database)).collect(),
             custom_data: Some(mark::custom_data(user.mark)),
             comment: &comment("bind", &user.mark.binding),
-        });
-        match self.try_run(target, command).await? {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.code() == Some(users::EXISTS) => {
-                self.confirm(target, user).await
-            }
-            Err(failure) => Err(failure.into()),
+        };
+        match self.try_run(target, users::create(&new)).await? {
+            Ok(_) => return Ok(()),
+            Err(failure) if failure.code() == Some(users::EXISTS) => {}
+            Err(failure) => return Err(failure.into()),
         }
-    }
-
-    /// A user of that name exists: was it made by a call whose answer was lost?
-    async fn confirm(&self, target: &Target, user: &NewUser<'_>) -> Result<(), Error> {
+        // Was it made by a call whose answer was lost?
         let found = self.run(target, doc! { "usersInfo": user.name }).await?;
         let ours = mark::users(&found)
             .into_iter()
@@ -109,9 +104,8 @@ impl Driver {
         if !ours {
             return Err(Error::Taken);
         }
-        // Changes nothing, but returns only once a majority has the user.
-        let command = users::update_custom_data(user.name, mark::custom_data(user.mark));
-        self.run(target, command).await.map(drop)
+        // Returns, as createUser does, once a majority has the user.
+        self.run(target, users::update(&new)).await.map(drop)
     }
 
     async fn remove(&self, target: &Target, name: &str) -> Result<(), Error> {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::method::{Goal, Issue, Method, Place, Session, Site};
 use crate::{
@@ -19,9 +20,7 @@ use crate::{
 /// What was done, or found done.
 #[derive(Debug, Default)]
 struct Observed {
-    /// The password is in its Secret.
-    stored: bool,
-    /// The user is there.
+    /// The user is there, and its password in its Secret.
     created: bool,
     /// The users that had to go are gone.
     dropped: bool,
@@ -29,9 +28,7 @@ struct Observed {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Put the password into a Secret, before it is used anywhere.
-    StorePassword,
-    /// Make the user.
+    /// Make the user, and put its password into a Secret.
     CreateUser,
     /// Drop the users that must not be there.
     DropUsers,
@@ -40,7 +37,6 @@ enum Step {
 impl Step {
     const fn name(self) -> &'static str {
         match self {
-            Self::StorePassword => "StorePassword",
             Self::CreateUser => "CreateUser",
             Self::DropUsers => "DropUsers",
         }
@@ -49,7 +45,6 @@ impl Step {
 
 fn next(goal: Goal, observed: &Observed) -> Option<Step> {
     match goal {
-        Goal::Made if !observed.stored => Some(Step::StorePassword),
         Goal::Made if !observed.created => Some(Step::CreateUser),
         Goal::Revoked if !observed.dropped => Some(Step::DropUsers),
         Goal::Made | Goal::Revoked => None,
@@ -71,19 +66,12 @@ impl Method for Database {
     fn advance<'a>(&'a mut self, goal: Goal, site: Site<'a>) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             match next(goal, &self.observed) {
-                Some(Step::StorePassword) => self.store_password(&site).await,
                 Some(Step::CreateUser) => self.create_user(&site).await,
                 Some(Step::DropUsers) => self.drop_users(&site).await,
                 None => Ok(()),
             }
         }
         .boxed()
-    }
-
-    fn next_unheld(&self) -> Option<&'static str> {
-        next(Goal::Made, &self.observed)
-            .filter(|step| *step == Step::StorePassword)
-            .map(Step::name)
     }
 
     fn restart(&mut self) {
@@ -126,52 +114,49 @@ impl Method for Database {
 }
 
 impl Database {
-    async fn store_password(&mut self, site: &Site<'_>) -> Result<(), Error> {
+    /// User and Secret are made side by side: nobody is told of either before
+    /// both are there, and whoever takes over makes others. Only the password
+    /// in the Secret counts. If an earlier try left one there, the user gets it.
+    async fn create_user(&mut self, site: &Site<'_>) -> Result<(), Error> {
         let target = target(&site.place).await?;
         let request = request(site)?;
-        let login = &attempt_of(site.record)?.login;
+        let (context, record) = (site.place.context, site.record);
+        let attempt = attempt_of(record)?;
+        let login = &attempt.login;
+        let mark = Mark {
+            instance: cluster::names::instance_record(&record.spec().instance_id),
+            binding: record.name().to_owned(),
+            incarnation: record.spec().incarnation.clone(),
+            attempt: attempt.number,
+        };
+        let create = async |password: &SecretString| {
+            let user = NewUser {
+                name: &login.user,
+                password,
+                grant: &request.grant,
+                mark: &mark,
+            };
+            context.users.create_user(&target, &user).await
+        };
         let password = login::password();
-        let issued = Issued::new(
-            &target.database,
-            &request.grant.database,
-            &login.user,
-            &password,
-        );
-        let store = &site.place.context.store;
-        let issued = store
-            .write_login(&login.secret, site.record, issued)
-            .await?;
+        let database = &request.grant.database;
+        let issued = Issued::new(&target.database, database, &login.user, &password);
+        let stored = context.store.write_login(&login.secret, record, issued);
+        let (stored, created) = futures::join!(stored, create(&password));
+        let issued = stored?;
+        created?;
+        let stored = issued.password();
+        let stored = stored.ok_or_else(|| Error::Secret(login.secret.clone()))?;
+        if stored.expose_secret() != password.expose_secret() {
+            create(&stored).await?;
+        }
+        if !site.turn.is_in_term() {
+            confirm_user(site, &target, login).await?;
+        }
         self.issue = Some(Issue {
             user: login.user.clone(),
             issued: Arc::new(issued),
         });
-        self.observed.stored = true;
-        Ok(())
-    }
-
-    async fn create_user(&mut self, site: &Site<'_>) -> Result<(), Error> {
-        let target = target(&site.place).await?;
-        let request = request(site)?;
-        let record = site.record;
-        let login = &attempt_of(record)?.login;
-        let issue = self.issue.as_ref().filter(|issue| issue.user == login.user);
-        let password = issue.and_then(|issue| issue.issued.password());
-        let password = password.ok_or_else(|| Error::Secret(login.secret.clone()))?;
-        let user = NewUser {
-            name: &login.user,
-            password: &password,
-            grant: &request.grant,
-            mark: &Mark {
-                instance: cluster::names::instance_record(&record.spec().instance_id),
-                binding: record.name().to_owned(),
-                incarnation: record.spec().incarnation.clone(),
-                attempt: attempt_of(record)?.number,
-            },
-        };
-        site.place.context.users.create_user(&target, &user).await?;
-        if !site.turn.is_in_term() {
-            confirm_user(site, &target, login).await?;
-        }
         self.observed.created = true;
         Ok(())
     }
@@ -256,10 +241,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_stored_before_the_user_is_made_and_nothing_is_done_twice() {
+    fn nothing_is_done_twice() {
         let mut observed = Observed::default();
-        assert_eq!(next(Goal::Made, &observed), Some(Step::StorePassword));
-        observed.stored = true;
         assert_eq!(next(Goal::Made, &observed), Some(Step::CreateUser));
         observed.created = true;
         assert_eq!(next(Goal::Made, &observed), None);
@@ -271,10 +254,10 @@ mod tests {
     #[test]
     fn a_new_version_of_the_record_is_worked_on_from_the_start() {
         let mut method = Database::default();
-        method.observed.stored = true;
+        method.observed.created = true;
         method.observed.dropped = true;
         method.restart();
-        assert_eq!(method.next(Goal::Made), Some("StorePassword"));
+        assert_eq!(method.next(Goal::Made), Some("CreateUser"));
         assert_eq!(method.next(Goal::Revoked), Some("DropUsers"));
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use broker_proto::v1::{Instance, InstancePhase};
-use service::telemetry::chain;
 
 use super::{
     Job, Lookup,
@@ -14,8 +13,10 @@ use crate::{
     context::Context,
     error::Error,
     login,
+    metrics::Outcome,
     request::Request,
     resource::{Kind, Server},
+    step::Step,
 };
 
 impl Job {
@@ -37,11 +38,11 @@ impl Job {
         let spec = self.record.spec();
         let (instance, incarnation) = (spec.instance_id.clone(), spec.instance_incarnation.clone());
         let held = context.instances.hold(&instance, &incarnation);
-        let (held, ()) = futures::join!(held, self.prepare());
+        let (held, made) = futures::join!(held, self.make_unheld());
         match held {
             Ok(instance) => {
                 self.lookup = Lookup::Held(instance);
-                Ok(())
+                made
             }
             Err(Error::Refused(refusal)) => {
                 self.refusal = Some(refusal);
@@ -51,19 +52,26 @@ impl Job {
         }
     }
 
-    /// While the hold is asked for, does what need not wait for it, with the
-    /// instance as the request saw it. What fails is done again after the hold.
-    async fn prepare(&mut self) {
-        let step = self.method.next_unheld();
-        let (Some(step), Some(instance)) = (step, self.unheld.take()) else {
-            return;
+    /// Makes what is handed out while the hold is asked for, on the instance
+    /// as the request saw it. If the hold is refused, what was made is owed: a
+    /// server of the instance's own takes it along. One that outlives the
+    /// instance is not touched before the hold.
+    async fn make_unheld(&mut self) -> Result<(), Error> {
+        let own = self.record.spec().server == Server::Own;
+        let Some(instance) = self.unheld.take().filter(|_| own) else {
+            return Ok(());
         };
-        let request = self.request.clone();
-        service::failpoint::approach(step);
-        match self.advance_at(&instance, Goal::Made, request).await {
-            Ok(()) => service::failpoint::reach(step),
-            Err(error) => tracing::debug!(step, error = chain(&error), "step failed"),
+        while let Some(name) = self.method.next(Goal::Made) {
+            service::failpoint::approach(name);
+            let request = self.request.clone();
+            let made = self.advance_at(&instance, Goal::Made, request).await;
+            self.context
+                .metrics
+                .step(Step::Make(name), Outcome::of(&made));
+            made?;
+            service::failpoint::reach(name);
         }
+        Ok(())
     }
 
     pub(super) async fn look_up_instance(&mut self) -> Result<(), Error> {

@@ -72,10 +72,6 @@ pub(crate) trait Method: Send + Sync {
     /// Does that step. Each is harmless when repeated, by whomever.
     fn advance<'a>(&'a mut self, goal: Goal, site: Site<'a>) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// The next step towards [`Goal::Made`], if it touches nothing but the
-    /// broker's own namespace: one that need not wait for the hold.
-    fn next_unheld(&self) -> Option<&'static str>;
-
     /// What was observed belongs to an older version of the record.
     fn restart(&mut self);
 

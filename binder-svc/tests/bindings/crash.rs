@@ -86,16 +86,14 @@ async fn doomed_unbind(world: &World, binding: &str, step: Step) {
 }
 
 /// The steps of method `database`.
-pub(crate) const STORE_PASSWORD: Step = Step::Make("StorePassword");
 pub(crate) const CREATE_USER: Step = Step::Make("CreateUser");
 pub(crate) const DROP_USERS: Step = Step::Revoke("DropUsers");
 
 /// The steps of a bind that nobody disturbs, and of an unbind.
-pub(crate) const BIND: [Step; 7] = [
+pub(crate) const BIND: [Step; 6] = [
     Step::WriteRequest,
     Step::WriteRecord,
     Step::Hold,
-    STORE_PASSWORD,
     CREATE_USER,
     Step::CommitReady,
     Step::WriteStatus,

@@ -100,11 +100,11 @@ async fn an_instance_that_is_busy_refuses_and_nothing_is_left_behind() {
         .await
         .unwrap_err();
     assert_eq!(gone.code, ErrorCode::Gone);
-    until("its Secrets are gone", async || {
+    until("its Secrets and its user are gone", async || {
         world.secrets_of("leaves", "b").await.is_empty()
+            && world.users_of("leaves", "b").await.is_empty()
     })
     .await;
-    assert!(world.users_of("leaves", "b").await.is_empty());
 
     binder.stop().await;
 }

@@ -58,10 +58,19 @@ pub fn create(user: &NewUser<'_>) -> Document {
     command
 }
 
-/// Replaces what is kept with a user. With what is there already nothing changes; it still
-/// returns only once a majority has the user.
-pub fn update_custom_data(name: &str, data: Document) -> Document {
-    doc! { "updateUser": name, "customData": data, "writeConcern": write_concern() }
+/// Gives a user that is there the password of `user`, and what is kept with it.
+pub fn update(user: &NewUser<'_>) -> Document {
+    let mut command = doc! {
+        "updateUser": user.name,
+        "pwd": user.password.expose_secret(),
+        "mechanisms": ["SCRAM-SHA-256"],
+        "writeConcern": write_concern(),
+        "comment": user.comment,
+    };
+    if let Some(data) = &user.custom_data {
+        command.insert("customData", data.clone());
+    }
+    command
 }
 
 /// Drops a user. Its connections lose their rights at once.

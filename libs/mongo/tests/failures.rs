@@ -61,13 +61,15 @@ async fn refusals_are_told_apart_by_what_is_to_be_done_about_them() {
     assert!(matches!(taken, Failure::Refused(_)), "{taken:?}");
     assert_eq!(taken.code(), Some(users::EXISTS));
     assert!(taken.reason().contains("root"), "{}", taken.reason());
-    run(
-        &admin,
-        LIMIT,
-        users::update_custom_data("root", doc! { "by": "test" }),
-    )
-    .await
-    .unwrap();
+    let changed = SecretString::from("changed");
+    let update = users::update(&users::NewUser {
+        password: &changed,
+        custom_data: Some(doc! { "by": "test" }),
+        ..root
+    });
+    run(&admin, LIMIT, update).await.unwrap();
+    let fresh = client(&mongod, Some(("root", "changed")));
+    run(&fresh, LIMIT, doc! { "ping": 1 }).await.unwrap();
     let absent = run(&admin, LIMIT, users::drop("nobody", "test")).await;
     assert_eq!(absent.unwrap_err().code(), Some(users::NOT_FOUND));
 
