@@ -1,6 +1,9 @@
 //! `/v2/catalog`.
 
-use axum::{extract::State, http::HeaderMap, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 
 use crate::{error::Error, extract::Call, gateway::Shared};
 
@@ -8,7 +11,8 @@ use crate::{error::Error, extract::Call, gateway::Shared};
 pub(crate) async fn get(
     State(gateway): State<Shared>,
     call: Call,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Error> {
-    Ok(gateway.catalog()?.respond(&headers, call.version))
+    let catalog = gateway.catalog()?;
+    Ok(catalog.respond(request.headers(), call.version))
 }

@@ -4,12 +4,13 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, Method},
+    http::{HeaderMap, Method, Uri},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -51,7 +52,7 @@ pub(super) async fn observe(
             trace.id = %context.trace_id(),
         )
     };
-    let request_id = context.request_id.clone();
+    let request_id = Arc::clone(&context.request_id);
     let answered = async {
         let observation = Observation::begin(&gateway, &request, request_id);
         let identity = request
@@ -84,7 +85,7 @@ fn context(headers: &HeaderMap) -> RequestContext {
         .and_then(|value| value.to_str().ok())
         .filter(|text| !text.is_empty() && text.len() <= 256);
     if let Some(identity) = identity {
-        identity.clone_into(&mut context.request_id);
+        context.request_id = Arc::from(identity);
     }
     context
 }
@@ -109,20 +110,20 @@ async fn guarded(limit: Duration, answer: impl Future<Output = Response>) -> Res
 struct Observation<'g> {
     gateway: &'g Gateway,
     labels: RouteLabels,
-    path: String,
-    request_id: String,
+    uri: Uri,
+    request_id: Arc<str>,
     is_read: bool,
     began: Instant,
     ended: bool,
 }
 
 impl<'g> Observation<'g> {
-    fn begin(gateway: &'g Gateway, request: &Request, request_id: String) -> Self {
+    fn begin(gateway: &'g Gateway, request: &Request, request_id: Arc<str>) -> Self {
         gateway.metrics.began();
         Self {
             gateway,
             labels: labels(request),
-            path: logged(request.uri().path()),
+            uri: request.uri().clone(),
             request_id,
             is_read: is_read(request),
             began: Instant::now(),
@@ -139,9 +140,9 @@ impl<'g> Observation<'g> {
         let took = self.began.elapsed();
         self.gateway.metrics.ended(&self.labels, status, took);
         let RouteLabels { route, method } = self.labels;
-        let path = self.path.as_str();
+        let path = logged(self.uri.path());
         let duration_ms = took.as_secs_f64() * 1000.0;
-        let request_id = self.is_read.then_some(self.request_id.as_str());
+        let request_id = self.is_read.then_some(&*self.request_id);
         match note {
             Some(note) if status >= 500 => tracing::warn!(
                 request.id = request_id,
@@ -177,8 +178,9 @@ impl Drop for Observation<'_> {
 }
 
 /// The path, still percent-encoded: it holds the ids and nothing else.
-fn logged(path: &str) -> String {
-    path.chars().take(MAX_LOGGED).collect()
+fn logged(path: &str) -> &str {
+    let end = path.char_indices().nth(MAX_LOGGED);
+    end.map_or(path, |(end, _)| &path[..end])
 }
 
 fn labels(request: &Request) -> RouteLabels {

@@ -3,12 +3,14 @@
 //! `traceparent` of HTTP and gRPC alike.
 
 use std::{
+    fmt,
     future::Future,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use tonic::{Request, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
@@ -22,34 +24,54 @@ tokio::task_local! {
     static CURRENT: RequestContext;
 }
 
-/// What identifies a request across services.
+/// What identifies a request across services. It is made for each request, and
+/// most are answered without a call or a log line: what it takes to write it
+/// down is left to those that do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestContext {
     /// Given by the client or made by us; for log lines, never a key.
-    pub request_id: String,
-    /// `00-<trace>-<span>-<flags>`.
-    pub traceparent: String,
+    pub request_id: Arc<str>,
+    trace: TraceId,
+    /// Of this service's part in the trace.
+    span: u64,
 }
 
+/// Of W3C Trace Context: 32 hexadecimal digits, not all zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceId(u128);
+
 impl RequestContext {
+    /// Of a request with that id, in a new trace.
+    pub fn new(request_id: impl Into<Arc<str>>) -> Self {
+        Self {
+            request_id: request_id.into(),
+            trace: TraceId::random(),
+            span: rand::random(),
+        }
+    }
+
     /// Takes what the headers carry; makes what is missing or malformed.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let request_id = text(REQUEST_ID)
             .filter(|id| !id.is_empty() && id.len() <= 256)
-            .map_or_else(fresh_id, str::to_owned);
-        let trace = text(TRACEPARENT)
-            .and_then(trace_id)
-            .map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned);
+            .map_or_else(fresh_id, Arc::from);
+        let trace = text(TRACEPARENT).and_then(TraceId::of_traceparent);
         Self {
             request_id,
-            traceparent: format!("00-{trace}-{:016x}-01", rand::random::<u64>()),
+            trace: trace.unwrap_or_else(TraceId::random),
+            span: rand::random(),
         }
     }
 
-    /// The trace id inside `traceparent`.
-    pub fn trace_id(&self) -> &str {
-        self.traceparent.get(3..35).unwrap_or_default()
+    /// The trace that the request is a part of.
+    pub fn trace_id(&self) -> TraceId {
+        self.trace
+    }
+
+    /// The header for calls that are made for the request.
+    fn traceparent(&self) -> String {
+        format!("00-{}-{:016x}-01", self.trace, self.span)
     }
 
     /// The context of the running task, if it serves a request.
@@ -63,17 +85,32 @@ impl RequestContext {
     }
 }
 
-/// From the thread's own generator: no system call for each request.
-fn fresh_id() -> String {
-    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-    id.to_string()
+impl TraceId {
+    fn random() -> Self {
+        Self(rand::random::<u128>().max(1))
+    }
+
+    fn of_traceparent(traceparent: &str) -> Option<Self> {
+        let mut parts = traceparent.split('-');
+        let (version, trace) = (parts.next()?, parts.next()?);
+        // A sign would be a number's, too.
+        let hex = trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(trace, 16).ok()?;
+        (version == "00" && hex && number != 0).then_some(Self(number))
+    }
 }
 
-fn trace_id(traceparent: &str) -> Option<&str> {
-    let mut parts = traceparent.split('-');
-    let (version, trace) = (parts.next()?, parts.next()?);
-    let hex = trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (version == "00" && hex && trace.bytes().any(|byte| byte != b'0')).then_some(trace)
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// From the thread's own generator: no system call for each request.
+fn fresh_id() -> Arc<str> {
+    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let mut buffer = uuid::Uuid::encode_buffer();
+    Arc::from(&*id.hyphenated().encode_lower(&mut buffer))
 }
 
 /// Adds the current context to an outgoing gRPC call; an interceptor for clients.
@@ -83,7 +120,7 @@ pub fn inject(mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Ok(value) = context.request_id.parse() {
             metadata.insert(REQUEST_ID, value);
         }
-        if let Ok(value) = context.traceparent.parse() {
+        if let Ok(value) = context.traceparent().parse() {
             metadata.insert(TRACEPARENT, value);
         }
     }
@@ -130,11 +167,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let context = RequestContext::from_headers(request.headers());
-        if let Ok(value) = HeaderValue::from_str(&context.request_id) {
-            request.headers_mut().insert(REQUEST_ID, value);
-        }
         let path = request.uri().path();
         // Of reads nothing is logged as a rule, and to write a span costs more
         // than to answer.
@@ -163,6 +197,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -176,26 +212,31 @@ mod tests {
         );
         let context = RequestContext::from_headers(&headers);
         assert_eq!(
-            (context.request_id.as_str(), context.trace_id()),
+            (&*context.request_id, &*context.trace_id().to_string()),
             ("r-1", trace)
         );
 
-        headers.insert(TRACEPARENT, HeaderValue::from_static("nonsense"));
-        let context = RequestContext::from_headers(&headers);
-        assert_eq!(context.trace_id().len(), 32);
-        assert_ne!(context.trace_id(), trace);
+        let first = context.trace_id();
+        let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
+        let signed = "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for malformed in ["nonsense", zero, signed] {
+            headers.insert(TRACEPARENT, HeaderValue::from_static(malformed));
+            let context = RequestContext::from_headers(&headers);
+            assert_eq!(context.trace_id().to_string().len(), 32);
+            assert_ne!(context.trace_id(), first);
+        }
     }
 
     #[tokio::test]
     async fn the_current_context_travels_with_calls() {
-        let context = RequestContext {
-            request_id: "r-2".into(),
-            traceparent: "00-a-b-01".into(),
-        };
+        let context = RequestContext::new("r-2");
+        let trace = context.trace_id();
         let request = context
             .scope(async { inject(Request::new(())).unwrap() })
             .await;
         assert_eq!(request.metadata().get(REQUEST_ID).unwrap(), "r-2");
+        let headers = request.metadata().clone().into_headers();
+        assert_eq!(RequestContext::from_headers(&headers).trace_id(), trace);
         assert!(inject(Request::new(())).unwrap().metadata().is_empty());
     }
 }
