@@ -1,5 +1,7 @@
-//! What every request passes, outermost first. The order is the decision
-//! order of the specification: login, then version, then everything else.
+//! What every request passes: context, time limit, panics, echo, log and
+//! metrics, and within them admission, in the decision order of the
+//! specification: login, then version, then everything else. One layer, since
+//! each costs every request an allocation.
 
 mod admit;
 mod observe;
@@ -10,9 +12,5 @@ use crate::gateway::Shared;
 
 /// Puts the middleware around `routes`, fallbacks included.
 pub(crate) fn around(routes: Router<Shared>, gateway: &Shared) -> Router<Shared> {
-    routes
-        // Innermost: login, version, room.
-        .layer(from_fn_with_state(gateway.clone(), admit::admit))
-        // Outermost: context, time limit, panics, echo, log, metrics.
-        .layer(from_fn_with_state(gateway.clone(), observe::observe))
+    routes.layer(from_fn_with_state(gateway.clone(), observe::observe))
 }

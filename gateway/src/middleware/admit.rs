@@ -1,14 +1,10 @@
 //! Admission: size of the headers, login, version, and the limit of
 //! concurrent requests.
 
-use axum::{
-    extract::{Request, State},
-    http::HeaderMap,
-    middleware::Next,
-    response::Response,
-};
+use axum::{extract::Request, http::HeaderMap};
+use tokio::sync::SemaphorePermit;
 
-use crate::{error::Error, extract::Admitted, gateway::Shared, version::ApiVersion};
+use crate::{error::Error, extract::Admitted, gateway::Gateway, version::ApiVersion};
 
 /// Most headers of a request. The parser has a far higher limit, and a poorer
 /// error.
@@ -16,12 +12,11 @@ const MAX_HEADERS: usize = 100;
 /// Bytes of their names and values.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 
-/// Lets a request in, or answers it.
-pub(super) async fn admit(
-    State(gateway): State<Shared>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Error> {
+/// Lets a request in, for as long as the permit is held.
+pub(super) fn admit<'g>(
+    gateway: &'g Gateway,
+    request: &mut Request,
+) -> Result<SemaphorePermit<'g>, Error> {
     let headers = request.headers();
     check_size(headers)?;
     let user = gateway
@@ -29,12 +24,12 @@ pub(super) async fn admit(
         .authenticate(headers)
         .ok_or(Error::Unauthorized)?;
     let version = ApiVersion::negotiate(headers)?;
-    let _permit = gateway
+    let permit = gateway
         .in_flight
         .try_acquire()
         .map_err(|_| Error::Overloaded)?;
     request.extensions_mut().insert(Admitted { user, version });
-    Ok(next.run(request).await)
+    Ok(permit)
 }
 
 fn check_size(headers: &HeaderMap) -> Result<(), Error> {

@@ -18,6 +18,7 @@ use futures::FutureExt as _;
 use service::context::RequestContext;
 use tracing::Instrument as _;
 
+use super::admit::admit;
 use crate::{
     error::{Error, Note},
     gateway::{Gateway, Shared},
@@ -35,7 +36,7 @@ const CLIENT_LEFT: u16 = 499;
 /// See the module.
 pub(super) async fn observe(
     State(gateway): State<Shared>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let context = context(request.headers());
@@ -60,7 +61,13 @@ pub(super) async fn observe(
             .get(REQUEST_IDENTITY)
             .filter(|value| !value.is_empty())
             .cloned();
-        let mut response = guarded(gateway.request_timeout, next.run(request)).await;
+        let answer = async {
+            match admit(&gateway, &mut request) {
+                Ok(_permit) => next.run(request).await,
+                Err(error) => error.into_response(),
+            }
+        };
+        let mut response = guarded(gateway.request_timeout, answer).await;
         if let Some(identity) = identity {
             response.headers_mut().insert(REQUEST_IDENTITY, identity);
         }
