@@ -94,12 +94,14 @@ async fn crowd(
     for _ in 0..args.rounds() {
         let cpu = stack.api_server_cpu()?;
         let (namespaces, baseline) = raw::apply_all(&stack.client(), size, clients).await?;
+        raw::settled(&stack.client()).await?;
         let baseline_cpu = stack.api_server_cpu()?.saturating_sub(cpu);
 
         let cpu = stack.api_server_cpu()?;
         let began = Instant::now();
         let instances = provision_all(&platform, size, clients).await?;
         made.push(Pair::of_times(baseline, began.elapsed()));
+        raw::settled(&stack.client()).await?;
         server.push(Pair::of_times(
             baseline_cpu,
             stack.api_server_cpu()?.saturating_sub(cpu),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::{
     Api, Client,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -62,6 +62,26 @@ pub(crate) async fn apply_all(
         .try_collect()
         .await?;
     Ok((names, began.elapsed()))
+}
+
+/// Waits until the cluster's controllers have given each namespace what they
+/// give it: work that a measurement leaves to the next one otherwise.
+pub(crate) async fn settled(client: &Client) -> anyhow::Result<()> {
+    let all = ListParams::default();
+    let accounts = ListParams::default().fields("metadata.name=default");
+    let authorities = ListParams::default().fields("metadata.name=kube-root-ca.crt");
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let (account, authority): (Api<ServiceAccount>, Api<ConfigMap>) =
+        (Api::all(client.clone()), Api::all(client.clone()));
+    loop {
+        let wanted = namespaces.list_metadata(&all).await?.items.len();
+        if account.list_metadata(&accounts).await?.items.len() >= wanted
+            && authority.list_metadata(&authorities).await?.items.len() >= wanted
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Deletes the namespaces and waits until they are gone; how long it took.
