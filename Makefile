@@ -123,10 +123,13 @@ verify: ## The broker under faults of everything around it, about an hour [SEED=
 	@$(SERVICE_BUILD)/verify --root . --programs $(SERVICE_BUILD) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(PHASE),--phase $(PHASE)) $(if $(ONLY),--only '$(ONLY)') $(if $(LIVES),--lives $(LIVES))
 
-# Programs with optimisation, as they are in the images.
-.PHONY: bench
-bench: build ## The broker beside what it stands on, as ratios [QUICK=1] [REPLICAS=n] [RECORDS=n] [SUBJECT=start,catalog,…]
-	@$(STATIC_BUILD) --bin bench --package bench
+# Programs as for production (`make images PROFILE=release`), not those that are fast to rebuild.
+.PHONY: bench run-bench
+bench: ## The broker beside what it stands on, as ratios [QUICK=1] [REPLICAS=n] [RECORDS=n] [SUBJECT=start,catalog,…]
+	@$(MAKE) run-bench PROFILE=release
+
+run-bench:
+	@$(STATIC_BUILD) --bins $(addprefix --package ,gateway catalog-svc provisioner-svc binder-svc bench)
 	@$(IMAGE_BIN)/bench --root . --programs $(IMAGE_BIN) $(if $(filter-out 0,$(QUICK)),--quick) \
 	  $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(RECORDS),--records $(RECORDS)) $(if $(SUBJECT),--subject $(SUBJECT))
 
