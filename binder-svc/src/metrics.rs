@@ -45,15 +45,6 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-impl Outcome {
-    pub(crate) fn of<T, E>(result: &Result<T, E>) -> Self {
-        match result {
-            Ok(_) => Self::Succeeded,
-            Err(_) => Self::Failed,
-        }
-    }
-}
-
 /// What is marked as a binding's and has no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum Orphan {

@@ -106,12 +106,29 @@ impl Error {
     }
 }
 
+/// What became of a user that was to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// It was made, with the password.
+    New,
+    /// It is there already, of the same attempt, with whatever password.
+    Found,
+}
+
 /// Makes and drops users. Each call has a deadline of its own, waits for a
 /// majority, and can be repeated.
 pub trait UserAdmin: Send + Sync + fmt::Debug {
-    /// Makes a user. One that is there already and has the same mark gets the
-    /// password.
+    /// Makes a user unless it is there; [`Error::Taken`] if that one has
+    /// another mark.
     fn create_user<'a>(
+        &'a self,
+        target: &'a Target,
+        user: &'a NewUser<'a>,
+    ) -> BoxFuture<'a, Result<Made, Error>>;
+
+    /// Gives a user that is there its password. The caller must give one user
+    /// always the same, since a call whose answer was lost may still take effect.
+    fn set_password<'a>(
         &'a self,
         target: &'a Target,
         user: &'a NewUser<'a>,

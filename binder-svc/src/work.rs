@@ -70,8 +70,10 @@ pub(crate) struct Job {
     method: Box<dyn Method>,
     lookup: Lookup,
     request: Option<Arc<Request>>,
-    /// The instance as the request saw it that this job began with.
+    /// The instance as the request saw it, not held yet; taken by the first hold.
     unheld: Option<Instance>,
+    /// Why the step after the hold failed, which was done beside it.
+    early_fault: Option<Error>,
     /// Of the hold.
     refusal: Option<broker_proto::Error>,
     /// The bind cannot succeed, however often it is tried.
@@ -149,6 +151,7 @@ impl Work for Bindings {
             lookup: Lookup::NotYet,
             request,
             unheld,
+            early_fault: None,
             refusal: None,
             failed: false,
             secrets_deleted: false,
@@ -206,7 +209,11 @@ impl Job {
         let begun = Instant::now();
         service::failpoint::approach(step.name());
         let result = self.perform(step).await;
-        self.context.metrics.step(step, Outcome::of(&result));
+        let outcome = match result {
+            Ok(()) => Outcome::Succeeded,
+            Err(_) => Outcome::Failed,
+        };
+        self.context.metrics.step(step, outcome);
         match result {
             Ok(()) => {
                 let duration_us = begun.elapsed().as_micros();
@@ -319,6 +326,7 @@ impl Job {
     fn look_anew(&mut self) {
         self.method.restart();
         self.lookup = Lookup::NotYet;
+        self.early_fault = None;
         self.failed = false;
         self.secrets_deleted = false;
     }

@@ -17,7 +17,7 @@ use mongodb::{
 use service::context::RequestContext;
 use tokio::time::Instant;
 
-use super::{Error, Found, NewUser, Target, UserAdmin, connection, mark};
+use super::{Error, Found, Made, NewUser, Target, UserAdmin, connection, mark};
 
 /// All of one call.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
@@ -81,18 +81,11 @@ impl Driver {
         Ok(mongo::run(&client, DEADLINE, command).await)
     }
 
-    async fn make(&self, target: &Target, user: &NewUser<'_>) -> Result<(), Error> {
-        let grant = user.grant;
-        let roles = grant.roles.iter().map(|role| role.name());
-        let new = users::NewUser {
-            name: user.name,
-            password: user.password,
-            roles: roles.map(|role| (role, &*grant.database)).collect(),
-            custom_data: Some(mark::custom_data(user.mark)),
-            comment: &comment("bind", &user.mark.binding),
-        };
-        match self.try_run(target, users::create(&new)).await? {
-            Ok(_) => return Ok(()),
+    async fn make(&self, target: &Target, user: &NewUser<'_>) -> Result<Made, Error> {
+        let comment = comment("bind", &user.mark.binding);
+        let command = users::create(&as_asked(user, &comment));
+        match self.try_run(target, command).await? {
+            Ok(_) => return Ok(Made::New),
             Err(failure) if failure.code() == Some(users::EXISTS) => {}
             Err(failure) => return Err(failure.into()),
         }
@@ -101,11 +94,25 @@ impl Driver {
         let ours = mark::users(&found)
             .into_iter()
             .any(|found| found.mark == *user.mark);
-        if !ours {
-            return Err(Error::Taken);
+        if ours {
+            Ok(Made::Found)
+        } else {
+            Err(Error::Taken)
         }
-        // Returns, as createUser does, once a majority has the user.
-        self.run(target, users::update(&new)).await.map(drop)
+    }
+
+    /// Returns, as createUser does, once a majority has it.
+    async fn change(&self, target: &Target, user: &NewUser<'_>) -> Result<(), Error> {
+        let comment = comment("bind", &user.mark.binding);
+        let command = users::update(&as_asked(user, &comment));
+        match self.try_run(target, command).await? {
+            Ok(_) => Ok(()),
+            // Undone by an election: the next try makes it anew.
+            Err(failure) if failure.code() == Some(users::NOT_FOUND) => {
+                Err(Error::Unreachable(None))
+            }
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     async fn remove(&self, target: &Target, name: &str) -> Result<(), Error> {
@@ -128,8 +135,16 @@ impl UserAdmin for Driver {
         &'a self,
         target: &'a Target,
         user: &'a NewUser<'a>,
-    ) -> BoxFuture<'a, Result<(), Error>> {
+    ) -> BoxFuture<'a, Result<Made, Error>> {
         self.make(target, user).boxed()
+    }
+
+    fn set_password<'a>(
+        &'a self,
+        target: &'a Target,
+        user: &'a NewUser<'a>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.change(target, user).boxed()
     }
 
     fn drop_user<'a>(
@@ -166,6 +181,19 @@ impl From<Failure> for Error {
             Failure::Unauthorized(error) | Failure::LoginRefused(error) => Self::Login(error),
             Failure::Refused(error) => Self::Refused(error),
         }
+    }
+}
+
+/// The user as the commands take it.
+fn as_asked<'a>(user: &NewUser<'a>, comment: &'a str) -> users::NewUser<'a> {
+    let grant = user.grant;
+    let roles = grant.roles.iter().map(|role| role.name());
+    users::NewUser {
+        name: user.name,
+        password: user.password,
+        roles: roles.map(|role| (role, &*grant.database)).collect(),
+        custom_data: Some(mark::custom_data(user.mark)),
+        comment,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 use super::method::{Goal, Issue, Method, Place, Session, Site};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     ledger::{Attempt, Login, Record},
     login,
-    mongo::{Found, Mark, NewUser, Target},
+    mongo::{Found, Made, Mark, NewUser, Target},
     request::Request,
     resource::Kind,
 };
@@ -114,48 +114,17 @@ impl Method for Database {
 }
 
 impl Database {
-    /// User and Secret are made side by side: nobody is told of either before
-    /// both are there, and whoever takes over makes others. Only the password
-    /// in the Secret counts. If an earlier try left one there, the user gets it.
     async fn create_user(&mut self, site: &Site<'_>) -> Result<(), Error> {
         let target = target(&site.place).await?;
-        let request = request(site)?;
-        let (context, record) = (site.place.context, site.record);
-        let attempt = attempt_of(record)?;
-        let login = &attempt.login;
-        let mark = Mark {
-            instance: cluster::names::instance_record(&record.spec().instance_id),
-            binding: record.name().to_owned(),
-            incarnation: record.spec().incarnation.clone(),
-            attempt: attempt.number,
-        };
-        let create = async |password: &SecretString| {
-            let user = NewUser {
-                name: &login.user,
-                password,
-                grant: &request.grant,
-                mark: &mark,
-            };
-            context.users.create_user(&target, &user).await
-        };
-        let password = login::password();
-        let database = &request.grant.database;
-        let issued = Issued::new(&target.database, database, &login.user, &password);
-        let stored = context.store.write_login(&login.secret, record, issued);
-        let (stored, created) = futures::join!(stored, create(&password));
-        let issued = stored?;
-        created?;
-        let stored = issued.password();
-        let stored = stored.ok_or_else(|| Error::Secret(login.secret.clone()))?;
-        if stored.expose_secret() != password.expose_secret() {
-            create(&stored).await?;
-        }
+        let login = &attempt_of(site.record)?.login;
+        let issued = make_login(site, &target).await;
+        // Also after a failure: the user may be there all the same.
         if !site.turn.is_in_term() {
             confirm_user(site, &target, login).await?;
         }
         self.issue = Some(Issue {
             user: login.user.clone(),
-            issued: Arc::new(issued),
+            issued: Arc::new(issued?),
         });
         self.observed.created = true;
         Ok(())
@@ -218,6 +187,46 @@ fn request<'a>(site: &'a Site<'_>) -> Result<&'a Request, Error> {
 fn attempt_of(record: &Record) -> Result<&Attempt, Error> {
     let attempt = record.ledger.attempt.as_ref();
     attempt.ok_or_else(|| Error::NoAttempt(record.name().to_owned()))
+}
+
+/// User and Secret are made side by side: nobody is told of either before both
+/// are there, and whoever takes over makes others. Only the password in the
+/// Secret counts; if it is an earlier try's, the user gets that one.
+async fn make_login(site: &Site<'_>, target: &Target) -> Result<Issued, Error> {
+    let request = request(site)?;
+    let (context, record) = (site.place.context, site.record);
+    let attempt = attempt_of(record)?;
+    let login = &attempt.login;
+    let password = login::password();
+    let database = &request.grant.database;
+    let issued = Issued::new(&target.database, database, &login.user, &password);
+    let mark = Mark {
+        instance: cluster::names::instance_record(&record.spec().instance_id),
+        binding: record.name().to_owned(),
+        incarnation: record.spec().incarnation.clone(),
+        attempt: attempt.number,
+    };
+    let user = NewUser {
+        name: &login.user,
+        password: &password,
+        grant: &request.grant,
+        mark: &mark,
+    };
+    let stored = context.store.write_login(&login.secret, record, issued);
+    let created = context.users.create_user(target, &user);
+    let (stored, created) = futures::join!(stored, created);
+    let (issued, created) = (stored?, created?);
+    let stored = issued.password();
+    let stored = stored.ok_or_else(|| Error::Secret(login.secret.clone()))?;
+    let is_same = stored.expose_secret() == password.expose_secret();
+    if !is_same || created == Made::Found {
+        let user = NewUser {
+            password: &stored,
+            ..user
+        };
+        context.users.set_password(target, &user).await?;
+    }
+    Ok(issued)
 }
 
 /// A replica that was paused may have made its user when its attempt had been

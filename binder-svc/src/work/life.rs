@@ -1,9 +1,10 @@
 //! The steps that are the same whatever the binding's method: attempt, hold,
 //! look-up, Secrets, and the method's own steps.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use broker_proto::v1::{Instance, InstancePhase};
+use futures::future::{Either, select};
 
 use super::{
     Job, Lookup,
@@ -37,12 +38,22 @@ impl Job {
         let context = Arc::clone(&self.context);
         let spec = self.record.spec();
         let (instance, incarnation) = (spec.instance_id.clone(), spec.instance_incarnation.clone());
-        let held = context.instances.hold(&instance, &incarnation);
-        let (held, made) = futures::join!(held, self.make_unheld());
+        let (held, made) = {
+            let held = pin!(context.instances.hold(&instance, &incarnation));
+            let made = pin!(self.make_unheld());
+            match select(held, made).await {
+                Either::Left((Ok(held), made)) => (Ok(held), made.await),
+                // What was begun is owed, as if its answer had been lost.
+                Either::Left((Err(error), _)) => (Err(error), Ok(())),
+                Either::Right((made, held)) => (held.await, made),
+            }
+        };
         match held {
             Ok(instance) => {
                 self.lookup = Lookup::Held(instance);
-                made
+                // The next step's.
+                self.early_fault = made.err();
+                Ok(())
             }
             Err(Error::Refused(refusal)) => {
                 self.refusal = Some(refusal);
@@ -54,8 +65,9 @@ impl Job {
 
     /// Makes what is handed out while the hold is asked for, on the instance
     /// as the request saw it. If the hold is refused, what was made is owed: a
-    /// server of the instance's own takes it along. One that outlives the
-    /// instance is not touched before the hold.
+    /// server of the instance's own takes it along as a rule, else a later look
+    /// revokes it. A server that outlives the instance is not touched before
+    /// the hold.
     async fn make_unheld(&mut self) -> Result<(), Error> {
         let own = self.record.spec().server == Server::Own;
         let Some(instance) = self.unheld.take().filter(|_| own) else {
@@ -64,11 +76,9 @@ impl Job {
         while let Some(name) = self.method.next(Goal::Made) {
             service::failpoint::approach(name);
             let request = self.request.clone();
-            let made = self.advance_at(&instance, Goal::Made, request).await;
-            self.context
-                .metrics
-                .step(Step::Make(name), Outcome::of(&made));
-            made?;
+            self.advance_at(&instance, Goal::Made, request).await?;
+            let metrics = &self.context.metrics;
+            metrics.step(Step::Make(name), Outcome::Succeeded);
             service::failpoint::reach(name);
         }
         Ok(())
@@ -98,6 +108,9 @@ impl Job {
 
     /// One step of the method towards a login that works.
     pub(super) async fn make(&mut self) -> Result<(), Error> {
+        if let Some(error) = self.early_fault.take() {
+            return Err(error);
+        }
         let request = Some(self.request().await?);
         self.advance(Goal::Made, request).await
     }

@@ -42,7 +42,7 @@ async fn an_instance_that_leaves_takes_its_bindings_along_without_its_database()
     for binding in ["b1", "b2", "b3"] {
         let record = world.record("i", binding).await.unwrap();
         assert_eq!(record.phase(), Phase::Deleted, "{binding}");
-        // A bind that is refused its hold first is over before its Secrets are.
+        // A bind that is refused its hold ends before its Secrets are deleted.
         until("its Secrets are deleted", async || {
             world.secrets_of("i", binding).await.is_empty()
         })

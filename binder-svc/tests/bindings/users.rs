@@ -2,7 +2,7 @@
 
 use binder_svc::{
     grant::{Grant, Role},
-    mongo::{Error, Mark, NewUser, Target, UserAdmin as _, driver::Driver},
+    mongo::{Error, Made, Mark, NewUser, Target, UserAdmin as _, driver::Driver},
 };
 use plan::binding::{Admin, Database, Tls, TlsMode};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -65,11 +65,19 @@ async fn users_are_made_found_and_dropped_and_each_can_be_repeated() {
         grant: &grant,
         mark: &first,
     };
-    // Made before: the password is that of the last call.
     let lost = SecretString::from("lost");
-    for password in [&lost, &password, &password] {
-        let user = NewUser { password, ..user };
-        driver.create_user(&target_, &user).await.unwrap();
+    let first_try = NewUser {
+        password: &lost,
+        ..user
+    };
+    for made in [Made::New, Made::Found] {
+        assert_eq!(
+            driver.create_user(&target_, &first_try).await.unwrap(),
+            made
+        );
+    }
+    for _ in 0..2 {
+        driver.set_password(&target_, &user).await.unwrap();
     }
     let second = mark(2);
     let rival = NewUser {

@@ -58,7 +58,7 @@ pub fn create(user: &NewUser<'_>) -> Document {
     command
 }
 
-/// Gives a user that is there the password of `user`, and what is kept with it.
+/// Gives a user that is there the password of `user`, and what is kept with it; its roles stay.
 pub fn update(user: &NewUser<'_>) -> Document {
     let mut command = doc! {
         "updateUser": user.name,
