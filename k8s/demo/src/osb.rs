@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 
 use crate::transcript::{Call, Transcript};
 
+/// A connection is used again for less long than the gateway, which closes idle
+/// ones after 75 s, keeps it: the next request must not meet its end.
+const IDLE: Duration = Duration::from_secs(30);
+
 /// The version of the API that the client speaks.
 const API_VERSION: &str = "2.17";
 /// A synchronous request may take a minute.
@@ -156,8 +160,9 @@ pub struct Client {
 impl Client {
     /// A client of the broker at `base` (`http://host:port`).
     pub fn new(base: impl Into<String>, login: Login, transcript: Transcript) -> Self {
+        let http = reqwest::Client::builder().pool_idle_timeout(IDLE);
         Self {
-            http: reqwest::Client::new(),
+            http: http.build().unwrap_or_default(),
             base: base.into(),
             login,
             transcript,
