@@ -87,8 +87,8 @@ pub(crate) struct Job {
 enum Lookup {
     NotYet,
     /// Held for this bind.
-    Held(Instance),
-    Found(Instance),
+    Held(Arc<Instance>),
+    Found(Arc<Instance>),
     /// It takes its database along.
     Leaving,
     /// The provisioner does not know it.
@@ -98,7 +98,7 @@ enum Lookup {
 }
 
 impl Lookup {
-    fn instance(&self) -> Option<&Instance> {
+    fn instance(&self) -> Option<&Arc<Instance>> {
         match self {
             Self::Held(instance) | Self::Found(instance) => Some(instance),
             Self::NotYet | Self::Leaving | Self::Absent | Self::OutOfReach => None,

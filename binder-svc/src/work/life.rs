@@ -50,7 +50,7 @@ impl Job {
         };
         match held {
             Ok(instance) => {
-                self.lookup = Lookup::Held(instance);
+                self.lookup = Lookup::Held(Arc::new(instance));
                 // The next step's.
                 self.early_fault = made.err();
                 Ok(())
@@ -93,13 +93,13 @@ impl Job {
         };
         let same = found.incarnation == spec.instance_incarnation;
         self.lookup = match spec.server {
-            Server::Own if same && !is_leaving(found.phase()) => Lookup::Found(found),
+            Server::Own if same && !is_leaving(found.phase()) => Lookup::Found(Arc::new(found)),
             // It is deleted, or has another life by now.
             Server::Own => Lookup::Leaving,
             // Its namespace, with the login that makes logins, is there until
             // the bindings have gone.
             Server::Shared if same && found.phase() != InstancePhase::Deleted => {
-                Lookup::Found(found)
+                Lookup::Found(Arc::new(found))
             }
             Server::Shared => Lookup::OutOfReach,
         };
@@ -132,7 +132,7 @@ impl Job {
 
     async fn advance(&mut self, goal: Goal, request: Option<Arc<Request>>) -> Result<(), Error> {
         let missing = || Error::NotLookedUp(self.record.spec().instance_id.clone());
-        let instance = self.lookup.instance().ok_or_else(missing)?.clone();
+        let instance = Arc::clone(self.lookup.instance().ok_or_else(missing)?);
         self.advance_at(&instance, goal, request).await
     }
 

@@ -44,24 +44,20 @@ pub fn create(user: &NewUser<'_>) -> Document {
         .iter()
         .map(|(role, database)| doc! { "role": *role, "db": *database })
         .collect();
-    let mut command = doc! {
-        "createUser": user.name,
-        "pwd": user.password.expose_secret(),
-        "roles": roles,
-        "mechanisms": ["SCRAM-SHA-256"],
-        "writeConcern": write_concern(),
-        "comment": user.comment,
-    };
-    if let Some(data) = &user.custom_data {
-        command.insert("customData", data.clone());
-    }
+    let mut command = write("createUser", user);
+    command.insert("roles", roles);
     command
 }
 
 /// Gives a user that is there the password of `user`, and what is kept with it; its roles stay.
 pub fn update(user: &NewUser<'_>) -> Document {
+    write("updateUser", user)
+}
+
+/// What both take. The command's name comes first in a command.
+fn write(command: &str, user: &NewUser<'_>) -> Document {
     let mut command = doc! {
-        "updateUser": user.name,
+        command: user.name,
         "pwd": user.password.expose_secret(),
         "mechanisms": ["SCRAM-SHA-256"],
         "writeConcern": write_concern(),
