@@ -130,6 +130,11 @@ pub fn instance_selector(record: &str, incarnation: &str) -> String {
     format!("{INSTANCE}={record},{INCARNATION}={incarnation}")
 }
 
+/// A digest of content, in a form that names, labels and annotations can hold.
+pub fn digest(content: impl AsRef<[u8]>) -> String {
+    encode(Sha256::digest(content))
+}
+
 fn encode(digest: impl AsRef<[u8]>) -> String {
     let bytes = digest.as_ref();
     BASE32_NOPAD

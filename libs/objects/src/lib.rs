@@ -18,6 +18,8 @@ pub mod write;
 
 mod ownership;
 
+mod unchanged;
+
 mod objects;
 
 pub mod watch;

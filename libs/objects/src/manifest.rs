@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cluster::names;
 use kube::{
     ResourceExt as _,
     core::{DynamicObject, GroupVersionKind},
@@ -13,6 +14,10 @@ use crate::kinds;
 /// Annotation: index of the template file, so that an inventory found by
 /// label knows the order in which to delete.
 pub const FILE: &str = "mongodb-osb.io/file";
+
+/// Annotation: digest of the manifest that was written last, so that an update
+/// leaves alone what it renders as before.
+pub const MANIFEST: &str = "mongodb-osb.io/manifest";
 
 /// Which object a manifest describes: its kind and name. `None` if it lacks
 /// apiVersion, kind or name.
@@ -34,9 +39,20 @@ pub fn file_of(object: &DynamicObject) -> Option<u32> {
 
 /// Notes on the object which template file it comes from.
 pub(crate) fn mark(manifest: &mut Value, file: u32) {
+    annotate(manifest, FILE, file.to_string());
+}
+
+/// Notes on the object what is written: the last thing that is done to a
+/// manifest.
+pub(crate) fn seal(manifest: &mut Value) {
+    let digest = names::digest(manifest.to_string());
+    annotate(manifest, MANIFEST, digest);
+}
+
+fn annotate(manifest: &mut Value, key: &str, value: String) {
     if let Some(manifest) = manifest.as_object_mut() {
         let annotations = child(child(manifest, "metadata"), "annotations");
-        annotations.insert(FILE.to_owned(), json!(file.to_string()));
+        annotations.insert(key.to_owned(), Value::String(value));
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     inventory::{self, Entry},
     kinds::Kinds,
     manifest::{self, identity},
+    unchanged::is_unchanged,
     write::{self, Basis, Outcome, Place},
 };
 
@@ -41,6 +42,8 @@ pub struct Objects {
     inventory: Vec<Entry>,
     /// By uid.
     seen: HashMap<String, Basis>,
+    /// Objects as they were read, and not written since; by uid.
+    read: HashMap<String, DynamicObject>,
 }
 
 impl Objects {
@@ -51,6 +54,7 @@ impl Objects {
             scope,
             inventory,
             seen: HashMap::new(),
+            read: HashMap::new(),
         }
     }
 
@@ -82,8 +86,8 @@ impl Objects {
         } = &self.scope;
         let found = inventory::discover(&self.kinds, wanted, namespace, selector).await?;
         self.inventory = inventory::of_found(&found, &self.inventory);
-        for (_, object) in &found {
-            self.saw(object);
+        for (_, object) in found {
+            self.keep(object);
         }
         Ok(())
     }
@@ -106,7 +110,7 @@ impl Objects {
         let api = kind.api(self.kinds.client(), &entry.namespace);
         let found = optional(call(api.get(name)).await)?;
         if let Some(found) = &found {
-            self.saw(found);
+            self.keep(found.clone());
         }
         Ok(found)
     }
@@ -129,13 +133,13 @@ impl Objects {
         Ok(())
     }
 
-    /// Whether an object in the inventory was never changed since it was
-    /// created, so that [`Self::own`] has something to do.
-    pub fn any_as_created(&self) -> bool {
-        self.inventory
-            .iter()
-            .filter_map(|entry| self.seen.get(&entry.uid))
-            .any(|basis| basis.created().is_some())
+    /// Whether the object of a manifest was never changed since it was created,
+    /// so that [`Self::own`] has something to do.
+    pub fn is_as_created(&self, manifest: &Value) -> bool {
+        identity(manifest)
+            .and_then(|(gvk, name)| self.entry(&gvk, name))
+            .and_then(|entry| self.seen.get(&entry.uid))
+            .is_some_and(|basis| basis.created().is_some())
     }
 
     /// Before the first change of an object, its dry run included: makes its
@@ -234,6 +238,21 @@ impl Objects {
         Ok(outcome)
     }
 
+    /// The object of a manifest from template file `file`, if it was read
+    /// before and is what a write would make of it. Nobody is asked.
+    pub async fn unchanged(
+        &self,
+        manifest: &Value,
+        file: u32,
+    ) -> Result<Option<&DynamicObject>, Error> {
+        let entry = identity(manifest).and_then(|(gvk, name)| self.entry(&gvk, name));
+        let Some(read) = entry.and_then(|entry| self.read.get(&entry.uid)) else {
+            return Ok(None);
+        };
+        let complete = self.complete(manifest, file).await?;
+        Ok(is_unchanged(read, &complete).then_some(read))
+    }
+
     /// What is in the inventory and not among these manifests.
     pub fn not_among(&self, rendered: &[Value]) -> Vec<Entry> {
         inventory::not_among(&self.inventory, rendered)
@@ -262,6 +281,13 @@ impl Objects {
     /// just now.
     pub fn saw(&mut self, object: &DynamicObject) {
         let basis = Basis::of(object);
+        self.read.remove(basis.uid());
+        self.seen.insert(basis.uid().to_owned(), basis);
+    }
+
+    fn keep(&mut self, object: DynamicObject) {
+        let basis = Basis::of(&object);
+        self.read.insert(basis.uid().to_owned(), object);
         self.seen.insert(basis.uid().to_owned(), basis);
     }
 
@@ -296,6 +322,7 @@ impl Objects {
         if self.kinds.get(&gvk).await?.namespaced {
             complete["metadata"]["namespace"] = json!(self.namespace_of(rendered));
         }
+        manifest::seal(&mut complete);
         Ok(complete)
     }
 }

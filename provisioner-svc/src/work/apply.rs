@@ -24,17 +24,40 @@ impl Job {
     pub(super) async fn apply(&mut self, index: usize) -> Done {
         let inputs = self.inputs().await?;
         let file = self.render(&inputs, index)?;
-        let mut manifests = Vec::new();
-        for manifest in &file.objects {
-            let (applied, _) = self.with_kept_storage(manifest).await?;
-            self.objects.look_at(manifest).await?;
-            manifests.push(applied);
+        let mut written = Vec::new();
+        let mut changed = Vec::new();
+        for manifest in file.objects {
+            let (applied, _) = self.with_kept_storage(&manifest).await?;
+            let unchanged = self.objects.unchanged(&applied, number(index)).await?;
+            match (unchanged.cloned(), manifest::identity(&manifest)) {
+                (Some(live), Some((gvk, _))) => written.push(Written {
+                    gvk,
+                    manifest,
+                    live,
+                }),
+                _ => {
+                    self.objects.look_at(&manifest).await?;
+                    changed.push((manifest, applied));
+                }
+            }
         }
+        if !changed.is_empty() {
+            self.confirm_before(&changed).await?;
+        }
+        for (manifest, applied) in changed {
+            written.push(self.write(manifest, &applied, index).await?);
+        }
+        self.applied.insert(index, written);
+        Ok(())
+    }
+
+    /// Sees that the record still asks for these changes, just before them.
+    async fn confirm_before(&mut self, changed: &[(Value, Value)]) -> Done {
         self.touch().await?;
         // In this order: every write is based on what was there before the
         // record was seen to ask for it still, so that one that comes late
         // (this process was paused) does not make old again what is newer.
-        if self.is_all_new(&manifests).await? {
+        if self.is_all_new(changed).await? {
             if self.is_stale()? {
                 return Err(Halt::Stale);
             }
@@ -42,22 +65,17 @@ impl Job {
             self.confirm().await?;
         }
         service::failpoint::reach(CONFIRMED);
-        let mut written = Vec::new();
-        for (manifest, applied) in file.objects.into_iter().zip(manifests) {
-            written.push(self.write(manifest, &applied, index).await?);
-        }
-        self.applied.insert(index, written);
         Ok(())
     }
 
     /// Whether all of this is made in a namespace that this worker made, and
     /// nothing of it is there: a create that comes late finds its name taken,
     /// or the namespace gone, so that the record need not be read first.
-    async fn is_all_new(&self, manifests: &[Value]) -> Result<bool, Halt> {
+    async fn is_all_new(&self, changed: &[(Value, Value)]) -> Result<bool, Halt> {
         if self.namespace != Some(Gate::Created) {
             return Ok(false);
         }
-        for manifest in manifests {
+        for (manifest, _) in changed {
             let Some((gvk, name)) = manifest::identity(manifest) else {
                 return Ok(false);
             };

@@ -1,5 +1,5 @@
 //! Before the first write of an update: asks the API server whether it would
-//! take everything, so that what it refuses changes nothing. A dry run rather
+//! take every change, so that what it refuses changes nothing. A dry run rather
 //! than a list of immutable fields: the API server knows every kind's rules,
 //! CRDs' included. It is a step rather than a part of the request, since
 //! rendering needs the generated values.
@@ -18,12 +18,13 @@ use crate::storage;
 const OWNED: &str = "Compare-owned";
 
 impl Job {
-    /// Asks the API server, without effect, whether it would take each object,
-    /// and refuses to delete what holds data. Nothing was applied yet.
+    /// Asks the API server, without effect, whether it would take each object
+    /// that changes, and refuses to delete what holds data. Nothing was applied
+    /// yet.
     pub(super) async fn compare(&mut self) -> Done {
         let inputs = self.inputs().await?;
         let mut rendered: Vec<Value> = Vec::new();
-        let mut files = Vec::new();
+        let mut changed = Vec::new();
         let mut growths = Vec::new();
         for index in 0..inputs.loaded.files().len() {
             for object in &self.render(&inputs, index)?.objects {
@@ -34,8 +35,11 @@ impl Job {
                     storage::without_growth(&mut manifest, &growth);
                     growths.push(growth);
                 }
+                let file = number(index);
+                if self.objects.unchanged(&manifest, file).await?.is_none() {
+                    changed.push((manifest.clone(), file));
+                }
                 rendered.push(manifest);
-                files.push(number(index));
             }
         }
         let doomed: Vec<String> = self
@@ -51,25 +55,26 @@ impl Job {
                 doomed.join(", ")
             )));
         }
-        self.own(&inputs, &rendered).await?;
+        self.own(&inputs, &changed).await?;
         service::failpoint::reach(OWNED);
-        for (manifest, file) in rendered.iter().zip(files) {
-            let tried = self.objects.try_out(manifest, file).await;
+        for (manifest, file) in &changed {
+            let tried = self.objects.try_out(manifest, *file).await;
             tried.map_err(|error| self.refused(manifest, error))?;
         }
         self.growths = growths;
         Ok(())
     }
 
-    /// Objects that were only created so far: from now on their fields are
-    /// owned as if they had been applied, so that the first update does what
-    /// later ones do.
-    async fn own(&mut self, inputs: &Inputs, rendered: &[Value]) -> Done {
-        if !self.objects.any_as_created() {
+    /// Objects that are about to change, and were only created so far: from now
+    /// on their fields are owned as if they had been applied, so that the first
+    /// change does what later ones do.
+    async fn own(&mut self, inputs: &Inputs, changed: &[(Value, u32)]) -> Done {
+        let as_created = |(manifest, _): &(Value, u32)| self.objects.is_as_created(manifest);
+        if !changed.iter().any(as_created) {
             return Ok(());
         }
         let previous = self.previous(inputs).await?;
-        for manifest in rendered {
+        for (manifest, _) in changed {
             let before = previous
                 .iter()
                 .find(|(before, _)| identity(before) == identity(manifest));

@@ -14,7 +14,7 @@ use kube::{
 };
 use objects::{
     kinds::Kinds,
-    manifest::{FILE, identity},
+    manifest::{FILE, MANIFEST, identity},
     write::Place,
 };
 use serde_json::{Value, json};
@@ -592,7 +592,7 @@ impl Comparison {
             .unwrap();
         objects.own(manifest, previous, 0).await.unwrap();
         assert!(
-            previous.is_none() || !owned_as_created(&objects, manifest),
+            previous.is_none() || !objects.is_as_created(manifest),
             "turned before it is tried"
         );
         match objects.try_out(manifest, 0).await {
@@ -634,11 +634,6 @@ impl Comparison {
     }
 }
 
-fn owned_as_created(objects: &objects::Objects, manifest: &Value) -> bool {
-    let (gvk, name) = identity(manifest).unwrap();
-    objects.entry(&gvk, name).is_some() && objects.any_as_created()
-}
-
 /// What the manifests say of an object, and the API server's defaults.
 fn content(object: &DynamicObject) -> Value {
     let mut content = serde_json::to_value(object).unwrap();
@@ -661,7 +656,7 @@ fn content(object: &DynamicObject) -> Value {
     {
         strip(claim, "/metadata/labels", ours.keys());
     }
-    strip(&mut content, "/metadata/annotations", [FILE]);
+    strip(&mut content, "/metadata/annotations", [FILE, MANIFEST]);
     let metadata = content["metadata"].as_object_mut().unwrap();
     metadata.retain(|key, _| ["name", "labels", "annotations"].contains(&&**key));
     content
@@ -718,7 +713,7 @@ fn owned(object: &DynamicObject, manager: &str) -> Value {
     strip(
         &mut fields,
         "/f:metadata/f:annotations",
-        [format!("f:{FILE}")],
+        [FILE, MANIFEST].map(|key| format!("f:{key}")),
     );
     strip(&mut fields, "/f:metadata", [""; 0]);
     fields
@@ -791,7 +786,7 @@ async fn an_update_that_is_refused_leaves_the_object_as_it_was() {
     // Whoever takes over here finds it owned, and all else as it was.
     let mut heir = objects_of(&client, &namespace, Place::Own, "record");
     heir.find(&[identity(&first).unwrap().0]).await.unwrap();
-    assert!(!heir.any_as_created());
+    assert!(!heir.is_as_created(&first));
     let live = heir
         .read(&identity(&first).unwrap().0, "s")
         .await
@@ -825,7 +820,7 @@ async fn ownership_is_turned_only_on_the_object_that_was_seen() {
     ));
     // It has been read again meanwhile.
     objects.own(&manifest, None, 0).await.unwrap();
-    assert!(!objects.any_as_created());
+    assert!(!objects.is_as_created(&manifest));
     maps.delete("a", &kube::api::DeleteParams::default())
         .await
         .unwrap();

@@ -8,6 +8,7 @@ use kube::{
 use objects::{
     inventory::{self, Entry},
     kinds::{self, Kinds},
+    manifest::identity,
     write::{Outcome, Place},
 };
 use serde_json::json;
@@ -163,6 +164,74 @@ async fn what_an_apply_would_refuse_is_told_beforehand_and_nothing_is_written() 
     let live = services.get("s").await.unwrap();
     assert_eq!(live.spec.unwrap().ports.unwrap()[0].port, 1);
     assert_eq!(live.metadata.uid, made.uid());
+}
+
+/// Of the kinds that plans have most.
+fn usual() -> Vec<serde_json::Value> {
+    let container = json!({
+        "name": "main", "image": "example.invalid/none",
+        "resources": {"requests": {"cpu": "100m", "memory": "1Gi"}},
+        "env": [{"name": "A", "value": "b"}], "volumeMounts": [{"name": "data", "mountPath": "/data"}]
+    });
+    let set = json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "set"},
+        "spec": {
+            "serviceName": "headless", "replicas": 0, "selector": {"matchLabels": {"app": "set"}},
+            "template": {"metadata": {"labels": {"app": "set"}}, "spec": {"containers": [container]}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
+                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}
+            }}]
+        }
+    });
+    vec![
+        config_map("settings", &json!({"a": "1"})),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"},
+               "stringData": {"password": "text"}}),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "headless"},
+               "spec": {"clusterIP": "None", "selector": {"app": "set"}, "ports": [{"port": 27017}]}}),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "pods"}}),
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "p"},
+               "spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 27017}]}]}}),
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
+               "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "set"}}}}),
+        set,
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_as_it_was_written_is_known_and_what_somebody_changed_is_not() {
+    let (client, namespace) = place("unchanged").await;
+    let manifests = usual();
+    let gvks: Vec<_> = manifests
+        .iter()
+        .map(|manifest| identity(manifest).unwrap().0)
+        .collect();
+    let mut maker = objects_of(&client, &namespace, Place::Own, "record");
+    for manifest in &manifests {
+        applied(maker.write(manifest, 0).await.unwrap());
+        // Not from memory alone: only what was read since counts.
+        assert!(maker.unchanged(manifest, 0).await.unwrap().is_none());
+    }
+    let mut objects = objects_of(&client, &namespace, Place::Own, "record");
+    objects.find(&gvks).await.unwrap();
+    for manifest in &manifests {
+        let known = objects.unchanged(manifest, 0).await.unwrap();
+        assert!(known.is_some(), "{manifest}");
+        assert!(objects.unchanged(manifest, 1).await.unwrap().is_none());
+    }
+
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+    let patch = Patch::Merge(json!({"data": {"a": "2"}}));
+    maps.patch("settings", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    objects.find(&gvks).await.unwrap();
+    assert!(objects.unchanged(&manifests[0], 0).await.unwrap().is_none());
+    assert!(objects.unchanged(&manifests[1], 0).await.unwrap().is_some());
+    let written = applied(objects.write(&manifests[0], 0).await.unwrap());
+    assert_eq!(written.data["data"], json!({"a": "1"}));
+    let less = config_map("settings", &json!({}));
+    assert!(objects.unchanged(&less, 0).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
