@@ -7,6 +7,7 @@
 )]
 
 mod asynchronous;
+mod budget;
 mod crash;
 mod fake;
 mod instances;
