@@ -63,12 +63,12 @@ pub(crate) struct Context {
 /// What a request tells the worker of the record that it just wrote.
 pub(crate) type Seed = ::work::Seed<ServiceBinding, Option<Handover>>;
 
-/// What the handler of a bind knows beyond the record that it wrote.
+/// What the handler of a request knows beyond the record that it wrote.
 #[derive(Debug)]
 pub(crate) struct Handover {
-    /// What was asked for.
-    pub(crate) request: Arc<Request>,
-    /// The instance as the request saw it, not held yet.
+    /// What was asked for, of a bind.
+    pub(crate) request: Option<Arc<Request>>,
+    /// The instance as the request saw it, not held for it.
     pub(crate) instance: Instance,
 }
 

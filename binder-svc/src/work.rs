@@ -70,8 +70,9 @@ pub(crate) struct Job {
     method: Box<dyn Method>,
     lookup: Lookup,
     request: Option<Arc<Request>>,
-    /// The instance as the request saw it, not held yet; taken by the first hold.
-    unheld: Option<Instance>,
+    /// The instance as the request saw it just now, not held for it; taken by
+    /// the first hold, or look.
+    instance_seen: Option<Instance>,
     /// Why the step after the hold failed, which was done beside it.
     early_fault: Option<Error>,
     /// Of the hold.
@@ -139,8 +140,8 @@ impl Work for Bindings {
         reports: watch::Sender<Report>,
     ) -> Result<Option<Job>, Fault> {
         let record = Record::read(object.as_ref().clone())?;
-        let (request, unheld) = match handover.flatten() {
-            Some(handover) => (Some(handover.request), Some(handover.instance)),
+        let (request, instance_seen) = match handover.flatten() {
+            Some(handover) => (handover.request, Some(handover.instance)),
             None => (None, None),
         };
         Ok(Some(Job {
@@ -150,7 +151,7 @@ impl Work for Bindings {
             record,
             lookup: Lookup::NotYet,
             request,
-            unheld,
+            instance_seen,
             early_fault: None,
             refusal: None,
             failed: false,
@@ -326,6 +327,7 @@ impl Job {
     fn look_anew(&mut self) {
         self.method.restart();
         self.lookup = Lookup::NotYet;
+        self.instance_seen = None;
         self.early_fault = None;
         self.failed = false;
         self.secrets_deleted = false;

@@ -150,7 +150,8 @@ async fn compare(
     ) {
         return Ok(decide::Identity::Different);
     }
-    let stored = context.store.read_request(&record.spec().request).await?;
+    let name = &record.spec().request;
+    let stored = context.store.read_arriving_request(name).await?;
     let bundle = known.plan.as_ref().map(|plan| plan.bundle().as_ref());
     let identity = Identity {
         service_id: &asked.request.service_id,
@@ -177,7 +178,8 @@ async fn work(
     let parameters = seed
         .extra
         .as_ref()
-        .map(|handover| handover.request.parameters.clone());
+        .and_then(|handover| handover.request.as_ref())
+        .map(|request| request.parameters.clone());
     let reports = context.pool.ensure(&asked.record, Some(seed));
     let completion = known
         .plan

@@ -1,15 +1,18 @@
 //! OSB unbind: decide, write the operation, have it worked on, answer.
 
+use std::pin::pin;
+
 use broker_proto::{
     decide::{Completion, Mode},
     v1::{Outcome, UnbindRequest, UnbindResponse},
 };
 use cluster::names;
+use futures::{FutureExt as _, select_biased};
 use tokio::time::Instant;
 
 use super::{MAX_CONFLICTS, plan_facts, requester, wait};
 use crate::{
-    context::{Context, Seed},
+    context::{Context, Handover, Seed},
     decide::{self, UnbindDecision},
     error::Error,
     ledger::Record,
@@ -84,9 +87,23 @@ async fn begin(
     let operation = context.operation(Kind::Unbind, record.next_seq(), requester);
     record.begin_unbind(operation, context.times.keep);
     let term = context.tenure.now();
-    let record = context.store.replace(record).await?;
+    // Beside the write, not after it; what has not come by then, or is an error,
+    // is asked for again by the worker.
+    let mut looked = pin!(context.instances.get(&request.instance_id).fuse());
+    let mut written = pin!(context.store.replace(record).fuse());
+    let mut instance = None;
+    let record = loop {
+        select_biased! {
+            record = written => break record?,
+            looked = looked => instance = looked.ok().flatten(),
+        }
+    };
     service::failpoint::reach(Step::WriteRecord.name());
-    Ok(Context::seed(term, &record, None))
+    let handover = instance.map(|instance| Handover {
+        request: None,
+        instance,
+    });
+    Ok(Context::seed(term, &record, handover))
 }
 
 /// How the plan unbinds: the pinned one, else the catalog's. A catalog that is

@@ -70,7 +70,7 @@ impl Job {
     /// the hold.
     async fn make_unheld(&mut self) -> Result<(), Error> {
         let own = self.record.spec().server == Server::Own;
-        let Some(instance) = self.unheld.take().filter(|_| own) else {
+        let Some(instance) = self.instance_seen.take().filter(|_| own) else {
             return Ok(());
         };
         while let Some(name) = self.method.next(Goal::Made) {
@@ -85,8 +85,12 @@ impl Job {
     }
 
     pub(super) async fn look_up_instance(&mut self) -> Result<(), Error> {
+        let seen = self.instance_seen.take();
         let spec = self.record.spec();
-        let found = self.context.instances.get(&spec.instance_id).await?;
+        let found = match seen {
+            Some(seen) => Some(seen),
+            None => self.context.instances.get(&spec.instance_id).await?,
+        };
         let Some(found) = found else {
             self.lookup = Lookup::Absent;
             return Ok(());

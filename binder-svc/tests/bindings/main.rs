@@ -20,6 +20,7 @@ mod replicas;
 mod rights;
 mod sleepers;
 mod speed;
+mod stored;
 mod tasks;
 mod users;
 mod world;

@@ -14,6 +14,8 @@ pub mod operation;
 
 pub mod records;
 
+pub mod arrival;
+
 pub mod cache;
 
 pub mod revision;

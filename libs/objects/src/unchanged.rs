@@ -59,7 +59,7 @@ fn has(live: &Value, wanted: &Value) -> bool {
 
 /// The API server keeps no field that is null.
 fn has_field(live: Option<&Value>, wanted: &Value) -> bool {
-    live.map_or(wanted.is_null(), |live| has(live, wanted))
+    live.map_or_else(|| wanted.is_null(), |live| has(live, wanted))
 }
 
 /// Whether a Secret's data has these texts, which were sent as they are.
@@ -98,6 +98,8 @@ mod tests {
         live(object)
     }
 
+    type Change = fn(&mut Value);
+
     fn service() -> Value {
         sealed(json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "labels": {"a": "b"}},
@@ -121,19 +123,19 @@ mod tests {
     #[test]
     fn whatever_differs_is_written() {
         let service = service();
-        let changes: [(&str, fn(&mut Value)); 7] = [
+        let changes: [(&str, Change); 7] = [
             ("a value", |live| {
-                live["spec"]["ports"][0]["port"] = json!(1)
+                live["spec"]["ports"][0]["port"] = json!(1);
             }),
             ("a label", |live| live["metadata"]["labels"] = json!({})),
             ("one more item", |live| {
                 live["spec"]["ports"] = json!([{"port": 27017}, {"port": 1}]);
             }),
             ("a field of nothing", |live| {
-                live["spec"]["selector"] = json!({"a": "b"})
+                live["spec"]["selector"] = json!({"a": "b"});
             }),
             ("no spec", |live| {
-                drop(live.as_object_mut().unwrap().remove("spec"))
+                drop(live.as_object_mut().unwrap().remove("spec"));
             }),
             ("another manifest", |live| {
                 live["metadata"]["annotations"][MANIFEST] = json!("other");

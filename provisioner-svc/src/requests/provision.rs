@@ -61,8 +61,9 @@ impl From<ProvisionRequest> for Asked {
     }
 }
 
-/// Answers a provision. Two durable writes come before an acceptance: the
-/// revision, and the record that names it.
+/// Answers a provision. Two durable writes come before an acceptance, side by
+/// side: the revision, and the record that names it. Of an operation whose
+/// revision is not there, nobody was ever told that it was accepted.
 pub(crate) async fn provision(
     context: &Context,
     request: ProvisionRequest,
@@ -175,7 +176,7 @@ async fn compare<'a>(
         && spec.space_guid == asked.space_guid;
     let identity = match revision {
         Some(revision) if same_place => {
-            let revision: Revision = context.revisions.recall(&revision).await?;
+            let revision: Revision = context.revisions.recall_arriving(&revision).await?;
             same_request(&loaded, &revision, asked)
         }
         Some(_) | None => Identity::Different,
@@ -229,7 +230,7 @@ async fn create(
     if !place.own {
         check(context, bundle.namespace(), &place.namespace).await?;
     }
-    let written = context.revisions.write(name, &revision).await?;
+    let draft = context.revisions.draft(name, &revision)?;
     if let Some(tombstone) = tombstone {
         archive(context, tombstone).await?;
     }
@@ -239,12 +240,13 @@ async fn create(
         driver: context.driver(completion),
         by: asked.requester.clone(),
     };
-    let aim = aim(loaded, written);
+    let aim = aim(loaded, draft.name().to_owned());
     let known = Known {
         revision: Some((aim.revision.clone(), revision)),
     };
     let resource = begin::create(name, tombstone, birth(asked, loaded, place), &aim, order);
-    let begun = context.begin(&resource, known).await?;
+    let stored = Box::pin(context.revisions.store(&draft));
+    let begun = context.begin_beside(&resource, known, stored).await?;
     match &begun {
         Some(begun) => {
             tracing::info!(

@@ -29,17 +29,18 @@ impl Job {
         for manifest in file.objects {
             let (applied, _) = self.with_kept_storage(&manifest).await?;
             let unchanged = self.objects.unchanged(&applied, number(index)).await?;
-            match (unchanged.cloned(), manifest::identity(&manifest)) {
-                (Some(live), Some((gvk, _))) => written.push(Written {
+            if let (Some(live), Some((gvk, _))) =
+                (unchanged.cloned(), manifest::identity(&manifest))
+            {
+                written.push(Written {
                     gvk,
                     manifest,
                     live,
-                }),
-                _ => {
-                    self.objects.look_at(&manifest).await?;
-                    changed.push((manifest, applied));
-                }
+                });
+                continue;
             }
+            self.objects.look_at(&manifest).await?;
+            changed.push((manifest, applied));
         }
         if !changed.is_empty() {
             self.confirm_before(&changed).await?;

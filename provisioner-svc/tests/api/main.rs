@@ -24,5 +24,6 @@ mod rendering;
 mod replicas;
 mod rights;
 mod storage;
+mod stored;
 mod tasks;
 mod troubles;

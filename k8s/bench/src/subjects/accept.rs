@@ -23,7 +23,7 @@ use crate::{
 
 /// Between two, where each is measured alone: of the baseline, too, since an
 /// API server that has rested answers later.
-const PACE: Duration = Duration::from_millis(100);
+pub(super) const PACE: Duration = Duration::from_millis(100);
 const GROUP: &str = "bench.mongodb-osb.io";
 /// For the API server to serve a new kind.
 const ESTABLISHED: Duration = Duration::from_secs(30);

@@ -9,7 +9,10 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 
-use super::{accept::median, id};
+use super::{
+    accept::{PACE, median},
+    id,
+};
 use crate::{
     args::Args,
     stack::Stack,
@@ -47,7 +50,8 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
     Ok(())
 }
 
-/// One after the other, in one database.
+/// One after the other, in one database, each alone: not beside the status and
+/// the event of the one before.
 async fn alone(
     stack: &Stack,
     args: &Args,
@@ -60,16 +64,22 @@ async fn alone(
     for _ in 0..args.rounds() {
         let (mut made, mut dropped) = (vec![], vec![]);
         let (mut bound, mut rotated, mut unbound) = (vec![], vec![], vec![]);
+        let platform = &stack.platform;
+        let rest = || tokio::time::sleep(PACE);
         for _ in 0..count {
             let user = id("raw");
-            made.push(database.create_user(&user).await?);
             let (first, second) = (id("binding"), id("successor"));
-            let platform = &stack.platform;
+            made.push(database.create_user(&user).await?);
+            rest().await;
             bound.push(platform.bind(instance, &first, 0, None).await?);
+            rest().await;
             rotated.push(platform.bind(instance, &second, 0, Some(&first)).await?);
+            rest().await;
+            dropped.push(database.drop_user(&user).await? + writes(stack).await?);
+            rest().await;
             unbound.push(platform.unbind(instance, &first, 0).await?);
             platform.unbind(instance, &second, 0).await?;
-            dropped.push(database.drop_user(&user).await? + writes(stack).await?);
+            rest().await;
         }
         let create = median(made);
         binds.push(Pair::of_times(create, median(bound)));
