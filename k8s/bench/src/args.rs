@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
@@ -10,8 +10,14 @@ use clap::{Parser, ValueEnum};
 #[command(version)]
 pub(crate) struct Args {
     /// Folder with the services' programs, built with optimisation.
-    #[arg(long)]
+    #[arg(long, default_value = "target/release")]
     pub(crate) programs: PathBuf,
+    /// Measures only GET catalog, at a gateway that runs elsewhere, as in a pod.
+    #[arg(long, requires = "login")]
+    pub(crate) gateway: Option<SocketAddr>,
+    /// That gateway's login, as user:password.
+    #[arg(long, env = "BENCH_LOGIN", hide_env_values = true)]
+    pub(crate) login: Option<String>,
     /// The checkout: k8s/base is there.
     #[arg(long, default_value = ".")]
     pub(crate) root: PathBuf,

@@ -14,12 +14,14 @@ mod subjects;
 mod table;
 mod usage;
 
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::{Parser as _, ValueEnum as _};
 
 use crate::{
     args::{Args, Subject},
+    platform::Platform,
     stack::Stack,
     table::Table,
 };
@@ -44,6 +46,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> anyhow::Result<()> {
+    if let (Some(gateway), Some(login)) = (args.gateway, &args.login) {
+        return elsewhere(gateway, login, args).await;
+    }
     let databases = match (args.wants(Subject::Bindings), args.quick) {
         (false, _) => 1,
         (true, true) => DATABASES_IF_QUICK,
@@ -67,5 +72,17 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         args.rounds(),
         table.markdown()
     );
+    Ok(())
+}
+
+/// GET catalog at a gateway that somebody else started.
+async fn elsewhere(gateway: SocketAddr, login: &str, args: &Args) -> anyhow::Result<()> {
+    let login = login
+        .split_once(':')
+        .context("the login is user:password")?;
+    let platform = Platform::new(gateway, login)?;
+    let mut table = Table::default();
+    subjects::catalog_at(gateway, &platform, args, &mut table).await?;
+    println!("\n{}", table.markdown());
     Ok(())
 }

@@ -24,6 +24,8 @@ const END: Duration = Duration::from_secs(300);
 pub(crate) struct Platform {
     http: reqwest::Client,
     gateway: SocketAddr,
+    /// User and password.
+    login: (String, String),
     /// Between two polls.
     poll: Duration,
     catalog: Value,
@@ -39,8 +41,8 @@ pub(crate) struct Accepted {
 }
 
 impl Platform {
-    /// One that knows no catalog yet.
-    pub(crate) fn new(gateway: SocketAddr) -> anyhow::Result<Self> {
+    /// One with that login (user and password) that knows no catalog yet.
+    pub(crate) fn new(gateway: SocketAddr, login: (&str, &str)) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .timeout(ANSWER)
             .build()
@@ -48,6 +50,7 @@ impl Platform {
         Ok(Self {
             http,
             gateway,
+            login: (login.0.to_owned(), login.1.to_owned()),
             poll: Duration::from_millis(5),
             catalog: Value::Null,
         })
@@ -171,7 +174,7 @@ impl Platform {
 
     /// The bytes of a GET request, for [`crate::load`].
     pub(crate) fn get(&self, path: &str, headers: &str) -> Vec<u8> {
-        let login = BASE64_STANDARD.encode(format!("{}:{}", LOGIN.0, LOGIN.1));
+        let login = BASE64_STANDARD.encode(format!("{}:{}", self.login.0, self.login.1));
         format!(
             "GET /v2/{path} HTTP/1.1\r\nhost: {}\r\nauthorization: Basic {login}\r\n\
              x-broker-api-version: 2.17\r\n{headers}\r\n",
@@ -216,7 +219,7 @@ impl Platform {
         self.http
             .request(method, format!("http://{}/v2/{path}", self.gateway))
             .header("X-Broker-API-Version", "2.17")
-            .basic_auth(LOGIN.0, Some(LOGIN.1))
+            .basic_auth(&self.login.0, Some(&self.login.1))
     }
 
     async fn send(

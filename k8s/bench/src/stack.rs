@@ -91,7 +91,7 @@ impl Stack {
             .context("no gateway")?
             .1
             .address;
-        let mut platform = Platform::new(gateway)?;
+        let mut platform = Platform::new(gateway, LOGIN)?;
         // One plan for each database, and one that is stuck.
         platform.learn(databases + 1).await?;
         Ok(Self {

@@ -16,7 +16,7 @@ use crate::{
     table::Table,
 };
 
-pub(crate) use self::growth::fill;
+pub(crate) use self::{catalog::measure_at as catalog_at, growth::fill};
 
 /// Measures one subject.
 pub(crate) async fn measure(

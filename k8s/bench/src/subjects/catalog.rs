@@ -13,6 +13,7 @@ use axum::{
 use crate::{
     args::Args,
     load::{self, Load},
+    platform::Platform,
     stack::Stack,
     table::{Pair, Table},
 };
@@ -20,13 +21,24 @@ use crate::{
 const CLIENTS: usize = 16;
 
 pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
+    measure_at(stack.gateway()?, &stack.platform, args, table).await?;
+    super::start::usage(stack, table, "gateway", "under load").await
+}
+
+/// At a gateway, wherever it runs.
+pub(crate) async fn measure_at(
+    gateway: SocketAddr,
+    platform: &Platform,
+    args: &Args,
+    table: &mut Table,
+) -> anyhow::Result<()> {
     let time = Duration::from_secs(if args.quick { 2 } else { 5 });
-    let (bytes, tag) = stack.platform.catalog_bytes().await?;
+    let (bytes, tag) = platform.catalog_bytes().await?;
     let size = bytes.len();
     let bare = bare(bytes.into()).await?;
-    let whole = stack.platform.get("catalog", "");
+    let whole = platform.get("catalog", "");
     let condition = format!("if-none-match: {tag}\r\n");
-    let same = stack.platform.get("catalog", &condition);
+    let same = platform.get("catalog", &condition);
     for (what, path, request, status) in [
         (format!("GET catalog, {size} bytes"), "/200", &whole, 200),
         ("GET catalog, 304".to_owned(), "/304", &same, 304),
@@ -35,12 +47,12 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
         for _ in 0..args.rounds() {
             let plain = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
             let baseline = load::run(bare, plain.as_bytes(), status, CLIENTS, time).await?;
-            let ours = load::run(stack.gateway()?, request, status, CLIENTS, time).await?;
+            let ours = load::run(gateway, request, status, CLIENTS, time).await?;
             pairs.push(pair(&baseline, &ours));
         }
         table.compare(&what, "a second", "≥ 0.8x", &pairs);
     }
-    super::start::usage(stack, table, "gateway", "under load").await
+    Ok(())
 }
 
 fn pair(baseline: &Load, ours: &Load) -> Pair {

@@ -90,14 +90,11 @@ async fn crowd(
 ) -> anyhow::Result<()> {
     let size = args.crowd();
     let platform = stack.platform.polling(Duration::from_millis(100));
-    let (mut made, mut settled, mut server) = (vec![], vec![], vec![]);
-    let (mut changed, mut removed) = (vec![], vec![]);
+    let (mut made, mut server, mut changed, mut removed) = (vec![], vec![], vec![], vec![]);
     for _ in 0..args.rounds() {
         let cpu = stack.api_server_cpu()?;
-        let began = Instant::now();
         let (namespaces, baseline) = raw::apply_all(&stack.client(), size, clients).await?;
         raw::settled(&stack.client()).await?;
-        let baseline_settled = began.elapsed();
         let baseline_cpu = stack.api_server_cpu()?.saturating_sub(cpu);
 
         let cpu = stack.api_server_cpu()?;
@@ -105,7 +102,6 @@ async fn crowd(
         let instances = provision_all(&platform, size, clients).await?;
         made.push(Pair::of_times(baseline, began.elapsed()));
         raw::settled(&stack.client()).await?;
-        settled.push(Pair::of_times(baseline_settled, began.elapsed()));
         server.push(Pair::of_times(
             baseline_cpu,
             stack.api_server_cpu()?.saturating_sub(cpu),
@@ -133,8 +129,6 @@ async fn crowd(
     }
     let of = |what: &str| format!("{size} {what}, {clients} clients, polled each 100 ms");
     table.compare(&of("instances"), "ms", "≤ 2x", &made);
-    let what = of("instances, until controllers have filled each namespace");
-    table.compare(&what, "ms", "–", &settled);
     table.compare(&of("instances: API server's CPU"), "ms", "–", &server);
     table.compare(&of("updates"), "ms", "–", &changed);
     table.compare(&of("deprovisions"), "ms", "≤ 1.1x", &removed);
