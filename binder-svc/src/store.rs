@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use cluster::{
-    arrival,
     error::{call, optional},
     names,
     records::Records,
@@ -125,28 +124,12 @@ impl Store {
         Ok(self.records.delete(record.object()).await?)
     }
 
-    /// A name for the Secret of a request, for the record of that name.
-    pub fn request_name(record: &str) -> String {
-        format!("request-{}-{}", names::short(record), names::random(10))
-    }
-
-    /// Writes a request for the record of that name.
-    pub async fn write_request(
-        &self,
-        name: &str,
-        record: &str,
-        request: &Request,
-    ) -> Result<(), Error> {
-        let secret = secret(name, record, REQUEST, request)?;
+    /// Writes a request for the record of that name; returns the Secret's name.
+    pub async fn write_request(&self, record: &str, request: &Request) -> Result<String, Error> {
+        let name = format!("request-{}-{}", names::short(record), names::random(10));
+        let secret = secret(&name, record, REQUEST, request)?;
         call(self.secrets.create(&PostParams::default(), &secret)).await?;
-        Ok(())
-    }
-
-    /// Reads a request that may be on its way still: it is written beside the
-    /// record.
-    pub async fn read_arriving_request(&self, name: &str) -> Result<Request, Error> {
-        let is_missing = |error: &Error| matches!(error, Error::Secret(_));
-        arrival::awaited(|| self.read_request(name), is_missing).await
+        Ok(name)
     }
 
     /// Reads a request.

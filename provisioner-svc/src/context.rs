@@ -193,31 +193,21 @@ impl Context {
         }
     }
 
-    /// Writes a record with a new operation, and has it worked on as part of
-    /// the running request, with what that knows already. `None`: a rival was
-    /// faster.
+    /// Writes a record with a new operation, made anew if it has no version,
+    /// and has it worked on as part of the running request, with what that
+    /// knows already. `None`: a rival was faster.
     pub(crate) async fn begin(
         &self,
         resource: &ServiceInstance,
         known: Known,
     ) -> Result<Option<Begun>, Error> {
-        self.begin_beside(resource, known, std::future::ready(Ok(())))
-            .await
-    }
-
-    /// As [`Self::begin`], with the revision stored beside the record: work
-    /// begins when both are there. If the revision is not, its absence fails
-    /// the operation, whoever comes to work on it.
-    pub(crate) async fn begin_beside(
-        &self,
-        resource: &ServiceInstance,
-        known: Known,
-        stored: impl Future<Output = Result<(), cluster::Error>>,
-    ) -> Result<Option<Begun>, Error> {
         let name = resource.name_any();
         let _expected = self.pool.expect(&name);
         let term = self.tenure.now();
-        let (written, stored) = futures::join!(Box::pin(self.write(resource)), stored);
+        let written = match resource.metadata.resource_version {
+            Some(_) => self.records.replace(resource).await,
+            None => self.records.create(resource).await,
+        };
         let written = match written {
             Ok(written) => written,
             Err(
@@ -225,7 +215,6 @@ impl Context {
             ) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        stored?;
         let record = Record::new(written.clone())?;
         let seed = Seed {
             term,
@@ -234,14 +223,6 @@ impl Context {
         };
         let reports = self.pool.ensure(&name, Some(seed));
         Ok(Some(Begun { record, reports }))
-    }
-
-    /// Made anew if it has no version.
-    async fn write(&self, resource: &ServiceInstance) -> Result<ServiceInstance, cluster::Error> {
-        match resource.metadata.resource_version {
-            Some(_) => self.records.replace(resource).await,
-            None => self.records.create(resource).await,
-        }
     }
 
     /// Writes a status; returns the record with it. One that is gone needs none.

@@ -150,8 +150,7 @@ async fn compare(
     ) {
         return Ok(decide::Identity::Different);
     }
-    let name = &record.spec().request;
-    let stored = context.store.read_arriving_request(name).await?;
+    let stored = context.store.read_request(&record.spec().request).await?;
     let bundle = known.plan.as_ref().map(|plan| plan.bundle().as_ref());
     let identity = Identity {
         service_id: &asked.request.service_id,

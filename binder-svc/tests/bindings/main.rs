@@ -20,7 +20,6 @@ mod replicas;
 mod rights;
 mod sleepers;
 mod speed;
-mod stored;
 mod tasks;
 mod users;
 mod world;

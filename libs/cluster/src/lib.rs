@@ -14,8 +14,6 @@ pub mod operation;
 
 pub mod records;
 
-pub mod arrival;
-
 pub mod cache;
 
 pub mod revision;

@@ -1,6 +1,6 @@
 //! Revisions: what an operation aims at, in one immutable Secret with a name
-//! of its own, written before the record that names it, or beside it. User
-//! parameters may be secret, so they are never in a custom resource.
+//! of its own, written just before the record that names it. User parameters
+//! may be secret, so they are never in a custom resource.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -15,7 +15,6 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    arrival,
     error::{Error, call, optional},
     list, names,
     orphan::Mark,
@@ -109,35 +108,17 @@ impl Revisions {
         record: &str,
         content: &impl Serialize,
     ) -> Result<String, RevisionError> {
-        let draft = self.draft(record, content)?;
-        self.store(&draft).await?;
-        Ok(draft.name)
-    }
-
-    /// A revision for the record of that name, not written yet. This process
-    /// recalls it at once.
-    pub fn draft(&self, record: &str, content: &impl Serialize) -> Result<Draft, RevisionError> {
         let name = format!("rev-{}-{}", names::short(record), names::random(10));
         let data =
             serde_json::to_vec(content).map_err(|_| RevisionError::Malformed(name.clone()))?;
-        self.memory().put(&name, data.as_slice().into());
-        Ok(Draft {
-            name,
-            record: record.to_owned(),
-            data,
-        })
-    }
-
-    /// Writes a revision that was drafted.
-    pub async fn store(&self, draft: &Draft) -> Result<(), Error> {
         let labels = [
-            (names::INSTANCE, &*draft.record),
+            (names::INSTANCE, record),
             (names::PURPOSE, PURPOSE),
             (names::MANAGED_BY, names::MANAGER),
         ];
         let secret = Secret {
             metadata: ObjectMeta {
-                name: Some(draft.name.clone()),
+                name: Some(name.clone()),
                 labels: Some(
                     labels
                         .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -146,17 +127,12 @@ impl Revisions {
                 ..ObjectMeta::default()
             },
             immutable: Some(true),
-            data: Some(BTreeMap::from([(
-                KEY.to_owned(),
-                ByteString(draft.data.clone()),
-            )])),
+            data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(data.clone()))])),
             ..Secret::default()
         };
-        let created = call(self.api.create(&PostParams::default(), &secret)).await;
-        if created.is_err() {
-            self.memory().forget(&draft.name);
-        }
-        created.map(drop)
+        call(self.api.create(&PostParams::default(), &secret)).await?;
+        self.memory().put(&name, data.into());
+        Ok(name)
     }
 
     /// What a revision holds, from memory where that has it: for an answer, and
@@ -167,16 +143,6 @@ impl Revisions {
             Some(bytes) => decode(name, &bytes),
             None => self.read(name).await,
         }
-    }
-
-    /// As [`Self::recall`], of a revision that may be on its way still: another
-    /// replica writes it beside the record.
-    pub async fn recall_arriving<T: DeserializeOwned>(
-        &self,
-        name: &str,
-    ) -> Result<T, RevisionError> {
-        let is_missing = |error: &RevisionError| matches!(error, RevisionError::Missing(_));
-        arrival::awaited(|| self.recall(name), is_missing).await
     }
 
     /// Reads a revision.
@@ -234,29 +200,6 @@ impl Revisions {
 
 fn decode<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, RevisionError> {
     serde_json::from_slice(bytes).map_err(|_| RevisionError::Malformed(name.to_owned()))
-}
-
-/// A revision that has its name, and is not written yet.
-pub struct Draft {
-    name: String,
-    record: String,
-    data: Vec<u8>,
-}
-
-impl Draft {
-    /// Its own name, for the record that names it.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl std::fmt::Debug for Draft {
-    /// Without content: parameters may be secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Draft")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A revision as [`Revisions::list`] tells of it.

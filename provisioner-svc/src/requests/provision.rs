@@ -61,9 +61,8 @@ impl From<ProvisionRequest> for Asked {
     }
 }
 
-/// Answers a provision. Two durable writes come before an acceptance, side by
-/// side: the revision, and the record that names it. Of an operation whose
-/// revision is not there, nobody was ever told that it was accepted.
+/// Answers a provision. Two durable writes come before an acceptance: the
+/// revision, and the record that names it.
 pub(crate) async fn provision(
     context: &Context,
     request: ProvisionRequest,
@@ -176,7 +175,7 @@ async fn compare<'a>(
         && spec.space_guid == asked.space_guid;
     let identity = match revision {
         Some(revision) if same_place => {
-            let revision: Revision = context.revisions.recall_arriving(&revision).await?;
+            let revision: Revision = context.revisions.recall(&revision).await?;
             same_request(&loaded, &revision, asked)
         }
         Some(_) | None => Identity::Different,
@@ -230,7 +229,7 @@ async fn create(
     if !place.own {
         check(context, bundle.namespace(), &place.namespace).await?;
     }
-    let draft = context.revisions.draft(name, &revision)?;
+    let written = context.revisions.write(name, &revision).await?;
     if let Some(tombstone) = tombstone {
         archive(context, tombstone).await?;
     }
@@ -240,13 +239,12 @@ async fn create(
         driver: context.driver(completion),
         by: asked.requester.clone(),
     };
-    let aim = aim(loaded, draft.name().to_owned());
+    let aim = aim(loaded, written);
     let known = Known {
         revision: Some((aim.revision.clone(), revision)),
     };
     let resource = begin::create(name, tombstone, birth(asked, loaded, place), &aim, order);
-    let stored = Box::pin(context.revisions.store(&draft));
-    let begun = context.begin_beside(&resource, known, stored).await?;
+    let begun = context.begin(&resource, known).await?;
     match &begun {
         Some(begun) => {
             tracing::info!(

@@ -9,7 +9,7 @@ use service::telemetry::chain;
 use super::census::{Census, Fate};
 use crate::{context::Context, metrics::Orphan, state::instance_of};
 
-/// A revision is written just before its record, or beside it.
+/// A revision is written just before its record.
 const REVISION_AGE: SignedDuration = SignedDuration::from_secs(300);
 
 /// What to do about one.

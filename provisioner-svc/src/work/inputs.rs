@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, ResourceExt as _};
 use plan::{Loaded, Variables, variables::Instance};
@@ -18,10 +17,6 @@ use cluster::{
 
 use super::{Done, Halt, Job, refuse};
 use crate::revision::Revision;
-
-/// No request takes longer to store a revision: well above the deadline of a
-/// call.
-const ARRIVAL: SignedDuration = SignedDuration::from_secs(30);
 
 /// Loaded once per worker and operation.
 #[derive(Debug)]
@@ -54,9 +49,6 @@ impl Job {
         let revision = match self.revision(name).await {
             Ok(revision) => revision,
             Err(RevisionError::Cluster(error)) => return Err(error.into()),
-            Err(RevisionError::Missing(_)) if self.may_arrive(name) => {
-                return Err(Halt::Wait("waiting for the stored request".to_owned()));
-            }
             Err(error @ (RevisionError::Missing(_) | RevisionError::Malformed(_))) => {
                 tracing::error!(record = %self.record.name(), error = %error, "revision cannot be used");
                 return Err(refuse(
@@ -83,14 +75,6 @@ impl Job {
             loaded,
             secrets,
         })
-    }
-
-    /// Whether the request that began the operation may be storing the revision
-    /// still, which it does beside the record.
-    fn may_arrive(&self, name: &str) -> bool {
-        let operation = self.record.operation();
-        let age = Timestamp::now().duration_since(operation.started_at);
-        operation.revision.as_deref() == Some(name) && age < ARRIVAL
     }
 
     /// A revision: immutable, so that what the request wrote need not be read.

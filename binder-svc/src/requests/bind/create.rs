@@ -17,17 +17,14 @@ use crate::{
     error::Error,
     expiry::{self, Lifetime},
     grant::Grant,
-    ledger::{Attempt, Record},
+    ledger::Record,
     login,
     request::Request,
     resource::{Kind, Method, Phase, Server, ServiceBindingSpec},
     step::Step,
-    store::Store,
 };
 
-/// Writes request and record, side by side: work begins when both are there.
-/// Of a bind whose request is not there, nobody was ever told that it was
-/// accepted; it fails at its deadline. [`cluster::Error::AlreadyExists`] or
+/// Writes request and record. [`cluster::Error::AlreadyExists`] or
 /// [`cluster::Error::Conflict`] if another request was first.
 pub(super) async fn create(
     context: &Context,
@@ -42,7 +39,8 @@ pub(super) async fn create(
         )));
     };
     let request = Arc::new(resolve(context, asked, instance, plan).await?);
-    let name = Store::request_name(&asked.record);
+    let name = context.store.write_request(&asked.record, &request).await?;
+    service::failpoint::reach(Step::WriteRequest.name());
     let seq = existing.as_ref().map_or(1, Record::next_seq);
     let attempts = existing.as_ref().map_or(0, |record| record.ledger.attempts) + 1;
     let lifetime = Lifetime::of(plan.bundle(), Timestamp::now());
@@ -73,19 +71,23 @@ pub(super) async fn create(
         &context.holder,
         &instance.incarnation,
     );
-    let written = Box::pin(write_record(
-        context, asked, instance, existing, spec, attempt,
-    ));
-    let stored = async {
-        let store = &context.store;
-        store.write_request(&name, &asked.record, &request).await?;
-        service::failpoint::reach(Step::WriteRequest.name());
-        Ok::<(), Error>(())
+    let written = match existing {
+        None => {
+            let labels = names::instance_labels(
+                &names::instance_record(&instance.instance_id),
+                &instance.incarnation,
+            );
+            let mut record = Record::new(&asked.record, labels, spec.clone());
+            record.begin_again(spec, attempt);
+            context.store.create(record).await
+        }
+        Some(mut record) => {
+            record.begin_again(spec, attempt);
+            context.store.replace(record).await
+        }
     };
-    let (written, stored) = futures::join!(written, stored);
     match written {
         Ok(record) => {
-            stored?;
             service::failpoint::reach(Step::WriteRecord.name());
             let handover = Handover {
                 request: Some(request),
@@ -103,27 +105,6 @@ pub(super) async fn create(
             Err(error)
         }
     }
-}
-
-async fn write_record(
-    context: &Context,
-    asked: &Asked<'_>,
-    instance: &Instance,
-    existing: Option<Record>,
-    spec: ServiceBindingSpec,
-    attempt: Attempt,
-) -> Result<Record, Error> {
-    if let Some(mut record) = existing {
-        record.begin_again(spec, attempt);
-        return context.store.replace(record).await;
-    }
-    let labels = names::instance_labels(
-        &names::instance_record(&instance.instance_id),
-        &instance.incarnation,
-    );
-    let mut record = Record::new(&asked.record, labels, spec.clone());
-    record.begin_again(spec, attempt);
-    context.store.create(record).await
 }
 
 async fn resolve(
