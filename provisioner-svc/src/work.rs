@@ -270,6 +270,7 @@ impl Job {
 
     /// What comes after a step that did not do its thing.
     async fn interrupted(&mut self, step: Step, halt: Halt) -> Next {
+        self.objects.forget_reads();
         match self.settle(step, halt).await {
             Action::Fail(failure) => {
                 self.failure = Some(failure);

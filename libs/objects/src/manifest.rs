@@ -42,10 +42,22 @@ pub(crate) fn mark(manifest: &mut Value, file: u32) {
     annotate(manifest, FILE, file.to_string());
 }
 
-/// Notes on the object what is written: the last thing that is done to a
-/// manifest.
-pub(crate) fn seal(manifest: &mut Value) {
-    let digest = names::digest(manifest.to_string());
+/// Notes on the object the digest of what is written: the last thing that is
+/// done to a manifest. Of a Secret's values there is no digest, which would tell
+/// whether a guess is right.
+pub(crate) fn note_digest(manifest: &mut Value) {
+    let digest = if manifest["kind"] == "Secret" {
+        let mut without_values = manifest.clone();
+        for field in ["data", "stringData"] {
+            let values = without_values[field].as_object_mut();
+            for (_, value) in values.into_iter().flatten() {
+                *value = Value::Null;
+            }
+        }
+        names::digest(without_values.to_string())
+    } else {
+        names::digest(manifest.to_string())
+    };
     annotate(manifest, MANIFEST, digest);
 }
 

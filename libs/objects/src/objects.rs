@@ -238,8 +238,8 @@ impl Objects {
         Ok(outcome)
     }
 
-    /// The object of a manifest from template file `file`, if it was read
-    /// before and is what a write would make of it. Nobody is asked.
+    /// The object of a manifest from template file `file`, if it was read just
+    /// now and is what a write would make of it. Nobody is asked.
     pub async fn unchanged(
         &self,
         manifest: &Value,
@@ -285,6 +285,12 @@ impl Objects {
         self.seen.insert(basis.uid().to_owned(), basis);
     }
 
+    /// Forgets what was read so far, except for what the next write is based
+    /// on: time has passed, and [`Self::unchanged`] must not tell of it.
+    pub fn forget_reads(&mut self) {
+        self.read.clear();
+    }
+
     fn keep(&mut self, object: DynamicObject) {
         let basis = Basis::of(&object);
         self.read.insert(basis.uid().to_owned(), object);
@@ -322,7 +328,7 @@ impl Objects {
         if self.kinds.get(&gvk).await?.namespaced {
             complete["metadata"]["namespace"] = json!(self.namespace_of(rendered));
         }
-        manifest::seal(&mut complete);
+        manifest::note_digest(&mut complete);
         Ok(complete)
     }
 }

@@ -2,7 +2,8 @@
 //! neither the write nor its trial is needed.
 //!
 //! Two things must be so. The digest on the object says that this very manifest
-//! was written last: no field is ours that is no longer rendered. And the
+//! was written last (of a Secret: one with these keys), so that no field is ours
+//! that is no longer rendered. And the
 //! object has every value of the manifest: nobody changed one since. Where the
 //! API server keeps a value in another form than it was sent (`1024Mi` as
 //! `1Gi`), or adds to a list, the answer is no, and the object is written as it
@@ -17,25 +18,25 @@ use serde_json::{Map, Value};
 
 use crate::manifest::MANIFEST;
 
-/// Whether writing `sealed`, a manifest as it is sent, would change nothing in
+/// Whether writing `sent`, a manifest as it is sent, would change nothing in
 /// `live`. An object that is being deleted is never unchanged.
-pub(crate) fn is_unchanged(live: &DynamicObject, sealed: &Value) -> bool {
+pub(crate) fn is_unchanged(live: &DynamicObject, sent: &Value) -> bool {
     if live.metadata.deletion_timestamp.is_some() {
         return false;
     }
-    let digest = sealed["metadata"]["annotations"][MANIFEST].as_str();
+    let digest = sent["metadata"]["annotations"][MANIFEST].as_str();
     if digest.is_none() || live.annotations().get(MANIFEST).map(String::as_str) != digest {
         return false;
     }
     let Ok(metadata) = serde_json::to_value(&live.metadata) else {
         return false;
     };
-    let mut fields = sealed.as_object().into_iter().flatten();
+    let mut fields = sent.as_object().into_iter().flatten();
     fields.all(|(key, wanted)| match key.as_str() {
         // Lists leave them out; the object was found by them.
         "apiVersion" | "kind" => true,
         "metadata" => has(&metadata, wanted),
-        "stringData" if sealed["kind"] == "Secret" => has_texts(&live.data["data"], wanted),
+        "stringData" if sent["kind"] == "Secret" => has_texts(&live.data["data"], wanted),
         key => has_field(live.data.get(key), wanted),
     })
 }
@@ -79,10 +80,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::manifest::seal;
+    use crate::manifest::note_digest;
 
-    fn sealed(mut manifest: Value) -> Value {
-        seal(&mut manifest);
+    fn sent(mut manifest: Value) -> Value {
+        note_digest(&mut manifest);
         manifest
     }
 
@@ -91,8 +92,8 @@ mod tests {
     }
 
     /// The manifest as the API server would keep it, changed by `change`.
-    fn kept(sealed: &Value, change: impl FnOnce(&mut Value)) -> DynamicObject {
-        let mut object = sealed.clone();
+    fn kept(sent: &Value, change: impl FnOnce(&mut Value)) -> DynamicObject {
+        let mut object = sent.clone();
         object["metadata"]["uid"] = json!("1");
         change(&mut object);
         live(object)
@@ -101,7 +102,7 @@ mod tests {
     type Change = fn(&mut Value);
 
     fn service() -> Value {
-        sealed(json!({
+        sent(json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "labels": {"a": "b"}},
             "spec": {"clusterIP": "None", "ports": [{"port": 27017}], "selector": null}
         }))
@@ -147,16 +148,16 @@ mod tests {
         for (what, change) in changes {
             assert!(!is_unchanged(&kept(&service, change), &service), "{what}");
         }
-        let unsealed = json!({"kind": "Service", "metadata": {"name": "s"}});
+        let undigested = json!({"kind": "Service", "metadata": {"name": "s"}});
         assert!(
-            !is_unchanged(&live(unsealed.clone()), &unsealed),
+            !is_unchanged(&live(undigested.clone()), &undigested),
             "no digest"
         );
     }
 
     #[test]
     fn texts_of_a_secret_are_compared_with_what_is_kept_of_them() {
-        let secret = sealed(json!({
+        let secret = sent(json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"},
             "stringData": {"password": "text"}
         }));

@@ -6,6 +6,7 @@ use plan::render::File;
 use serde_json::Value;
 
 use super::{Done, Halt, Job, inputs::Inputs, refuse};
+use crate::step::Aim;
 
 /// Stop point: all is decided, nothing is written.
 const CONFIRMED: &str = "Apply-confirmed";
@@ -44,6 +45,7 @@ impl Job {
         }
         if !changed.is_empty() {
             self.confirm_before(&changed).await?;
+            self.own_before(&inputs, &changed, index).await?;
         }
         for (manifest, applied) in changed {
             written.push(self.write(manifest, &applied, index).await?);
@@ -67,6 +69,22 @@ impl Job {
         }
         service::failpoint::reach(CONFIRMED);
         Ok(())
+    }
+
+    /// As [`Self::compare`] does, for what an output of this very update has
+    /// changed since.
+    async fn own_before(
+        &mut self,
+        inputs: &Inputs,
+        changed: &[(Value, Value)],
+        index: usize,
+    ) -> Done {
+        if self.aim != Aim::Update {
+            return Ok(());
+        }
+        let applied = changed.iter().map(|(_, applied)| applied.clone());
+        let applied: Vec<_> = applied.map(|applied| (applied, number(index))).collect();
+        self.own(inputs, &applied).await
     }
 
     /// Whether all of this is made in a namespace that this worker made, and

@@ -70,6 +70,7 @@ impl Job {
         // Secrets are not watched: those of a file that was waited for are
         // looked at once.
         if barrier.is_some() {
+            self.objects.forget_reads();
             let awaited = self.applied.get(&index).map_or(&[][..], Vec::as_slice);
             let gone = titles(&gone_unwatched(&self.objects, awaited).await?);
             if !gone.is_empty() {

@@ -68,7 +68,7 @@ impl Job {
     /// Objects that are about to change, and were only created so far: from now
     /// on their fields are owned as if they had been applied, so that the first
     /// change does what later ones do.
-    async fn own(&mut self, inputs: &Inputs, changed: &[(Value, u32)]) -> Done {
+    pub(super) async fn own(&mut self, inputs: &Inputs, changed: &[(Value, u32)]) -> Done {
         let as_created = |(manifest, _): &(Value, u32)| self.objects.is_as_created(manifest);
         if !changed.iter().any(as_created) {
             return Ok(());

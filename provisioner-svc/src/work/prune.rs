@@ -24,10 +24,15 @@ impl Job {
             .flatten()
             .map(|object| object.manifest.clone())
             .collect();
-        for entry in self.objects.not_among(&rendered) {
-            if holds_data(&entry) {
-                continue;
-            }
+        let mut doomed = self.objects.not_among(&rendered);
+        doomed.retain(|entry| !holds_data(entry));
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        // It may be the first change of this update.
+        self.touch().await?;
+        self.confirm().await?;
+        for entry in doomed {
             let gone = self.objects.delete(&entry, PropagationPolicy::Foreground);
             if !gone.await? {
                 return Err(Halt::Wait(format!("deleting {}", entry.label())));

@@ -24,6 +24,6 @@ mod rendering;
 mod replicas;
 mod rights;
 mod storage;
-mod stored;
 mod tasks;
 mod troubles;
+mod unchanged;
