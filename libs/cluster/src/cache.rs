@@ -104,7 +104,7 @@ impl<K: Record> Cache<K> {
     /// Takes in what this replica itself just wrote or read, unless something
     /// newer is known: a client that saw the answer must not be told less.
     pub fn observe(&self, record: K) -> Arc<K> {
-        let record = Arc::new(record);
+        let record = kept(record);
         self.insert(&record);
         record
     }
@@ -144,10 +144,10 @@ impl<K: Record> Cache<K> {
         match event {
             Event::Init => listed.clear(),
             Event::InitApply(record) => {
-                listed.insert(record.name_any(), Arc::new(record));
+                listed.insert(record.name_any(), kept(record));
             }
             Event::InitDone => self.resync(std::mem::take(listed)),
-            Event::Apply(record) => self.insert(&Arc::new(record)),
+            Event::Apply(record) => self.insert(&kept(record)),
             Event::Delete(record) => self.remove(&record),
         }
     }
@@ -223,6 +223,14 @@ impl<K: Record> Cache<K> {
     }
 }
 
+/// A record as it is kept: without its managedFields, which nobody asks for and
+/// which take more memory than all the rest. A write that leaves them out does
+/// not change them.
+fn kept<K: Record>(mut record: K) -> Arc<K> {
+    record.meta_mut().managed_fields = None;
+    Arc::new(record)
+}
+
 /// Whether both are one version of one object.
 fn is_same<K: Record>(known: &Arc<K>, record: &Arc<K>) -> bool {
     known.uid() == record.uid()
@@ -257,7 +265,9 @@ fn version<K: Record>(record: &K) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::{
+        api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
+    };
 
     use super::*;
 
@@ -279,6 +289,24 @@ mod tests {
         assert_eq!(cache.get("a").unwrap().resource_version().unwrap(), "10");
         assert_eq!(changes.try_recv().unwrap(), "a");
         assert!(changes.try_recv().is_err());
+    }
+
+    #[test]
+    fn managed_fields_are_not_kept() {
+        let managed = || {
+            let mut record = record("1", 1);
+            record.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
+            record
+        };
+        let cache = Cache::default();
+        let mut listed = Map::new();
+        cache.take(Event::InitApply(managed()), &mut listed);
+        cache.take(Event::InitDone, &mut listed);
+        assert!(cache.get("a").unwrap().managed_fields().is_empty());
+        cache.take(Event::Delete(record("1", 1)), &mut Map::new());
+        cache.take(Event::Apply(managed()), &mut Map::new());
+        assert!(cache.get("a").unwrap().managed_fields().is_empty());
+        assert!(cache.observe(managed()).managed_fields().is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 
 use kube::{
-    Api,
+    Api, Resource,
     api::ListParams,
     core::{ObjectList, PartialObjectMeta},
 };
@@ -17,14 +17,21 @@ const PAGE: u32 = 500;
 /// A list that outlives its snapshot begins again, this often.
 const MAX_RESTARTS: usize = 3;
 
-/// All objects with these labels, as of one moment.
+/// All objects with these labels, as of one moment; without their
+/// managedFields, which would take more memory than all the rest.
 pub async fn objects<K>(api: &Api<K>, labels: &str) -> Result<Vec<K>, Error>
 where
-    K: Clone + DeserializeOwned + Debug,
+    K: Resource + Clone + DeserializeOwned + Debug,
 {
     let page = |params| {
         let api = api.clone();
-        async move { call(api.list(&params)).await }
+        async move {
+            let mut page = call(api.list(&params)).await?;
+            for object in &mut page.items {
+                object.meta_mut().managed_fields = None;
+            }
+            Ok(page)
+        }
     };
     paged(labels, page).await
 }
