@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
+    condition: String,
 }
 
 #[derive(Debug)]
@@ -70,7 +71,15 @@ impl Table {
         });
     }
 
-    fn add(&mut self, row: Row) {
+    /// What is true of all that is added from now on; shown behind each name.
+    pub(crate) fn under(&mut self, condition: &str) {
+        condition.clone_into(&mut self.condition);
+    }
+
+    fn add(&mut self, mut row: Row) {
+        if !self.condition.is_empty() {
+            row.what = format!("{}, {}", row.what, self.condition);
+        }
         println!(
             "  {}: {} | {} | {} | aim {}",
             row.what, row.baseline, row.ours, row.ratio, row.aim

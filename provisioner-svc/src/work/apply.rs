@@ -82,8 +82,11 @@ impl Job {
         if self.aim != Aim::Update {
             return Ok(());
         }
-        let applied = changed.iter().map(|(_, applied)| applied.clone());
-        let applied: Vec<_> = applied.map(|applied| (applied, number(index))).collect();
+        let file = number(index);
+        let applied: Vec<(Value, u32)> = changed
+            .iter()
+            .map(|(_, applied)| (applied.clone(), file))
+            .collect();
         self.own(inputs, &applied).await
     }
 

@@ -48,19 +48,20 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
         fill(stack, there, *size).await?;
         there = *size;
         let with = format!("with {size} records");
+        table.under(&with);
         for service in ["provisioner-svc", "gateway"] {
             let took = stack.restart(service).await?;
             let took = format!("{} ms", short(took.as_secs_f64() * 1e3));
-            table.note(&format!("{service}: start to ready, {with}"), took, "–");
+            table.note(&format!("{service}: start to ready"), took, "–");
         }
         let usage = stack.usage("provisioner-svc").await?;
         let each = count(usize::try_from(usage.memory)?) / f64::from(1 << 20);
         let memory = format!("{} MiB", short(each));
-        table.note(&format!("provisioner-svc: memory, {with}"), memory, "–");
-        println!("  {with}:");
+        table.note("provisioner-svc: memory", memory, "–");
         accept::measure(stack, args, table).await?;
         reads::measure(stack, args, table).await?;
     }
+    table.under("");
     start::all_usage(stack, table, &format!("with {there} records")).await
 }
 
