@@ -5,7 +5,7 @@
 //! A number that changes here changes what a cluster has to bear: a request
 //! that is added needs a reason, one that goes may be taken off.
 
-use testbed::requests::{Counter, Counts};
+use testbed::requests::{Counter, Counts, counts};
 
 use crate::world::{World, credentials, done, until};
 
@@ -13,11 +13,6 @@ use crate::world::{World, credentials, done, until};
 async fn spent(counter: &Counter) -> Counts {
     until("the end is told", async || counter.has("create events")).await;
     counter.take()
-}
-
-fn counts<const N: usize>(of: [(&str, usize); N]) -> Counts {
-    of.map(|(request, count)| (request.to_owned(), count))
-        .into()
 }
 
 fn of_bind() -> Counts {

@@ -20,6 +20,12 @@ const RECORDS: [&str; 2] = ["serviceinstances", "servicebindings"];
 /// By verb and resource, as rights are written.
 pub type Counts = BTreeMap<String, usize>;
 
+/// The counts of a budget: each request, and how often.
+pub fn counts<const N: usize>(of: [(&str, usize); N]) -> Counts {
+    of.map(|(request, count)| (request.to_owned(), count))
+        .into()
+}
+
 /// Counts the requests of a client.
 #[derive(Debug, Clone, Default)]
 pub struct Counter(Arc<Mutex<Counts>>);

@@ -7,7 +7,7 @@
 
 use broker_proto::v1::{FetchInstanceRequest, HoldRequest, ReleaseHoldRequest};
 use serde_json::json;
-use testbed::requests::{Counter, Counts};
+use testbed::requests::{Counter, Counts, counts};
 
 use crate::harness::{World, deprovisioned, eventually, provisioned, updated};
 
@@ -40,11 +40,6 @@ async fn spent(counter: &Counter) -> Counts {
 async fn counted(counter: &Counter, last: &str) -> Counts {
     eventually(last, async || counter.has(last).then_some(())).await;
     counter.take()
-}
-
-fn counts<const N: usize>(of: [(&str, usize); N]) -> Counts {
-    of.map(|(request, count)| (request.to_owned(), count))
-        .into()
 }
 
 #[tokio::test(flavor = "multi_thread")]
