@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 #[command(version)]
 pub(crate) struct Args {
     /// Folder with the services' programs, built with optimisation.
-    #[arg(long, default_value = "target/release")]
+    #[arg(long)]
     pub(crate) programs: PathBuf,
     /// Measures only GET catalog, at a gateway that runs elsewhere, as in a pod.
     #[arg(long, requires = "login")]

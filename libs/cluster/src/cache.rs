@@ -19,7 +19,10 @@ use kube::{
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Error, records::Record};
+use crate::{
+    error::Error,
+    records::{Record, drop_managed_fields},
+};
 
 /// Changes that a slow receiver may fall behind before it must look at everything.
 const BACKLOG: usize = 4096;
@@ -223,11 +226,9 @@ impl<K: Record> Cache<K> {
     }
 }
 
-/// A record as it is kept: without its managedFields, which nobody asks for and
-/// which take more memory than all the rest. A write that leaves them out does
-/// not change them.
+/// A record as it is kept.
 fn kept<K: Record>(mut record: K) -> Arc<K> {
-    record.meta_mut().managed_fields = None;
+    drop_managed_fields(&mut record);
     Arc::new(record)
 }
 

@@ -10,15 +10,17 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, call};
+use crate::{
+    error::{Error, call},
+    records::drop_managed_fields,
+};
 
 /// Objects in one answer.
 const PAGE: u32 = 500;
 /// A list that outlives its snapshot begins again, this often.
 const MAX_RESTARTS: usize = 3;
 
-/// All objects with these labels, as of one moment; without their
-/// managedFields, which would take more memory than all the rest.
+/// All objects with these labels, as of one moment; without their managedFields.
 pub async fn objects<K>(api: &Api<K>, labels: &str) -> Result<Vec<K>, Error>
 where
     K: Resource + Clone + DeserializeOwned + Debug,
@@ -27,9 +29,7 @@ where
         let api = api.clone();
         async move {
             let mut page = call(api.list(&params)).await?;
-            for object in &mut page.items {
-                object.meta_mut().managed_fields = None;
-            }
+            page.items.iter_mut().for_each(drop_managed_fields);
             Ok(page)
         }
     };

@@ -41,6 +41,13 @@ impl<K> Record for K where
 {
 }
 
+/// Takes off an object's managedFields, which nobody here asks for and which take
+/// more memory than all the rest. A write that leaves them out does not change
+/// them.
+pub(crate) fn drop_managed_fields(object: &mut impl Resource) {
+    object.meta_mut().managed_fields = None;
+}
+
 /// Where records are read from: the API server, or a double of it.
 pub trait Source<K>: Send + Sync {
     /// A consistent read.

@@ -291,10 +291,11 @@ impl Objects {
         self.read.clear();
     }
 
+    /// What was read just now: the next write is based on it, and
+    /// [`Self::unchanged`] may tell of it.
     fn keep(&mut self, object: DynamicObject) {
-        let basis = Basis::of(&object);
-        self.read.insert(basis.uid().to_owned(), object);
-        self.seen.insert(basis.uid().to_owned(), basis);
+        self.saw(&object);
+        self.read.insert(object.uid().unwrap_or_default(), object);
     }
 
     fn note(&mut self, entry: Entry) {

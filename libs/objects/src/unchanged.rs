@@ -3,11 +3,10 @@
 //!
 //! Two things must be so. The digest on the object says that this very manifest
 //! was written last (of a Secret: one with these keys), so that no field is ours
-//! that is no longer rendered. And the
-//! object has every value of the manifest: nobody changed one since. Where the
-//! API server keeps a value in another form than it was sent (`1024Mi` as
-//! `1Gi`), or adds to a list, the answer is no, and the object is written as it
-//! would be anyway.
+//! that is no longer rendered. And the object has every value of the manifest:
+//! nobody changed one since. Where the API server keeps a value in another form
+//! than it was sent (`1024Mi` as `1Gi`), or adds to a list, the answer is no,
+//! and the object is written as it would be anyway.
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{World, end_of, poll_says, provisioned, started, succeeded, updated};
+use crate::{
+    awaited::Gated,
+    harness::{World, end_of, poll_says, provisioned, started, succeeded, updated},
+};
 
 async fn merge(maps: &Api<ConfigMap>, name: &str, patch: &Value) {
     maps.patch(name, &PatchParams::default(), &Patch::Merge(patch))
@@ -113,13 +116,12 @@ data: {ours: \"1\"}
     let client = provisioner.client.clone();
     let operation = started(&client, plan.provision("i", json!({}))).await;
     poll_says(&client, &operation, "waiting for the gate").await;
-    let namespace = world.record("i").await.spec.namespace;
-    let maps: Api<ConfigMap> = Api::namespaced(world.client(), &namespace);
-    let gate = async |open: &str| merge(&maps, "gate", &json!({"data": {"open": open}})).await;
-    gate("yes").await;
+    let objects = Gated::of(&world).await;
+    let maps = &objects.maps;
+    objects.open().await;
     succeeded(&client, "i", &operation).await;
 
-    gate("no").await;
+    merge(maps, "gate", &json!({"data": {"open": "no"}})).await;
     let update = plan.update("i", json!({"note": "changed"}));
     let accepted = client.clone().update(update).await.unwrap();
     let operation = accepted.into_inner().operation;
@@ -127,10 +129,10 @@ data: {ours: \"1\"}
     maps.delete("deleted", &DeleteParams::default())
         .await
         .unwrap();
-    merge(&maps, "edited", &json!({"data": {"ours": "2"}})).await;
-    gate("yes").await;
+    merge(maps, "edited", &json!({"data": {"ours": "2"}})).await;
+    objects.open().await;
     succeeded(&client, "i", &operation).await;
-    assert!(world.config_map(&namespace, "deleted").await.is_some());
-    let edited = world.config_map(&namespace, "edited").await.unwrap();
+    assert!(maps.get_opt("deleted").await.unwrap().is_some());
+    let edited = maps.get("edited").await.unwrap();
     assert_eq!(edited.data.unwrap()["ours"], "1");
 }
