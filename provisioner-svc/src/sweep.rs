@@ -22,12 +22,10 @@ use service::telemetry::chain;
 use tokio_util::sync::CancellationToken;
 
 use self::{bundles::Records, census::Census};
-use crate::{context::Context, error::Error, metrics::Orphan};
+use crate::{context::Context, error::Error, metrics::Orphan, resource::ServiceInstance};
 
 /// The name whose owner sweeps.
 const SWEEP: &str = "sweep";
-/// Records that are read between two chances for other tasks to run.
-const BATCH: usize = 256;
 
 /// Sweeps until `stop`. A sweep that is under way then is dropped: each of its
 /// decisions stands alone.
@@ -90,15 +88,13 @@ async fn sweep(context: &Context) -> Result<(), Error> {
     bundles::sweep(context, &census, records, now).await
 }
 
-/// Reads each record once.
+/// Reads each record once, and keeps of it what the sweep asks for.
 async fn census(context: &Context, now: Timestamp) -> Result<Census, Error> {
     let keep: SignedDuration = context.keep();
-    let mut census = Census::default();
-    for (index, resource) in context.records.list("").await?.into_iter().enumerate() {
-        if index % BATCH == BATCH - 1 {
-            tokio::task::yield_now().await;
+    let take = |census: &mut Census, page: Vec<ServiceInstance>| {
+        for resource in page {
+            census.take(resource, now, keep);
         }
-        census.take(resource, now, keep);
-    }
-    Ok(census)
+    };
+    Ok(context.records.fold(Census::default, take).await?)
 }

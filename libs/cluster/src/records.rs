@@ -89,6 +89,16 @@ impl<K: Record> Records<K> {
         list::objects(&self.api, labels).await
     }
 
+    /// What `take` makes of a consistent list of all records, page by page: see
+    /// [`list::fold`].
+    pub async fn fold<A>(
+        &self,
+        start: impl Fn() -> A,
+        take: impl Fn(&mut A, Vec<K>),
+    ) -> Result<A, Error> {
+        list::fold(&self.api, "", start, take).await
+    }
+
     /// The atomic gate for "same id twice": [`Error::AlreadyExists`].
     pub async fn create(&self, record: &K) -> Result<K, Error> {
         call(self.api.create(&PostParams::default(), record)).await
