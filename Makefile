@@ -134,6 +134,10 @@ run-bench:
 	  $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(RECORDS),--records $(RECORDS)) $(if $(SUBJECT),--subject $(SUBJECT)) \
 	  $(if $(GATEWAY),--gateway $(GATEWAY))
 
+.PHONY: bench-plans
+bench-plans: ## What reading, checking and rendering a plan costs, without a cluster
+	@$(CARGO) bench --locked --package plan --bench plans
+
 .PHONY: rbac
 rbac: ## Writes the ClusterRole that the shipped plans need
 	@$(PLAN_RBAC) > $(PLAN_ROLE).new
