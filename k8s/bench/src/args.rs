@@ -13,7 +13,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) programs: PathBuf,
     /// Measures only GET catalog, at a gateway that runs elsewhere, as in a pod.
-    #[arg(long, requires = "login")]
+    #[arg(long, requires = "login", conflicts_with_all = ["replicas", "records", "subject"])]
     pub(crate) gateway: Option<SocketAddr>,
     /// That gateway's login, as user:password.
     #[arg(long, env = "BENCH_LOGIN", hide_env_values = true)]
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=5))]
     pub(crate) replicas: u16,
     /// How often each pair of measurements is repeated. The median counts.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=20))]
+    #[arg(long, default_value_t = 3, conflicts_with = "quick", value_parser = clap::value_parser!(u16).range(1..=20))]
     pub(crate) rounds: u16,
     /// Fewer and shorter measurements, for a first impression.
     #[arg(long)]
@@ -58,16 +58,22 @@ pub(crate) enum Subject {
     Bindings,
     /// From a changed ConfigMap of a plan to the catalog.
     Plans,
-    /// The same with more and more records.
-    Growth,
     /// What the services have after all of it.
     End,
+    /// The same with more and more records, in a cluster of its own.
+    Growth,
 }
 
 impl Args {
     /// Whether a subject is wanted.
     pub(crate) fn wants(&self, subject: Subject) -> bool {
         self.subject.is_empty() || self.subject.contains(&subject)
+    }
+
+    /// What is wanted, in the order in which it is measured.
+    pub(crate) fn subjects(&self) -> Vec<Subject> {
+        let all = Subject::value_variants().iter().copied();
+        all.filter(|subject| self.wants(*subject)).collect()
     }
 
     /// How often each pair is measured.

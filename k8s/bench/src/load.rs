@@ -19,6 +19,9 @@ use tokio::{
     net::TcpStream,
 };
 
+/// An answer must have come by then.
+const ANSWER: Duration = Duration::from_secs(30);
+
 /// What came of a load.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
@@ -51,10 +54,10 @@ pub(crate) fn count(number: usize) -> f64 {
     number as f64
 }
 
-/// Sends `request` again and again over `clients` connections for `time`. Each
-/// answer must have the status `expected`.
+/// Sends `request` again and again over `clients` connections, shared among
+/// `addresses`, for `time`. Each answer must have the status `expected`.
 pub(crate) async fn run(
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     request: &[u8],
     expected: u16,
     clients: usize,
@@ -62,10 +65,13 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Load> {
     let over = Arc::new(AtomicBool::new(false));
     let began = Instant::now();
-    let running: Vec<_> = (0..clients)
-        .map(|_| {
+    let running: Vec<_> = addresses
+        .iter()
+        .cycle()
+        .take(clients)
+        .map(|address| {
             tokio::spawn(client(
-                address,
+                *address,
                 request.to_vec(),
                 expected,
                 Arc::clone(&over),
@@ -99,7 +105,9 @@ async fn client(
     while !over.load(Ordering::Relaxed) {
         let began = Instant::now();
         stream.write_all(&request).await.context("send a request")?;
-        let answer = read(&mut stream, &mut buffer).await?;
+        let answer = tokio::time::timeout(ANSWER, read(&mut stream, &mut buffer))
+            .await
+            .context("no answer in time")??;
         ensure!(
             answer.status == expected,
             "an answer of {} instead of {expected}",
@@ -178,11 +186,11 @@ mod tests {
         tokio::spawn(async move { axum::serve(listener, router).await });
         let request = b"GET / HTTP/1.1\r\nhost: bench\r\n\r\n";
         let time = Duration::from_millis(50);
-        let load = run(address, request, 200, 2, time).await.unwrap();
+        let load = run(&[address], request, 200, 2, time).await.unwrap();
         assert!(load.answers > 1);
         assert!(load.latencies.is_sorted());
         let missing = b"GET /none HTTP/1.1\r\nhost: bench\r\n\r\n";
-        let error = run(address, missing, 200, 1, time).await.unwrap_err();
+        let error = run(&[address], missing, 200, 1, time).await.unwrap_err();
         assert_eq!(error.to_string(), "an answer of 404 instead of 200");
     }
 }

@@ -17,7 +17,7 @@ mod usage;
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context as _;
-use clap::{Parser as _, ValueEnum as _};
+use clap::Parser as _;
 
 use crate::{
     args::{Args, Subject},
@@ -54,14 +54,15 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         (true, true) => DATABASES_IF_QUICK,
         (true, false) => DATABASES,
     };
-    let stack = Stack::start(args, databases).await?;
-    println!("{} finished instances first", args.records);
-    subjects::fill(&stack, 0, args.records).await?;
+    let mut stack = filled(args, databases).await?;
     let mut table = Table::default();
-    for subject in Subject::value_variants() {
-        if args.wants(*subject) {
-            subjects::measure(*subject, &stack, args, &mut table).await?;
+    for (index, subject) in args.subjects().into_iter().enumerate() {
+        if subject == Subject::Growth && index > 0 {
+            // What was deleted has left its records: they would count.
+            drop(stack);
+            stack = filled(args, 1).await?;
         }
+        subjects::measure(subject, &stack, args, &mut table).await?;
     }
     println!(
         "\n{}, {} processors, {} replicas of each service, {} records, {} rounds\n\n{}",
@@ -75,14 +76,22 @@ async fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// All that runs, with the finished instances that are to be there first.
+async fn filled(args: &Args, databases: usize) -> anyhow::Result<Stack> {
+    let stack = Stack::start(args, databases).await?;
+    println!("{} finished instances first", args.records);
+    subjects::fill(&stack, 0, args.records).await?;
+    Ok(stack)
+}
+
 /// GET catalog at a gateway that somebody else started.
 async fn elsewhere(gateway: SocketAddr, login: &str, args: &Args) -> anyhow::Result<()> {
     let login = login
         .split_once(':')
         .context("the login is user:password")?;
-    let platform = Platform::new(gateway, login)?;
+    let platform = Platform::new(&[gateway], login)?;
     let mut table = Table::default();
-    subjects::catalog_at(gateway, &platform, args, &mut table).await?;
+    subjects::catalog_at(&[gateway], &platform, args, &mut table).await?;
     println!("\n{}", table.markdown());
     Ok(())
 }

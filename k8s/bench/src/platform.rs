@@ -2,6 +2,10 @@
 
 use std::{
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,7 +27,9 @@ const END: Duration = Duration::from_secs(300);
 #[derive(Clone)]
 pub(crate) struct Platform {
     http: reqwest::Client,
-    gateway: SocketAddr,
+    /// Requests go to one after the other.
+    gateways: Arc<[SocketAddr]>,
+    next: Arc<AtomicUsize>,
     /// User and password.
     login: (String, String),
     /// Between two polls.
@@ -42,14 +48,15 @@ pub(crate) struct Accepted {
 
 impl Platform {
     /// One with that login (user and password) that knows no catalog yet.
-    pub(crate) fn new(gateway: SocketAddr, login: (&str, &str)) -> anyhow::Result<Self> {
+    pub(crate) fn new(gateways: &[SocketAddr], login: (&str, &str)) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .timeout(ANSWER)
             .build()
             .context("make a client")?;
         Ok(Self {
             http,
-            gateway,
+            gateways: gateways.into(),
+            next: Arc::default(),
             login: (login.0.to_owned(), login.1.to_owned()),
             poll: Duration::from_millis(5),
             catalog: Value::Null,
@@ -120,15 +127,26 @@ impl Platform {
         self.accepted(Method::DELETE, &path, None).await
     }
 
-    /// Polls until the operation has succeeded, or the instance is gone.
+    /// Polls until the operation has succeeded.
     pub(crate) async fn succeeded(&self, id: &str, operation: &str) -> anyhow::Result<()> {
+        self.ended(id, operation, StatusCode::OK).await
+    }
+
+    /// Polls until the deprovision has succeeded, or its instance is forgotten.
+    pub(crate) async fn gone(&self, id: &str, operation: &str) -> anyhow::Result<()> {
+        self.ended(id, operation, StatusCode::GONE).await
+    }
+
+    /// Polls until the operation has succeeded, or the answer has that status.
+    async fn ended(&self, id: &str, operation: &str, over: StatusCode) -> anyhow::Result<()> {
         let deadline = Instant::now() + END;
         let path = format!("service_instances/{id}/last_operation?operation={operation}");
         loop {
             let (status, body) = self.send(Method::GET, &path, None).await?;
             match (status, body["state"].as_str()) {
-                (StatusCode::OK, Some("succeeded")) | (StatusCode::GONE, _) => return Ok(()),
+                (StatusCode::OK, Some("succeeded")) => return Ok(()),
                 (StatusCode::OK, Some("in progress")) => {}
+                (status, _) if status == over && over != StatusCode::OK => return Ok(()),
                 _ => bail!("the poll of {id}: {status} {body}"),
             }
             ensure!(Instant::now() < deadline, "{id} does not end: {body}");
@@ -178,7 +196,7 @@ impl Platform {
         format!(
             "GET /v2/{path} HTTP/1.1\r\nhost: {}\r\nauthorization: Basic {login}\r\n\
              x-broker-api-version: 2.17\r\n{headers}\r\n",
-            self.gateway
+            self.gateway()
         )
         .into_bytes()
     }
@@ -215,9 +233,14 @@ impl Platform {
         })
     }
 
+    fn gateway(&self) -> SocketAddr {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        self.gateways[next % self.gateways.len()]
+    }
+
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http
-            .request(method, format!("http://{}/v2/{path}", self.gateway))
+            .request(method, format!("http://{}/v2/{path}", self.gateway()))
             .header("X-Broker-API-Version", "2.17")
             .basic_auth(&self.login.0, Some(&self.login.1))
     }

@@ -48,8 +48,8 @@ impl Stack {
             running.push(Database::start().await?);
         }
         let templates = folder.path().join("templates");
-        let addresses: Vec<SocketAddr> = running.iter().map(Database::address).collect();
-        plans::write(&templates, &addresses)?;
+        let servers: Vec<SocketAddr> = running.iter().map(Database::address).collect();
+        plans::write(&templates, &servers)?;
         let logins = folder.path().join("logins");
         fs::create_dir_all(&logins)?;
         fs::write(logins.join("username"), LOGIN.0)?;
@@ -60,15 +60,15 @@ impl Stack {
         let mut started = Vec::new();
         for service in SERVICES {
             let mut environment = environment(args, service, &templates, &logins);
-            environment.extend(addresses_of(&replicas));
             if service != "gateway" {
                 let identity = control_plane.service_account(NAMESPACE, service).await?;
                 let path = identity.kubeconfig().display().to_string();
                 environment.insert("KUBECONFIG".to_owned(), path);
             }
-            for number in 0..args.replicas {
+            for number in 0..args.replicas.into() {
                 let name = format!("{service}-{number}");
                 let mut environment = environment.clone();
+                environment.extend(addresses_of(&replicas, number));
                 environment.insert("BROKER_REPLICA".to_owned(), name.clone());
                 let replica = Replica::new(Launch {
                     name,
@@ -85,13 +85,7 @@ impl Stack {
                 replicas.push((service, replica));
             }
         }
-        let gateway = replicas
-            .iter()
-            .find(|(service, _)| *service == "gateway")
-            .context("no gateway")?
-            .1
-            .address;
-        let mut platform = Platform::new(gateway, LOGIN)?;
+        let mut platform = Platform::new(&addresses(&replicas, "gateway"), LOGIN)?;
         // One plan for each database, and one that is stuck.
         platform.learn(databases + 1).await?;
         Ok(Self {
@@ -109,9 +103,9 @@ impl Stack {
         self.control_plane.client()
     }
 
-    /// Where the gateway that the platform knows serves.
-    pub(crate) fn gateway(&self) -> anyhow::Result<SocketAddr> {
-        Ok(self.first("gateway")?.address)
+    /// Where the gateways serve.
+    pub(crate) fn gateways(&self) -> Vec<SocketAddr> {
+        addresses(&self.replicas, "gateway")
     }
 
     /// What the first replica of a service uses.
@@ -146,7 +140,8 @@ impl Stack {
     }
 
     /// How many requests the API server has answered, by verb and resource, but
-    /// those that are there without any work: leases, and its own.
+    /// those that are there without any work: leases, and endpoints, which are
+    /// its own as well as those of Services.
     pub(crate) async fn api_requests(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let request = axum::http::Request::get("/metrics")
             .body(Vec::new())
@@ -186,7 +181,17 @@ fn requests(metrics: &str) -> BTreeMap<String, u64> {
             Some(part) if !part.is_empty() => format!("{verb} {resource}/{part}"),
             _ => format!("{verb} {resource}"),
         };
-        *sums.entry(part).or_default() += value.trim().parse().unwrap_or(0);
+        // Prometheus writes large numbers with an exponent.
+        let Ok(value) = value.trim().parse::<f64>() else {
+            continue;
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a counter, far below 2^52"
+        )]
+        let value = value as u64;
+        *sums.entry(part).or_default() += value;
     }
     sums
 }
@@ -213,8 +218,15 @@ fn environment(
         .collect()
 }
 
-/// Where those that run already are found by those that come.
-fn addresses_of(replicas: &[(&'static str, Replica)]) -> Vec<(String, String)> {
+/// Where the replicas of a service serve.
+fn addresses(replicas: &[(&'static str, Replica)], service: &str) -> Vec<SocketAddr> {
+    let of = replicas.iter().filter(|(of, _)| *of == service);
+    of.map(|(_, replica)| replica.address).collect()
+}
+
+/// Where those that run already are found by the replica of this number that
+/// comes: each asks the one of its own number, so that all have work.
+fn addresses_of(replicas: &[(&'static str, Replica)], number: usize) -> Vec<(String, String)> {
     let variables = [
         ("catalog-svc", "BROKER_CATALOG"),
         ("provisioner-svc", "BROKER_PROVISIONER"),
@@ -223,8 +235,8 @@ fn addresses_of(replicas: &[(&'static str, Replica)]) -> Vec<(String, String)> {
     variables
         .into_iter()
         .filter_map(|(service, variable)| {
-            let (_, replica) = replicas.iter().find(|(of, _)| *of == service)?;
-            Some((variable.to_owned(), replica.address.to_string()))
+            let address = addresses(replicas, service).get(number).copied()?;
+            Some((variable.to_owned(), address.to_string()))
         })
         .collect()
 }
@@ -240,8 +252,13 @@ apiserver_request_total{code="200",resource="secrets",scope="resource",subresour
 apiserver_request_total{code="404",resource="secrets",scope="resource",subresource="",verb="GET",version="v1"} 2
 apiserver_request_total{code="200",resource="serviceinstances",subresource="status",verb="PATCH"} 1
 apiserver_request_total{code="200",resource="leases",subresource="",verb="PUT"} 9
+apiserver_request_total{code="201",resource="events",subresource="",verb="POST"} 1e+06
 "#;
-        let expected = [("GET secrets", 5), ("PATCH serviceinstances/status", 1)];
+        let expected = [
+            ("GET secrets", 5),
+            ("PATCH serviceinstances/status", 1),
+            ("POST events", 1_000_000),
+        ];
         let expected = expected.map(|(name, count)| (name.to_owned(), count));
         assert_eq!(requests(text), BTreeMap::from(expected));
     }

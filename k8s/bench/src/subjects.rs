@@ -33,8 +33,8 @@ pub(crate) async fn measure(
         Subject::Instances => instances::measure(stack, args, table).await,
         Subject::Bindings => bindings::measure(stack, args, table).await,
         Subject::Plans => plans::measure(stack, args, table).await,
-        Subject::Growth => growth::measure(stack, args, table).await,
         Subject::End => start::all_usage(stack, table, "after all of it").await,
+        Subject::Growth => growth::measure(stack, args, table).await,
     }
 }
 

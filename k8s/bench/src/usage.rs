@@ -11,6 +11,8 @@ pub(crate) struct Usage {
     pub(crate) cpu: Duration,
     /// Resident memory in bytes.
     pub(crate) memory: u64,
+    /// The most that it has ever been.
+    pub(crate) peak: u64,
     /// Open file descriptors.
     pub(crate) files: usize,
     /// Threads.
@@ -30,14 +32,16 @@ pub(crate) fn of(process: u32) -> anyhow::Result<Usage> {
         anyhow::Ok(listed.count())
     };
     let status = read("status")?;
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .context("a process without VmRSS")?;
+    let bytes = |name: &str| {
+        let mut lines = status.lines();
+        let kib = lines.find_map(|line| line.strip_prefix(name));
+        let kib = kib.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        anyhow::Ok(kib.with_context(|| format!("a process without {name}"))? * 1024)
+    };
     Ok(Usage {
         cpu: cpu(&read("stat")?).context("read the processor time")?,
-        memory: kib * 1024,
+        memory: bytes("VmRSS:")?,
+        peak: bytes("VmHWM:")?,
         files: entries("fd")?,
         threads: entries("task")?,
     })
@@ -54,7 +58,7 @@ fn cpu(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis((user + system) * 1000 / ticks))
 }
 
-/// The process that listens on this port of the loopback, if it is one of ours.
+/// The process whose program ends with `name`, and whose command line has `argument`.
 pub(crate) fn named(name: &str, argument: &str) -> Option<u32> {
     let processes = fs::read_dir("/proc").ok()?;
     processes.filter_map(Result::ok).find_map(|entry| {
@@ -74,6 +78,7 @@ mod tests {
     fn this_process_uses_something() {
         let usage = of(std::process::id()).unwrap();
         assert!(usage.memory > 0 && usage.files > 0 && usage.threads > 0);
+        assert!(usage.peak >= usage.memory);
         assert!(of(u32::MAX).is_err());
     }
 

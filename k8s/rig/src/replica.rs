@@ -19,6 +19,8 @@ use tokio::{
 };
 
 const LOOK: Duration = Duration::from_millis(50);
+/// Short: how long a start takes is measured by it.
+const LOOK_READY: Duration = Duration::from_millis(2);
 /// How long a process may take to be ready, on a busy machine.
 const READY: Duration = Duration::from_secs(90);
 
@@ -148,7 +150,7 @@ impl Replica {
                 READY.as_secs(),
                 self.last_line()
             );
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(LOOK_READY).await;
         }
     }
 

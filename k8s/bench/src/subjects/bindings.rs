@@ -42,10 +42,7 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
     super::start::usage(stack, table, "binder-svc", "after them").await?;
     for (number, instance) in instances.iter().enumerate() {
         let removed = stack.platform.deprovision(instance, number).await?;
-        stack
-            .platform
-            .succeeded(instance, &removed.operation)
-            .await?;
+        stack.platform.gone(instance, &removed.operation).await?;
     }
     Ok(())
 }

@@ -21,13 +21,13 @@ use crate::{
 const CLIENTS: usize = 16;
 
 pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
-    measure_at(stack.gateway()?, &stack.platform, args, table).await?;
+    measure_at(&stack.gateways(), &stack.platform, args, table).await?;
     super::start::usage(stack, table, "gateway", "under load").await
 }
 
-/// At a gateway, wherever it runs.
+/// At gateways, wherever they run.
 pub(crate) async fn measure_at(
-    gateway: SocketAddr,
+    gateways: &[SocketAddr],
     platform: &Platform,
     args: &Args,
     table: &mut Table,
@@ -46,8 +46,8 @@ pub(crate) async fn measure_at(
         let mut pairs = Vec::new();
         for _ in 0..args.rounds() {
             let plain = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
-            let baseline = load::run(bare, plain.as_bytes(), status, CLIENTS, time).await?;
-            let ours = load::run(gateway, request, status, CLIENTS, time).await?;
+            let baseline = load::run(&[bare], plain.as_bytes(), status, CLIENTS, time).await?;
+            let ours = load::run(gateways, request, status, CLIENTS, time).await?;
             pairs.push(pair(&baseline, &ours));
         }
         table.compare(&what, "a second", "≥ 0.8x", &pairs);

@@ -7,7 +7,10 @@ use std::{
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{accept::median, id, raw};
+use super::{
+    accept::{PACE, median},
+    id, raw, start,
+};
 use crate::{
     args::Args,
     load::count,
@@ -17,6 +20,9 @@ use crate::{
     table::{Pair, Table, short},
 };
 
+/// The crowd at whose end it is asked what the services have.
+const USAGE_AT: usize = 16;
+
 pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
     one(stack, args, table).await?;
     requests(stack, table).await?;
@@ -25,7 +31,7 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
         crowd(stack, args, table, *clients).await?;
     }
     fair(stack, args, table).await?;
-    super::start::usage(stack, table, "provisioner-svc", "after them").await
+    start::usage(stack, table, "provisioner-svc", "after them").await
 }
 
 /// One after the other, alone.
@@ -38,12 +44,15 @@ async fn one(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()
             let began = Instant::now();
             namespaces.push(raw::apply(&stack.client()).await?);
             baseline.push(began.elapsed());
+            // Alone: not beside what controllers do in the namespace before.
+            tokio::time::sleep(PACE).await;
             let began = Instant::now();
             instances.push(provision(&stack.platform).await?);
             ours.push(began.elapsed());
+            tokio::time::sleep(PACE).await;
         }
         pairs.push(Pair::of_times(median(baseline), median(ours)));
-        raw::delete_all(&stack.client(), &namespaces).await?;
+        raw::delete_all(&stack.client(), &namespaces, 16).await?;
         deprovision_all(&stack.platform, &instances, 16).await?;
     }
     let what = "one instance, PUT to succeeded, polled each 5 ms";
@@ -62,14 +71,22 @@ async fn requests(stack: &Stack, table: &mut Table) -> anyhow::Result<()> {
     let updated = platform.update(&instance, 0, "changed").await?;
     platform.succeeded(&instance, &updated.operation).await?;
     let after = stack.api_requests().await?;
-    table.note("API requests of an update", difference(&made, &after), "–");
-    deprovision_all(&platform, &[instance], 1).await
+    let what = "API requests of the first update, of one object";
+    table.note(what, difference(&made, &after), "–");
+    deprovision_all(&platform, &[instance], 1).await?;
+    let gone = stack.api_requests().await?;
+    let what = "API requests of a deprovision, controllers' included";
+    table.note(what, difference(&after, &gone), "–");
+    Ok(())
 }
 
 fn difference(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> String {
     let mut parts: Vec<(u64, &str)> = after
         .iter()
-        .map(|(part, count)| (count - before.get(part).unwrap_or(&0), part.as_str()))
+        .map(|(part, count)| {
+            let before = before.get(part).copied().unwrap_or_default();
+            (count.saturating_sub(before), part.as_str())
+        })
         .filter(|(count, _)| *count > 0)
         .collect();
     parts.sort_by(|left, right| right.cmp(left));
@@ -101,6 +118,9 @@ async fn crowd(
         let began = Instant::now();
         let instances = provision_all(&platform, size, clients).await?;
         made.push(Pair::of_times(baseline, began.elapsed()));
+        if clients == USAGE_AT && made.len() == usize::from(args.rounds()) {
+            start::all_usage(stack, table, &format!("with {size} instances more")).await?;
+        }
         raw::settled(&stack.client()).await?;
         server.push(Pair::of_times(
             baseline_cpu,
@@ -122,7 +142,7 @@ async fn crowd(
             .await?;
         changed.push(Pair::of_times(baseline, began.elapsed()));
 
-        let baseline = raw::delete_all(&stack.client(), &namespaces).await?;
+        let baseline = raw::delete_all(&stack.client(), &namespaces, clients).await?;
         let began = Instant::now();
         deprovision_all(&platform, &instances, clients).await?;
         removed.push(Pair::of_times(baseline, began.elapsed()));
@@ -142,7 +162,8 @@ async fn crowd(
     Ok(())
 }
 
-/// Many at once, beside some that never become ready: these must not delay the others.
+/// Many at once, beside one that never becomes ready, which must not delay the
+/// others. Each round begins with the other of both.
 async fn fair(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
     const CLIENTS: usize = 16;
     let size = args.crowd();
@@ -153,16 +174,25 @@ async fn fair(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<(
         anyhow::Ok((began.elapsed(), instances))
     };
     let mut pairs = Vec::new();
-    for _ in 0..args.rounds() {
-        let (alone, mut instances) = crowd().await?;
-        let stuck = id("stuck");
-        platform.provision(&stuck, plans::STUCK).await?;
-        let (beside, others) = crowd().await?;
+    for round in 0..args.rounds() {
+        let (mut alone, mut beside) = (Duration::ZERO, Duration::ZERO);
+        for with_stuck in [round % 2 == 1, round % 2 == 0] {
+            let stuck = id("stuck");
+            if with_stuck {
+                platform.provision(&stuck, plans::STUCK).await?;
+            }
+            raw::settled(&stack.client()).await?;
+            let (took, instances) = crowd().await?;
+            deprovision_all(&platform, &instances, CLIENTS).await?;
+            if with_stuck {
+                beside = took;
+                let removed = platform.deprovision(&stuck, plans::STUCK).await?;
+                platform.gone(&stuck, &removed.operation).await?;
+            } else {
+                alone = took;
+            }
+        }
         pairs.push(Pair::of_times(alone, beside));
-        instances.extend(others);
-        let removed = platform.deprovision(&stuck, plans::STUCK).await?;
-        platform.succeeded(&stuck, &removed.operation).await?;
-        deprovision_all(&platform, &instances, CLIENTS).await?;
     }
     let what = format!("{size} instances, beside one that is stuck, beside none");
     table.compare(&what, "ms", "1x", &pairs);
@@ -210,6 +240,6 @@ pub(super) async fn deprovision_all(
         .await?;
     let polls = accepted
         .iter()
-        .map(|(instance, accepted)| platform.succeeded(instance, &accepted.operation));
+        .map(|(instance, accepted)| platform.gone(instance, &accepted.operation));
     futures::future::try_join_all(polls).await.map(drop)
 }

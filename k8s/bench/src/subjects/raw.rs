@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::{
@@ -16,6 +16,11 @@ use crate::plans;
 
 const LABEL: &str = "mongodb-osb-bench";
 const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks at what all namespaces have: the looks are work of the API
+/// server, too, which is charged to what is measured.
+const LOOK: Duration = Duration::from_millis(500);
+/// What is waited for must have come by then.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Makes a namespace and applies the objects; returns its name.
 pub(crate) async fn apply(client: &Client) -> anyhow::Result<String> {
@@ -73,19 +78,26 @@ pub(crate) async fn settled(client: &Client) -> anyhow::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let (account, authority): (Api<ServiceAccount>, Api<ConfigMap>) =
         (Api::all(client.clone()), Api::all(client.clone()));
+    let began = Instant::now();
     loop {
+        tokio::time::sleep(LOOK).await;
         let wanted = namespaces.list_metadata(&all).await?.items.len();
         if account.list_metadata(&accounts).await?.items.len() >= wanted
             && authority.list_metadata(&authorities).await?.items.len() >= wanted
         {
             return Ok(());
         }
-        tokio::time::sleep(PAUSE).await;
+        ensure!(began.elapsed() < LIMIT, "the controllers do not come after");
     }
 }
 
-/// Deletes the namespaces and waits until they are gone; how long it took.
-pub(crate) async fn delete_all(client: &Client, names: &[String]) -> anyhow::Result<Duration> {
+/// Deletes the namespaces, so many at a time, and waits until they are gone; how
+/// long it took.
+pub(crate) async fn delete_all(
+    client: &Client,
+    names: &[String],
+    clients: usize,
+) -> anyhow::Result<Duration> {
     let began = Instant::now();
     let namespaces: Api<Namespace> = Api::all(client.clone());
     stream::iter(names)
@@ -93,11 +105,12 @@ pub(crate) async fn delete_all(client: &Client, names: &[String]) -> anyhow::Res
             let deleted = namespaces.delete(name, &DeleteParams::default()).await;
             deleted.map(drop).context("delete a namespace")
         })
-        .buffer_unordered(16)
+        .buffer_unordered(clients)
         .try_collect::<Vec<()>>()
         .await?;
     let params = ListParams::default().labels(&format!("{LABEL}=raw"));
     while !namespaces.list_metadata(&params).await?.items.is_empty() {
+        ensure!(began.elapsed() < LIMIT, "the namespaces are not gone");
         tokio::time::sleep(PAUSE).await;
     }
     Ok(began.elapsed())

@@ -43,7 +43,7 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
     ] {
         let request = platform.get(&path, "");
         let before = stack.cpu().await?;
-        let load = load::run(stack.gateway()?, &request, 200, CLIENTS, time).await?;
+        let load = load::run(&stack.gateways(), &request, 200, CLIENTS, time).await?;
         let used = stack.cpu().await?.saturating_sub(before).as_secs_f64() * 1e6
             / load::count(load.answers);
         table.note(
@@ -58,7 +58,7 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
         );
     }
     let removed = platform.deprovision(&stuck, STUCK).await?;
-    platform.succeeded(&stuck, &removed.operation).await?;
+    platform.gone(&stuck, &removed.operation).await?;
     let removed = platform.deprovision(&instance, 0).await?;
-    platform.succeeded(&instance, &removed.operation).await
+    platform.gone(&instance, &removed.operation).await
 }

@@ -29,10 +29,14 @@ pub(super) async fn usage(
     when: &str,
 ) -> anyhow::Result<()> {
     let usage = stack.usage(service).await?;
-    let memory = crate::load::count(usize::try_from(usage.memory)?) / f64::from(1 << 20);
+    let memory = format!(
+        "{} MiB (peak {})",
+        mebibytes(usage.memory)?,
+        mebibytes(usage.peak)?
+    );
     table.note(
         &format!("{service}: memory, files, threads {when}"),
-        format!("{} MiB, {}, {}", short(memory), usage.files, usage.threads),
+        format!("{memory}, {}, {}", usage.files, usage.threads),
         if service == "gateway" {
             "≤ 16 MiB"
         } else {
@@ -40,4 +44,10 @@ pub(super) async fn usage(
         },
     );
     Ok(())
+}
+
+/// So many bytes, in MiB.
+fn mebibytes(bytes: u64) -> anyhow::Result<String> {
+    let mebibytes = crate::load::count(usize::try_from(bytes)?) / f64::from(1 << 20);
+    Ok(short(mebibytes))
 }
