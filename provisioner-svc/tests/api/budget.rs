@@ -9,7 +9,7 @@ use broker_proto::v1::{FetchInstanceRequest, HoldRequest, ReleaseHoldRequest};
 use serde_json::json;
 use testbed::requests::{Counter, Counts, counts};
 
-use crate::harness::{World, deprovisioned, eventually, provisioned, updated};
+use crate::harness::{World, deprovisioned, end_of, eventually, provisioned, updated};
 
 /// Four objects, as an instance has at least.
 const FOUR: [(&str, &str); 2] = [
@@ -72,6 +72,12 @@ async fn each_operation_keeps_to_its_budget_of_api_requests() {
         "provision"
     );
 
+    // The operation was polled by its id until it ended; now its end, and
+    // whatever is newest.
+    let operation = world.record("i").await.spec.operation.id;
+    for operation in ["", &operation] {
+        end_of(&client, "i", operation).await;
+    }
     let fetch = FetchInstanceRequest {
         instance_id: "i".into(),
     };
