@@ -60,7 +60,8 @@ pub(crate) enum Subject {
     Plans,
     /// What the services have after all of it.
     End,
-    /// The same with more and more records, in a cluster of its own.
+    /// Provision until 202, polls and memory with more and more records, in a
+    /// cluster of its own.
     Growth,
 }
 

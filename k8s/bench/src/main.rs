@@ -54,13 +54,17 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         (true, true) => DATABASES_IF_QUICK,
         (true, false) => DATABASES,
     };
-    let mut stack = filled(args, databases).await?;
+    let records = match args.subjects()[..] {
+        [Subject::Growth] => 0,
+        _ => args.records,
+    };
+    let mut stack = filled(args, databases, records).await?;
     let mut table = Table::default();
     for (index, subject) in args.subjects().into_iter().enumerate() {
         if subject == Subject::Growth && index > 0 {
             // What was deleted has left its records: they would count.
-            drop(stack);
-            stack = filled(args, 1).await?;
+            stack.stop().await;
+            stack = filled(args, 1, 0).await?;
         }
         subjects::measure(subject, &stack, args, &mut table).await?;
     }
@@ -77,10 +81,10 @@ async fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// All that runs, with the finished instances that are to be there first.
-async fn filled(args: &Args, databases: usize) -> anyhow::Result<Stack> {
+async fn filled(args: &Args, databases: usize, records: usize) -> anyhow::Result<Stack> {
     let stack = Stack::start(args, databases).await?;
-    println!("{} finished instances first", args.records);
-    subjects::fill(&stack, 0, args.records).await?;
+    println!("{records} finished instances first");
+    subjects::fill(&stack, 0, records).await?;
     Ok(stack)
 }
 

@@ -71,10 +71,11 @@ impl Platform {
         }
     }
 
-    /// Fetches the catalog once it has so many plans of the offering.
+    /// Fetches the catalog once it has so many plans of the offering at each gateway.
     pub(crate) async fn learn(&mut self, plans: usize) -> anyhow::Result<()> {
         let deadline = Instant::now() + END;
-        loop {
+        let mut in_a_row = 0;
+        while in_a_row < self.gateways.len() {
             if let Ok((StatusCode::OK, catalog)) = self.send(Method::GET, "catalog", None).await
                 && let Some(offering) = catalog["services"]
                     .as_array()
@@ -82,11 +83,14 @@ impl Platform {
                 && offering["plans"].as_array().map(Vec::len) == Some(plans)
             {
                 self.catalog = offering.clone();
-                return Ok(());
+                in_a_row += 1;
+                continue;
             }
+            in_a_row = 0;
             ensure!(Instant::now() < deadline, "the catalog is not served");
             tokio::time::sleep(self.poll).await;
         }
+        Ok(())
     }
 
     /// The catalog as it is now, whole.
@@ -129,16 +133,21 @@ impl Platform {
 
     /// Polls until the operation has succeeded.
     pub(crate) async fn succeeded(&self, id: &str, operation: &str) -> anyhow::Result<()> {
-        self.ended(id, operation, StatusCode::OK).await
+        self.ended(id, operation, None).await
     }
 
     /// Polls until the deprovision has succeeded, or its instance is forgotten.
     pub(crate) async fn gone(&self, id: &str, operation: &str) -> anyhow::Result<()> {
-        self.ended(id, operation, StatusCode::GONE).await
+        self.ended(id, operation, Some(StatusCode::GONE)).await
     }
 
-    /// Polls until the operation has succeeded, or the answer has that status.
-    async fn ended(&self, id: &str, operation: &str, over: StatusCode) -> anyhow::Result<()> {
+    /// Polls until the operation has succeeded, or the answer has the status `over`.
+    async fn ended(
+        &self,
+        id: &str,
+        operation: &str,
+        over: Option<StatusCode>,
+    ) -> anyhow::Result<()> {
         let deadline = Instant::now() + END;
         let path = format!("service_instances/{id}/last_operation?operation={operation}");
         loop {
@@ -146,7 +155,7 @@ impl Platform {
             match (status, body["state"].as_str()) {
                 (StatusCode::OK, Some("succeeded")) => return Ok(()),
                 (StatusCode::OK, Some("in progress")) => {}
-                (status, _) if status == over && over != StatusCode::OK => return Ok(()),
+                (status, _) if Some(status) == over => return Ok(()),
                 _ => bail!("the poll of {id}: {status} {body}"),
             }
             ensure!(Instant::now() < deadline, "{id} does not end: {body}");

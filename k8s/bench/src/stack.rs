@@ -98,6 +98,13 @@ impl Stack {
         })
     }
 
+    /// Ends the services, and with them all that runs.
+    pub(crate) async fn stop(self) {
+        for (_, replica) in &self.replicas {
+            replica.stop().await;
+        }
+    }
+
     /// A client of the API server with all rights.
     pub(crate) fn client(&self) -> Client {
         self.control_plane.client()

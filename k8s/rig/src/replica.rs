@@ -18,7 +18,7 @@ use tokio::{
     time::Instant,
 };
 
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(200);
 /// Short: how long a start takes is measured by it.
 const LOOK_READY: Duration = Duration::from_millis(2);
 /// How long a process may take to be ready, on a busy machine.
@@ -172,7 +172,7 @@ impl Replica {
 
     async fn keep(self) {
         loop {
-            tokio::time::sleep(LOOK * 4).await;
+            tokio::time::sleep(LOOK).await;
             let mut state = self.state.lock().await;
             if state.wanted && !is_running(&mut state) {
                 state.child = self.spawn(&[]).ok();

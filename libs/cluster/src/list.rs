@@ -15,8 +15,8 @@ use crate::{
     records::drop_managed_fields,
 };
 
-/// Objects in one answer. Few: until its managedFields are dropped an object takes
-/// several times the memory that it takes then.
+/// Objects in one answer. Few: an object takes several times as much memory before
+/// its managedFields are dropped as after.
 const PAGE: u32 = 100;
 /// A list that outlives its snapshot begins again, this often.
 const MAX_RESTARTS: usize = 3;

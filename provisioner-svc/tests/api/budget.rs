@@ -72,8 +72,8 @@ async fn each_operation_keeps_to_its_budget_of_api_requests() {
         "provision"
     );
 
-    // The operation was polled by its id until it ended; now its end, and
-    // whatever is newest.
+    // The operation was polled by its id until it ended; now whatever is newest,
+    // and its end.
     let operation = world.record("i").await.spec.operation.id;
     for operation in ["", &operation] {
         end_of(&client, "i", operation).await;

@@ -21,6 +21,8 @@ use crate::{
 
 /// Binds at a time in each database.
 const AT_ONCE: usize = 4;
+/// For the statuses and events of a crowd to be written.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Writes that an unbind may cost beside dropUser.
 const WRITES: usize = 4;
 
@@ -114,50 +116,86 @@ async fn crowd(
     table: &mut Table,
     instances: &[String],
 ) -> anyhow::Result<()> {
+    let platform = &stack.platform;
     let each = if args.quick { 8 } else { 24 };
     let all = || (0..each).flat_map(|_| 0..instances.len());
-    let mut pairs = Vec::new();
+    let clients = AT_ONCE * instances.len();
+    let (mut binds, mut rotates, mut unbinds) = (vec![], vec![], vec![]);
     for _ in 0..args.rounds() {
-        let began = Instant::now();
-        let users: Vec<(usize, String)> = stream::iter(all())
-            .map(async |number| {
-                let user = id("raw");
-                stack.databases[number].create_user(&user).await?;
-                anyhow::Ok((number, user))
-            })
-            .buffer_unordered(AT_ONCE * instances.len())
-            .try_collect()
-            .await?;
-        let baseline = began.elapsed();
-        for (number, user) in users {
+        // Each phase alone: not beside the statuses and events of the one before.
+        let rest = || tokio::time::sleep(SETTLED);
+        rest().await;
+        let create = async |number: usize| {
+            let user = id("raw");
+            stack.databases[number].create_user(&user).await?;
+            anyhow::Ok((number, user))
+        };
+        let (users, created) = at_once(all(), clients, create).await?;
+        let remove = async |(number, user): (usize, String)| {
             stack.databases[number].drop_user(&user).await?;
-        }
-        let began = Instant::now();
-        let bindings: Vec<(usize, String)> = stream::iter(all())
-            .map(async |number| {
-                let binding = id("binding");
-                let platform = &stack.platform;
-                platform
-                    .bind(&instances[number], &binding, number, None)
-                    .await?;
-                anyhow::Ok((number, binding))
-            })
-            .buffer_unordered(AT_ONCE * instances.len())
-            .try_collect()
-            .await?;
-        pairs.push(Pair::of_times(baseline, began.elapsed()));
-        for (number, binding) in bindings {
-            let platform = &stack.platform;
-            platform
-                .unbind(&instances[number], &binding, number)
-                .await?;
-        }
+            anyhow::Ok(())
+        };
+        rest().await;
+        let (_, dropped) = at_once(users, clients, remove).await?;
+
+        rest().await;
+        let bind = async |number: usize| {
+            let binding = id("binding");
+            let bound = platform.bind(&instances[number], &binding, number, None);
+            bound.await?;
+            anyhow::Ok((number, binding))
+        };
+        let (bindings, bound) = at_once(all(), clients, bind).await?;
+        binds.push(Pair::of_times(created, bound));
+        let rotate = async |(number, binding): &(usize, String)| {
+            let successor = id("successor");
+            let instance = &instances[*number];
+            let rotated = platform.bind(instance, &successor, *number, Some(binding));
+            rotated.await?;
+            anyhow::Ok((*number, successor))
+        };
+        rest().await;
+        let (successors, rotated) = at_once(&bindings, clients, rotate).await?;
+        rotates.push(Pair::of_times(created, rotated));
+        let unbind = async |(number, binding): (usize, String)| {
+            let unbound = platform.unbind(&instances[number], &binding, number);
+            unbound.await?;
+            anyhow::Ok(())
+        };
+        rest().await;
+        let (_, unbound) = at_once(bindings, clients, unbind).await?;
+        unbinds.push(Pair::of_times(dropped, unbound));
+        at_once(successors, clients, unbind).await?;
     }
-    let what = format!(
-        "{} binds, {AT_ONCE} at a time in each of {} databases",
-        each * instances.len(),
-        instances.len()
-    );
-    table.compare(&what, "ms", "≤ 1.6x", &pairs);
+    let count = each * instances.len();
+    let of = |what: &str, beside: &str| {
+        let databases = match instances.len() {
+            1 => "one database".to_owned(),
+            several => format!("each of {several} databases"),
+        };
+        format!("{count} {what}, {AT_ONCE} at a time in {databases}, beside {beside}")
+    };
+    table.compare(&of("binds", "createUser"), "ms", "≤ 1.6x", &binds);
+    table.compare(&of("rotations", "createUser"), "ms", "–", &rotates);
+    table.compare(&of("unbinds", "dropUser alone"), "ms", "–", &unbinds);
     Ok(())
+}
+
+/// Does it with each, so many at a time; what came of them, and how long all took.
+async fn at_once<I, T, F>(
+    items: I,
+    clients: usize,
+    each: impl Fn(I::Item) -> F,
+) -> anyhow::Result<(Vec<T>, Duration)>
+where
+    I: IntoIterator,
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let began = Instant::now();
+    let done = stream::iter(items)
+        .map(each)
+        .buffer_unordered(clients)
+        .try_collect()
+        .await?;
+    Ok((done, began.elapsed()))
 }

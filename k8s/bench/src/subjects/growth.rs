@@ -39,11 +39,8 @@ pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> an
     } else {
         &[10, 1000, 10_000]
     };
-    let mut there = args.records;
+    let mut there = 0;
     for size in sizes {
-        if *size < there {
-            continue;
-        }
         fill(stack, there, *size).await?;
         there = *size;
         let with = format!("with {size} records");
@@ -86,7 +83,8 @@ pub(crate) async fn fill(stack: &Stack, there: usize, size: usize) -> anyhow::Re
         .get(&cluster::names::instance_record(&model))
         .await
         .context("read a record to copy")?;
-    stream::iter(first..size)
+    // The model is one of them.
+    stream::iter(first + 1..size)
         .map(async |number| copy(stack, &records, &model, number < WITH_NAMESPACE).await)
         .buffer_unordered(AT_ONCE)
         .try_collect::<Vec<()>>()

@@ -163,7 +163,7 @@ async fn crowd(
 }
 
 /// Many at once, beside one that never becomes ready, which must not delay the
-/// others. Each round begins with the other of both.
+/// others. Rounds take turns in which comes first.
 async fn fair(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
     const CLIENTS: usize = 16;
     let size = args.crowd();

@@ -87,7 +87,7 @@ pub(crate) async fn settled(client: &Client) -> anyhow::Result<()> {
         {
             return Ok(());
         }
-        ensure!(began.elapsed() < LIMIT, "the controllers do not come after");
+        ensure!(began.elapsed() < LIMIT, "the controllers do not catch up");
     }
 }
 
