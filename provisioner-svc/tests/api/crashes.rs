@@ -172,7 +172,7 @@ async fn a_create_survives_a_crash_after_each_of_its_steps() {
             create(&world, process, &plan.provision(&id, json!({}))).await
         })
         .await;
-        let record = world.record(&id).await;
+        let record = world.shown(&id, "Ready").await;
         let namespaces = world.instance_namespaces().await;
         assert_eq!(
             namespaces.len(),

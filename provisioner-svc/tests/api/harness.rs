@@ -281,6 +281,18 @@ impl World {
             .unwrap()
     }
 
+    /// The record, once its status shows this phase: a poll may tell of an end
+    /// before the status is written.
+    pub(crate) async fn shown(&self, instance: &str, phase: &str) -> ServiceInstance {
+        eventually(&format!("the status shows {phase}"), async || {
+            let record = self.record(instance).await;
+            let status = record.status.as_ref()?;
+            let is_current = Some(status.observed_generation) == record.metadata.generation;
+            (is_current && status.phase == phase).then_some(record)
+        })
+        .await
+    }
+
     pub(crate) async fn config_map(&self, namespace: &str, name: &str) -> Option<ConfigMap> {
         Api::namespaced(self.client(), namespace)
             .get_opt(name)
