@@ -6,6 +6,9 @@
     reason = "a benchmark fails by panicking"
 )]
 
+#[path = "../tests/api/folder.rs"]
+mod folder;
+
 use std::{hint::black_box, path::Path, sync::Arc};
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -111,21 +114,7 @@ fn four_objects() -> Tree {
 /// The plans that the broker comes with.
 fn shipped() -> Tree {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalog-svc/templates");
-    let mut tree = Tree::new();
-    add(&root, &root, &mut tree);
-    tree
-}
-
-fn add(root: &Path, folder: &Path, tree: &mut Tree) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            add(root, &path, tree);
-        } else {
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap();
-            tree.insert(name, std::fs::read(&path).unwrap());
-        }
-    }
+    folder::read(&root)
 }
 
 fn object(value: Value) -> Map<String, Value> {

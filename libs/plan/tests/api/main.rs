@@ -8,6 +8,7 @@
 
 mod catalog;
 mod faults;
+mod folder;
 mod instance_display;
 mod lifecycle;
 mod rendering;

@@ -7,29 +7,12 @@ use plan::variables::{Broker, Instance, Variables};
 use plan::{Bundle, Catalog, Loaded, Tree};
 use serde_json::{Map, Value};
 
+use crate::folder;
+
 /// The fixtures as a root.
 pub(crate) fn fixtures() -> Tree {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let mut tree = Tree::new();
-    add(&root, &root, &mut tree);
-    tree
-}
-
-fn add(root: &Path, folder: &Path, tree: &mut Tree) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            add(root, &path, tree);
-        } else {
-            let name = path
-                .strip_prefix(root)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned();
-            tree.insert(&name, std::fs::read(&path).unwrap());
-        }
-    }
+    folder::read(&root)
 }
 
 /// A root of a few files.
