@@ -221,12 +221,31 @@ impl<C: Content> ConfigObject<C> {
     }
 }
 
-/// Publishes what was read, if it is new.
-pub(super) fn publish<C: Content>(latest: &watch::Sender<Option<Seen<C>>>, seen: Seen<C>) {
+/// Publishes what was read or watched, if it is new.
+fn publish<C: Content>(latest: &watch::Sender<Option<Seen<C>>>, seen: Seen<C>) {
     latest.send_if_modified(|last| {
         let is_new = last.as_ref() != Some(&seen);
         *last = Some(seen);
         is_new
+    });
+}
+
+/// Publishes what a write has made of `before`. Where something else was published meanwhile, the
+/// watch has been faster than the answer to the write, or brings it soon: what was written may be
+/// older than what is known, and would hide a wish until the watch is made anew.
+pub(super) fn publish_written<C: Content>(
+    latest: &watch::Sender<Option<Seen<C>>>,
+    before: &Seen<C>,
+    written: Seen<C>,
+) {
+    latest.send_if_modified(|last| {
+        let is_next = last
+            .as_ref()
+            .is_some_and(|last| last.version == before.version);
+        if is_next {
+            *last = Some(written);
+        }
+        is_next
     });
 }
 
@@ -258,4 +277,38 @@ pub(super) fn texts(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topology(version: &str, members: &str) -> Seen<Topology> {
+        let data = BTreeMap::from([("members".to_owned(), members.to_owned())]);
+        Seen {
+            content: Topology::read(&data, &BTreeMap::new()).unwrap(),
+            version: version.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_wish_that_is_watched_before_the_answer_to_a_write_is_kept() {
+        let (read, written, wished) = (
+            topology("10", "1"),
+            topology("11", "1"),
+            topology("12", "3"),
+        );
+        let latest = watch::Sender::new(Some(read.clone()));
+        publish(&latest, wished.clone());
+        publish_written(&latest, &read, written);
+        assert_eq!(*latest.borrow(), Some(wished));
+    }
+
+    #[test]
+    fn what_was_written_is_known_before_it_is_watched() {
+        let (read, written) = (topology("10", "1"), topology("11", "1"));
+        let latest = watch::Sender::new(Some(read.clone()));
+        publish_written(&latest, &read, written.clone());
+        assert_eq!(*latest.borrow(), Some(written));
+    }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{EXPECTING, WorkError, Worker};
 use crate::{
-    cluster::{Seen, publish},
+    cluster::{Seen, publish_written},
     compatibility::CompatibilityReport,
     member::Ordinal,
     mongod::AdminSession,
@@ -51,10 +51,8 @@ impl Worker {
             Step::Initiate => self.initiate().await?,
             Step::Mark => {
                 let seen = seen.ok_or(WorkError::Changed)?;
-                publish(
-                    &self.topology,
-                    self.objects.topology.mark(seen, &self.set).await?,
-                );
+                let marked = self.objects.topology.mark(seen, &self.set).await?;
+                publish_written(&self.topology, seen, marked);
             }
             Step::CreateAdmin => self.mongod.create_admin().await?,
             Step::StepDown => self.session()?.step_down().await?,
@@ -107,10 +105,8 @@ impl Worker {
             return Ok(EXPECTING);
         }
         let seen = seen.ok_or(WorkError::Changed)?;
-        publish(
-            &self.topology,
-            self.objects.topology.report(seen, report).await?,
-        );
+        let reported = self.objects.topology.report(seen, report).await?;
+        publish_written(&self.topology, seen, reported);
         self.reported = Some(Instant::now());
         tracing::info!(?report, "reported");
         failpoint::reach(step_name);
@@ -121,7 +117,11 @@ impl Worker {
         let seen = self.compatibility.borrow().clone();
         let seen = seen.ok_or(WorkError::Changed)?;
         let object = &self.objects.compatibility;
-        publish(&self.compatibility, object.report(&seen, report).await?);
+        publish_written(
+            &self.compatibility,
+            &seen,
+            object.report(&seen, report).await?,
+        );
         Ok(())
     }
 
