@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
@@ -10,14 +10,14 @@ use clap::{Parser, ValueEnum};
 #[command(version)]
 pub(crate) struct Args {
     /// Folder with the services' programs, built with optimisation.
-    #[arg(long)]
+    #[arg(long, default_value = ".")]
     pub(crate) programs: PathBuf,
-    /// Measures only GET catalog, at a gateway that runs elsewhere, as in a pod.
-    #[arg(long, requires = "login", conflicts_with_all = ["replicas", "records", "subject"])]
-    pub(crate) gateway: Option<SocketAddr>,
-    /// That gateway's login, as user:password.
-    #[arg(long, env = "BENCH_LOGIN", hide_env_values = true)]
-    pub(crate) login: Option<String>,
+    /// Measures only GET catalog, at a gateway in a pod of the demo's cluster, which must run.
+    #[arg(long, conflicts_with_all = ["replicas", "records", "subject"])]
+    pub(crate) pod: bool,
+    /// Measures nothing: serves this file with a bare handler at 0.0.0.0:8080.
+    #[arg(long, conflicts_with_all = ["pod", "replicas", "records", "subject"])]
+    pub(crate) serve: Option<PathBuf>,
     /// The checkout: k8s/base is there.
     #[arg(long, default_value = ".")]
     pub(crate) root: PathBuf,

@@ -2,26 +2,28 @@
 //! baseline and broker in turn, in one run, on one machine. `make bench` runs it.
 //!
 //! Everything is real: API server, controllers, mongod, and the services with
-//! the shipped accounts and rights. There is no node, so nothing runs in pods.
+//! the shipped accounts and rights. There is no node, so nothing runs in pods,
+//! other than with `--pod`, on the demo's cluster.
 
 mod args;
+mod bare;
 mod database;
 mod load;
 mod plans;
 mod platform;
+mod pod;
 mod stack;
 mod subjects;
 mod table;
 mod usage;
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 
 use crate::{
     args::{Args, Subject},
-    platform::Platform,
     stack::Stack,
     table::Table,
 };
@@ -46,8 +48,12 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> anyhow::Result<()> {
-    if let (Some(gateway), Some(login)) = (args.gateway, &args.login) {
-        return elsewhere(gateway, login, args).await;
+    if let Some(file) = &args.serve {
+        let bytes = std::fs::read(file).context("read the file to serve")?;
+        return bare::serve("0.0.0.0:8080", bytes.into(), |_| ()).await;
+    }
+    if args.pod {
+        return pod::measure(args).await;
     }
     let databases = match (args.wants(Subject::Bindings), args.quick) {
         (false, _) => 1,
@@ -86,16 +92,4 @@ async fn filled(args: &Args, databases: usize, records: usize) -> anyhow::Result
     println!("{records} finished instances first");
     subjects::fill(&stack, 0, records).await?;
     Ok(stack)
-}
-
-/// GET catalog at a gateway that somebody else started.
-async fn elsewhere(gateway: SocketAddr, login: &str, args: &Args) -> anyhow::Result<()> {
-    let login = login
-        .split_once(':')
-        .context("the login is user:password")?;
-    let platform = Platform::new(&[gateway], login)?;
-    let mut table = Table::default();
-    subjects::catalog_at(&[gateway], &platform, args, &mut table).await?;
-    println!("\n{}", table.markdown());
-    Ok(())
 }

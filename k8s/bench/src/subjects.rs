@@ -10,6 +10,10 @@ mod raw;
 mod reads;
 mod start;
 
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
 use crate::{
     args::{Args, Subject},
     stack::Stack,
@@ -41,4 +45,23 @@ pub(crate) async fn measure(
 /// An id that no run used before.
 fn id(of: &str) -> String {
     format!("{of}-{}", cluster::names::random(8))
+}
+
+/// Does it with each, so many at a time; what came of them, and how long all took.
+async fn at_once<I, T, F>(
+    items: I,
+    clients: usize,
+    each: impl Fn(I::Item) -> F,
+) -> anyhow::Result<(Vec<T>, Duration)>
+where
+    I: IntoIterator,
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let began = Instant::now();
+    let done = stream::iter(items)
+        .map(each)
+        .buffer_unordered(clients)
+        .try_collect()
+        .await?;
+    Ok((done, began.elapsed()))
 }

@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api,
@@ -14,7 +13,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{id, instances::deprovision_all};
+use super::{at_once, id, instances::deprovision_all};
 use crate::{
     args::Args,
     stack::Stack,
@@ -86,44 +85,38 @@ async fn define(stack: &Stack) -> anyhow::Result<()> {
 async fn creates(stack: &Stack, count: usize, clients: usize) -> anyhow::Result<Duration> {
     let resource = resource();
     let api: Api<DynamicObject> = Api::namespaced_with(stack.client(), "default", &resource);
-    let took = stream::iter(0..count)
-        .map(async |_| {
-            let object =
-                DynamicObject::new(&id("raw"), &resource).data(json!({"spec": {"key": "value"}}));
-            let began = Instant::now();
-            api.create(&PostParams::default(), &object)
-                .await
-                .context("create")?;
-            let took = began.elapsed();
-            if clients == 1 {
-                tokio::time::sleep(PACE).await;
-            }
-            anyhow::Ok(took)
-        })
-        .buffer_unordered(clients)
-        .try_collect()
-        .await?;
+    let create = async |_| {
+        let object =
+            DynamicObject::new(&id("raw"), &resource).data(json!({"spec": {"key": "value"}}));
+        let began = Instant::now();
+        api.create(&PostParams::default(), &object)
+            .await
+            .context("create")?;
+        let took = began.elapsed();
+        if clients == 1 {
+            tokio::time::sleep(PACE).await;
+        }
+        anyhow::Ok(took)
+    };
+    let (took, _) = at_once(0..count, clients, create).await?;
     Ok(median(took))
 }
 
 /// The median of provisions; the instances are removed afterwards.
 async fn provisions(stack: &Stack, count: usize, clients: usize) -> anyhow::Result<Duration> {
     let platform = stack.platform.polling(Duration::from_millis(200));
-    let accepted: Vec<(String, crate::platform::Accepted)> = stream::iter(0..count)
-        .map(async |_| {
-            let id = id("accept");
-            let accepted = platform.provision(&id, 0).await?;
-            if clients == 1 {
-                // Alone: not beside the work on the one before, nor beside what
-                // the cluster's controllers do in its new namespace.
-                platform.succeeded(&id, &accepted.operation).await?;
-                tokio::time::sleep(PACE).await;
-            }
-            anyhow::Ok((id, accepted))
-        })
-        .buffer_unordered(clients)
-        .try_collect()
-        .await?;
+    let provision = async |_| {
+        let id = id("accept");
+        let accepted = platform.provision(&id, 0).await?;
+        if clients == 1 {
+            // Alone: not beside the work on the one before, nor beside what
+            // the cluster's controllers do in its new namespace.
+            platform.succeeded(&id, &accepted.operation).await?;
+            tokio::time::sleep(PACE).await;
+        }
+        anyhow::Ok((id, accepted))
+    };
+    let (accepted, _) = at_once(0..count, clients, provision).await?;
     for (id, accepted) in &accepted {
         platform.succeeded(id, &accepted.operation).await?;
     }

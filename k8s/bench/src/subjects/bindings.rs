@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
@@ -11,7 +10,7 @@ use kube::{
 
 use super::{
     accept::{PACE, median},
-    id,
+    at_once, id,
 };
 use crate::{
     args::Args,
@@ -179,23 +178,4 @@ async fn crowd(
     table.compare(&of("rotations", "createUser"), "ms", "–", &rotates);
     table.compare(&of("unbinds", "dropUser alone"), "ms", "–", &unbinds);
     Ok(())
-}
-
-/// Does it with each, so many at a time; what came of them, and how long all took.
-async fn at_once<I, T, F>(
-    items: I,
-    clients: usize,
-    each: impl Fn(I::Item) -> F,
-) -> anyhow::Result<(Vec<T>, Duration)>
-where
-    I: IntoIterator,
-    F: Future<Output = anyhow::Result<T>>,
-{
-    let began = Instant::now();
-    let done = stream::iter(items)
-        .map(each)
-        .buffer_unordered(clients)
-        .try_collect()
-        .await?;
-    Ok((done, began.elapsed()))
 }

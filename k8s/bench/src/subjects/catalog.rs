@@ -2,16 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::Context as _;
-use axum::{
-    Router,
-    body::Bytes,
-    http::{StatusCode, header},
-    routing::get,
-};
-
 use crate::{
     args::Args,
+    bare,
     load::{self, Load},
     platform::Platform,
     stack::Stack,
@@ -21,13 +14,16 @@ use crate::{
 const CLIENTS: usize = 16;
 
 pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
-    measure_at(&stack.gateways(), &stack.platform, args, table).await?;
+    let (bytes, _) = stack.platform.catalog_bytes().await?;
+    let bare = bare::start(bytes.into()).await?;
+    measure_at(&stack.gateways(), bare, &stack.platform, args, table).await?;
     super::start::usage(stack, table, "gateway", "under load").await
 }
 
-/// At gateways, wherever they run.
+/// At gateways and a bare handler, wherever they run.
 pub(crate) async fn measure_at(
     gateways: &[SocketAddr],
+    bare: SocketAddr,
     platform: &Platform,
     args: &Args,
     table: &mut Table,
@@ -35,7 +31,6 @@ pub(crate) async fn measure_at(
     let time = Duration::from_secs(if args.quick { 2 } else { 5 });
     let (bytes, tag) = platform.catalog_bytes().await?;
     let size = bytes.len();
-    let bare = bare(bytes.into()).await?;
     let whole = platform.get("catalog", "");
     let condition = format!("if-none-match: {tag}\r\n");
     let same = platform.get("catalog", &condition);
@@ -60,21 +55,4 @@ fn pair(baseline: &Load, ours: &Load) -> Pair {
         baseline: baseline.rate(),
         ours: ours.rate(),
     }
-}
-
-/// A server with nothing but the handler, on threads of its own.
-async fn bare(bytes: Bytes) -> anyhow::Result<SocketAddr> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Runtime::new()?;
-        runtime.block_on(async {
-            let whole = get(async move || ([(header::CONTENT_TYPE, "application/json")], bytes));
-            let same = get(async || StatusCode::NOT_MODIFIED);
-            let router = Router::new().route("/200", whole).route("/304", same);
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-            let _ = sender.send(listener.local_addr()?);
-            axum::serve(listener, router).await
-        })
-    });
-    receiver.await.context("start the bare handler")
 }

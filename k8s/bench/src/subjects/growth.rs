@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt as _,
@@ -17,7 +16,7 @@ use rig::NAMESPACE;
 use serde_json::json;
 
 use super::{
-    accept, id,
+    accept, at_once, id,
     instances::{provision, provision_all},
     reads, start,
 };
@@ -84,11 +83,8 @@ pub(crate) async fn fill(stack: &Stack, there: usize, size: usize) -> anyhow::Re
         .await
         .context("read a record to copy")?;
     // The model is one of them.
-    stream::iter(first + 1..size)
-        .map(async |number| copy(stack, &records, &model, number < WITH_NAMESPACE).await)
-        .buffer_unordered(AT_ONCE)
-        .try_collect::<Vec<()>>()
-        .await?;
+    let copy = async |number| copy(stack, &records, &model, number < WITH_NAMESPACE).await;
+    at_once(first + 1..size, AT_ONCE, copy).await?;
     Ok(())
 }
 

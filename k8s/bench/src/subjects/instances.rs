@@ -5,17 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-
 use super::{
     accept::{PACE, median},
-    id, raw, start,
+    at_once, id, raw, start,
 };
 use crate::{
     args::Args,
     load::count,
     plans,
-    platform::{Accepted, Platform},
+    platform::Platform,
     stack::Stack,
     table::{Pair, Table, short},
 };
@@ -127,20 +125,12 @@ async fn crowd(
             stack.api_server_cpu()?.saturating_sub(cpu),
         ));
 
-        let began = Instant::now();
-        stream::iter(&namespaces)
-            .map(async |name| raw::apply_into(&stack.client(), name, "changed").await)
-            .buffer_unordered(clients)
-            .try_collect::<Vec<()>>()
-            .await?;
-        let baseline = began.elapsed();
-        let began = Instant::now();
-        stream::iter(&instances)
-            .map(async |instance| update(&platform, instance).await)
-            .buffer_unordered(clients)
-            .try_collect::<Vec<()>>()
-            .await?;
-        changed.push(Pair::of_times(baseline, began.elapsed()));
+        let client = stack.client();
+        let apply = async |name: &String| raw::apply_into(&client, name, "changed").await;
+        let (_, baseline) = at_once(&namespaces, clients, apply).await?;
+        let update = async |instance: &String| update(&platform, instance).await;
+        let (_, took) = at_once(&instances, clients, update).await?;
+        changed.push(Pair::of_times(baseline, took));
 
         let baseline = raw::delete_all(&stack.client(), &namespaces, clients).await?;
         let began = Instant::now();
@@ -212,11 +202,8 @@ pub(super) async fn provision_all(
     size: usize,
     clients: usize,
 ) -> anyhow::Result<Vec<String>> {
-    stream::iter(0..size)
-        .map(async |_| provision(platform).await)
-        .buffer_unordered(clients)
-        .try_collect()
-        .await
+    let made = at_once(0..size, clients, async |_| provision(platform).await).await;
+    made.map(|(instances, _)| instances)
 }
 
 async fn update(platform: &Platform, instance: &str) -> anyhow::Result<()> {
@@ -224,20 +211,17 @@ async fn update(platform: &Platform, instance: &str) -> anyhow::Result<()> {
     platform.succeeded(instance, &accepted.operation).await
 }
 
-pub(super) async fn deprovision_all(
+pub(super) async fn deprovision_all<'a>(
     platform: &Platform,
-    instances: &[String],
+    instances: &'a [String],
     clients: usize,
 ) -> anyhow::Result<()> {
     // As the raw baseline: all are asked for, then all are waited for.
-    let accepted: Vec<(&String, Accepted)> = stream::iter(instances)
-        .map(async |instance| {
-            let accepted = platform.deprovision(instance, 0).await?;
-            anyhow::Ok((instance, accepted))
-        })
-        .buffer_unordered(clients)
-        .try_collect()
-        .await?;
+    let ask = async |instance: &'a String| {
+        let accepted = platform.deprovision(instance, 0).await?;
+        anyhow::Ok((instance, accepted))
+    };
+    let (accepted, _) = at_once(instances, clients, ask).await?;
     let polls = accepted
         .iter()
         .map(|(instance, accepted)| platform.gone(instance, &accepted.operation));

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::{
     Api, Client,
@@ -11,7 +10,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::id;
+use super::{at_once, id};
 use crate::plans;
 
 const LABEL: &str = "mongodb-osb-bench";
@@ -60,13 +59,7 @@ pub(crate) async fn apply_all(
     count: usize,
     clients: usize,
 ) -> anyhow::Result<(Vec<String>, Duration)> {
-    let began = Instant::now();
-    let names = stream::iter(0..count)
-        .map(async |_| apply(client).await)
-        .buffer_unordered(clients)
-        .try_collect()
-        .await?;
-    Ok((names, began.elapsed()))
+    at_once(0..count, clients, async |_| apply(client).await).await
 }
 
 /// Waits until the cluster's controllers have given each namespace what they
@@ -100,14 +93,11 @@ pub(crate) async fn delete_all(
 ) -> anyhow::Result<Duration> {
     let began = Instant::now();
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    stream::iter(names)
-        .map(async |name| {
-            let deleted = namespaces.delete(name, &DeleteParams::default()).await;
-            deleted.map(drop).context("delete a namespace")
-        })
-        .buffer_unordered(clients)
-        .try_collect::<Vec<()>>()
-        .await?;
+    let delete = async |name: &String| {
+        let deleted = namespaces.delete(name, &DeleteParams::default()).await;
+        deleted.map(drop).context("delete a namespace")
+    };
+    at_once(names, clients, delete).await?;
     let params = ListParams::default().labels(&format!("{LABEL}=raw"));
     while !namespaces.list_metadata(&params).await?.items.is_empty() {
         ensure!(began.elapsed() < LIMIT, "the namespaces are not gone");
