@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use minijinja::filters;
 use minijinja::syntax::SyntaxConfig;
+use minijinja::tests;
 use minijinja::value::{Rest, Value as Jinja};
 use minijinja::{
     AutoEscape, Environment, Error as JinjaError, ErrorKind, OutputSpan, OutputSpanKind, State,
@@ -167,6 +168,7 @@ pub(crate) fn environment(undefined: UndefinedBehavior) -> Environment<'static> 
     env.remove_global("debug");
     env.add_filter("tojson", tojson);
     weigh_before_writing(&mut env);
+    weigh_before_comparing(&mut env);
     env
 }
 
@@ -189,9 +191,7 @@ fn weigh_before_writing(env: &mut Environment<'static>) {
     ];
     for (name, filter) in writing {
         let weighed = move |state: &mut State<'_, '_>, args: Rest<Jinja>| {
-            for value in args.iter().filter(|value| value.as_object().is_some()) {
-                weigh(value, &mut pay(state)).map_err(|refusal| refused(&refusal))?;
-            }
+            weigh_all(state, &args)?;
             // A width is written once a line.
             let lines = args
                 .first()
@@ -207,6 +207,57 @@ fn weigh_before_writing(env: &mut Environment<'static>) {
         };
         env.add_filter(name, weighed);
     }
+}
+
+/// The engine's filters and tests that compare values. They count the items of a list, but not what
+/// is in those.
+fn weigh_before_comparing(env: &mut Environment<'static>) {
+    let filters = [
+        ("dictsort", Jinja::from_function(filters::dictsort)),
+        ("groupby", Jinja::from_function(filters::groupby)),
+        ("max", Jinja::from_function(filters::max)),
+        ("min", Jinja::from_function(filters::min)),
+        ("sort", Jinja::from_function(filters::sort)),
+        ("unique", Jinja::from_function(filters::unique)),
+    ];
+    for (name, filter) in filters {
+        env.add_filter(name, move |state: &mut State<'_, '_>, args: Rest<Jinja>| {
+            weigh_all(state, &args)?;
+            filter.call(state, &args)
+        });
+    }
+    let tests: [(&[&str], Jinja); 7] = [
+        (&["eq", "equalto", "=="], Jinja::from_function(tests::is_eq)),
+        (&["ne", "!="], Jinja::from_function(tests::is_ne)),
+        (&["lt", "lessthan", "<"], Jinja::from_function(tests::is_lt)),
+        (&["le", "<="], Jinja::from_function(tests::is_le)),
+        (
+            &["gt", "greaterthan", ">"],
+            Jinja::from_function(tests::is_gt),
+        ),
+        (&["ge", ">="], Jinja::from_function(tests::is_ge)),
+        (&["in"], Jinja::from_function(tests::is_in)),
+    ];
+    for (names, test) in tests {
+        for name in names {
+            let test = test.clone();
+            env.add_test(
+                *name,
+                move |state: &mut State<'_, '_>, args: Rest<Jinja>| {
+                    weigh_all(state, &args)?;
+                    test.call(state, &args).map(|answer| answer.is_true())
+                },
+            );
+        }
+    }
+}
+
+/// Pays for all that arguments hold.
+fn weigh_all(state: &State<'_, '_>, args: &[Jinja]) -> Result<(), JinjaError> {
+    for value in args.iter().filter(|value| value.as_object().is_some()) {
+        weigh(value, &mut pay(state)).map_err(|refusal| refused(&refusal))?;
+    }
+    Ok(())
 }
 
 /// JSON as an ordinary string; unlike the engine's own it fails on undefined.

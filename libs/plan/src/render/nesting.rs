@@ -22,7 +22,7 @@ use self::{
 use super::ast::{Place, Visitor};
 
 /// How often a value may hold parts that come from outside.
-const MAX_PARTS: u64 = 1000;
+const MAX_PARTS: u64 = 200;
 /// How many levels deeper than what comes from outside a value may be.
 const MAX_DEPTH: u64 = 32;
 
@@ -130,7 +130,7 @@ impl Nesting {
             ast::Expr::GetAttr(get) => {
                 if let ast::Expr::Var(var) = &get.expr {
                     let name = shape::name(var.id, Some(get.name), scope.as_deref());
-                    self.assign(name, place, shape.clone());
+                    self.assign(name, get.expr.span().into(), shape.clone());
                 }
             }
             ast::Expr::List(list) => list.items.iter().for_each(|item| self.set(item, shape)),

@@ -50,7 +50,9 @@ impl Graph {
         let mut users = BTreeMap::<Name, BTreeSet<Name>>::new();
         for (name, shapes) in &self.assigned {
             let mut parts = Vec::new();
-            shapes.iter().for_each(|(_, shape)| shape.names(&mut parts));
+            for (_, shape) in shapes {
+                shape.names(&mut parts);
+            }
             for part in parts {
                 for (part, _) in self.known(part) {
                     users.entry(part.clone()).or_default().insert(name.clone());
@@ -133,9 +135,15 @@ impl Graph {
                     .map(|(name, inside)| (name.clone(), held || inside)),
             ),
             Shape::Either(parts) => {
-                parts.iter().for_each(|part| self.made_of(part, held, into));
+                for part in parts {
+                    self.made_of(part, held, into);
+                }
             }
-            Shape::Held(parts) => parts.iter().for_each(|part| self.made_of(part, true, into)),
+            Shape::Held(parts) => {
+                for part in parts {
+                    self.made_of(part, true, into);
+                }
+            }
             // Lists of this kind are read when they are asked for.
             Shape::Times(part, _) => self.made_of(part, true, into),
             Shape::Sum(left, right) => {
@@ -160,9 +168,9 @@ impl Graph {
         for (name, shapes) in &self.assigned {
             let from = edges.add_node(number[name]);
             let mut parts = Vec::new();
-            shapes
-                .iter()
-                .for_each(|(_, shape)| self.made_of(shape, false, &mut parts));
+            for (_, shape) in shapes {
+                self.made_of(shape, false, &mut parts);
+            }
             for (part, _) in parts {
                 edges.add_edge(from, number[&part], ());
             }

@@ -37,7 +37,9 @@ impl Shape {
             Self::Flat => {}
             Self::Name(name) => into.push(name),
             Self::Either(parts) | Self::Held(parts) => {
-                parts.iter().for_each(|part| part.names(into));
+                for part in parts {
+                    part.names(into);
+                }
             }
             Self::Times(part, _) => part.names(into),
             Self::Sum(left, right) | Self::Product(left, right) => {
