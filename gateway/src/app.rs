@@ -6,13 +6,13 @@ use anyhow::Context as _;
 use axum::Router;
 use broker_proto::client::Target;
 use prometheus_client::registry::Registry;
-use service::{Admin, Readiness, Tasks, context, grpc::Listeners, supervise};
+use service::{Admin, Readiness, Tasks, context, grpc::Listeners, http::Bounds, supervise};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::Args,
-    auth::Credentials,
+    auth::{Credentials, Slowdown},
     catalog::Follower,
     error,
     gateway::{Gateway, Shared},
@@ -21,6 +21,11 @@ use crate::{
     routes,
 };
 
+/// Bodies of the largest size that may be there at a time; smaller ones are more. What is made of
+/// a body on its way to a service takes some ten times as much.
+const BODIES: usize = 12;
+/// From the first byte of a request's head to its last one; from when a connection is opened, too.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a request may take beyond its call: reading the body, writing the answer.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -67,7 +72,11 @@ impl App {
             catalog: newest,
             peers,
             metrics,
+            slowdown: Slowdown::default(),
             in_flight: Semaphore::new(usize::try_from(args.http.max_in_flight)?),
+            body_bytes: Arc::new(Semaphore::new(
+                BODIES * usize::try_from(args.http.max_body)?,
+            )),
             request_timeout: args.peers.write_deadline + SLACK,
             max_body: usize::try_from(args.http.max_body)?,
             poll_terminal: args.http.deprovision_poll_terminal,
@@ -119,6 +128,10 @@ impl App {
         tasks.spawn("credentials", credentials.follow(reload, stop));
         let served = service::http::serve(
             &args.service,
+            Bounds {
+                connections: usize::try_from(args.http.max_connections)?,
+                head_timeout: HEAD_TIMEOUT,
+            },
             listeners,
             router,
             error::unparsed,

@@ -97,6 +97,15 @@ pub struct HttpArgs {
     )]
     pub max_in_flight: u32,
 
+    /// Most connections at a time; further ones wait to be accepted. Each may take 150 KiB.
+    #[arg(
+        long,
+        env = "BROKER_MAX_CONNECTIONS",
+        default_value_t = 384,
+        value_parser = clap::value_parser!(u32).range(1..=65_536)
+    )]
+    pub max_connections: u32,
+
     /// Answer to a poll after an asynchronous deprovision or unbind has succeeded.
     #[arg(
         long,

@@ -2,6 +2,7 @@
 
 mod directory;
 mod pairs;
+mod slowdown;
 
 use std::{
     path::PathBuf,
@@ -12,8 +13,8 @@ use std::{
 use axum::http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::directory::Fault;
 use self::pairs::Pairs;
+pub(crate) use self::{directory::Fault, slowdown::Slowdown};
 
 /// The logins, as last read without a fault.
 #[derive(Debug, Clone)]

@@ -36,6 +36,9 @@ pub(crate) enum Error {
         /// In bytes.
         limit: usize,
     },
+    /// The body does not arrive: nothing was begun, which is what 408 says.
+    #[error("The request body did not arrive within 10 seconds.")]
+    SlowBody,
     /// The headers are beyond the limits.
     #[error("The request has more than {count} headers, or more than {bytes} bytes of them.")]
     HeadTooLarge {
@@ -120,6 +123,7 @@ impl Error {
             Self::ApiVersion(_) => Row(StatusCode::PRECONDITION_FAILED, "UnsupportedApiVersion"),
             Self::Invalid(_) => Row(StatusCode::BAD_REQUEST, "BadRequest"),
             Self::TooLarge { .. } => Row(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge"),
+            Self::SlowBody => Row(StatusCode::REQUEST_TIMEOUT, "RequestTimeout"),
             Self::HeadTooLarge { .. } => Row(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "RequestTooLarge",
@@ -201,6 +205,7 @@ impl IntoResponse for Error {
             | Self::ApiVersion(_)
             | Self::Invalid(_)
             | Self::TooLarge { .. }
+            | Self::SlowBody
             | Self::HeadTooLarge { .. }
             | Self::UnknownRoute
             | Self::UnknownMethod

@@ -10,7 +10,7 @@ mod path;
 mod query;
 
 pub(crate) use self::{
-    body::Body,
+    body::{Body, BodyPermit},
     call::{Admitted, Call},
     fields::Fields,
     path::{BindingPath, InstancePath},

@@ -6,7 +6,11 @@ use broker_proto::v1::CatalogVerdict;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    args::PollTerminal, auth::Credentials, catalog::Catalog, error::Error, metrics::Metrics,
+    args::PollTerminal,
+    auth::{Credentials, Slowdown},
+    catalog::Catalog,
+    error::Error,
+    metrics::Metrics,
     peers::Peers,
 };
 
@@ -24,6 +28,10 @@ pub(crate) struct Gateway {
     pub(crate) peers: Peers,
     /// Counts and durations.
     pub(crate) metrics: Metrics,
+    /// Holds back the answers to wrong logins.
+    pub(crate) slowdown: Slowdown,
+    /// One permit for each byte of a body that may be there at a time.
+    pub(crate) body_bytes: Arc<Semaphore>,
     /// One permit for each request that may be served at a time.
     pub(crate) in_flight: Semaphore,
     /// Past this a request is answered 504, whatever it waits for.

@@ -22,6 +22,9 @@ pub(crate) enum Fault {
     /// The specification allows 400 here, all public suites demand 412.
     #[error("The header X-Broker-API-Version is required; send 2.17.")]
     Missing,
+    /// Two headers, of which a platform and a proxy may mean different ones.
+    #[error("The header X-Broker-API-Version must be sent once; send 2.17.")]
+    Repeated,
     /// Not two integers.
     #[error("The header X-Broker-API-Version must be MAJOR.MINOR; send 2.17.")]
     Malformed,
@@ -44,7 +47,11 @@ impl ApiVersion {
 
     /// Reads a request's version.
     pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Self, Fault> {
-        let value = headers.get(HEADER).ok_or(Fault::Missing)?;
+        let mut values = headers.get_all(HEADER).iter();
+        let value = values.next().ok_or(Fault::Missing)?;
+        if values.next().is_some() {
+            return Err(Fault::Repeated);
+        }
         let text = value.to_str().map_err(|_| Fault::Malformed)?.trim();
         if text.is_empty() {
             return Err(Fault::Missing);
@@ -85,6 +92,14 @@ mod tests {
         assert_eq!(negotiate("2.9"), Err(Fault::Unsupported));
         assert_eq!(negotiate("3.13"), Err(Fault::Unsupported));
         assert_eq!(negotiate("1.17"), Err(Fault::Unsupported));
+    }
+
+    #[test]
+    fn a_version_is_sent_once() {
+        let mut headers = HeaderMap::new();
+        headers.append(HEADER, "2.17".parse().unwrap());
+        headers.append(HEADER, "2.17".parse().unwrap());
+        assert_eq!(ApiVersion::negotiate(&headers), Err(Fault::Repeated));
     }
 
     /// H-02, H-03.

@@ -1,13 +1,42 @@
 //! A request's JSON body.
 
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
 use axum::{
     extract::{FromRequest, Request},
     http::{HeaderMap, header},
 };
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{fields::Fields, json};
 use crate::{error::Error, gateway::Shared};
+
+/// A body that is not complete by then is given up.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Holds a body's share of what all bodies may take, until the request is answered.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BodyPermit(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl BodyPermit {
+    /// Takes so many bytes more.
+    fn grow(&self, of: &Arc<Semaphore>, bytes: usize) -> Result<(), Error> {
+        let bytes = u32::try_from(bytes).map_err(|_| Error::Overloaded)?;
+        let more = Arc::clone(of)
+            .try_acquire_many_owned(bytes)
+            .map_err(|_| Error::Overloaded)?;
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *held {
+            Some(held) => held.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
+}
 
 /// The body's object.
 #[derive(Debug)]
@@ -24,21 +53,41 @@ impl FromRequest<Shared> for Body {
         if declared_length(&parts.headers).is_some_and(|length| length > limit as u64) {
             return Err(Error::TooLarge { limit });
         }
-        let bytes = match Limited::new(body, limit).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => return Err(Error::TooLarge { limit }),
-            Err(_) => {
-                return Err(Error::Invalid(
-                    "The request body could not be read to its end.".to_owned(),
-                ));
-            }
-        };
+        let permit = parts.extensions.get::<BodyPermit>().cloned();
+        let read = read(body, limit, &gateway.body_bytes, permit.unwrap_or_default());
+        let bytes = tokio::time::timeout(BODY_TIMEOUT, read)
+            .await
+            .map_err(|_| Error::SlowBody)??;
         json::parse_object(&bytes)
             .map(|object| Self(Fields::new(object)))
             .map_err(|fault| {
                 Error::Invalid(format!("The request body must be a JSON object: {fault}."))
             })
     }
+}
+
+/// Reads a body of at most `limit` bytes, each of which is taken from `all`.
+async fn read(
+    mut body: axum::body::Body,
+    limit: usize,
+    all: &Arc<Semaphore>,
+    permit: BodyPermit,
+) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            Error::Invalid("The request body could not be read to its end.".to_owned())
+        })?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        if bytes.len() + data.len() > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        permit.grow(all, data.len())?;
+        bytes.extend_from_slice(data);
+    }
+    Ok(bytes)
 }
 
 /// No Content-Type is as good as JSON (C-02); another one is 400, not 415 (C-03).

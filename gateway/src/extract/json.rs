@@ -87,9 +87,23 @@ fn is_unsafe(number: &Number) -> bool {
 struct Strict<'p>(&'p mut Vec<String>);
 
 impl Strict<'_> {
-    fn pointer(&self, key: &str) -> String {
+    /// Templates mark with these characters where a value goes.
+    fn check<E: serde::de::Error>(&self, text: &str) -> Result<(), E> {
+        if text.contains(['\u{E000}', '\u{E001}']) {
+            let at = match self.pointer(None) {
+                root if root.is_empty() => "it".to_owned(),
+                at => at,
+            };
+            return Err(E::custom(format_args!(
+                "{at} holds U+E000 or U+E001, characters for private use that the broker uses itself"
+            )));
+        }
+        Ok(())
+    }
+
+    fn pointer(&self, key: Option<&str>) -> String {
         let mut pointer = String::new();
-        for part in self.0.iter().map(String::as_str).chain([key]) {
+        for part in self.0.iter().map(String::as_str).chain(key) {
             pointer.push('/');
             pointer.push_str(&escape(part));
         }
@@ -132,11 +146,12 @@ impl<'de> Visitor<'de> for Strict<'_> {
         Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+        self.visit_string(value.to_owned())
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+    fn visit_string<E: serde::de::Error>(self, value: String) -> Result<Value, E> {
+        self.check(&value)?;
         Ok(Value::String(value))
     }
 
@@ -156,8 +171,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
+            self.check(&key)?;
             if object.contains_key(&key) {
-                let pointer = self.pointer(&key);
+                let pointer = self.pointer(Some(&key));
                 return Err(A::Error::custom(format_args!("{pointer} is there twice")));
             }
             self.0.push(key.clone());
@@ -185,6 +201,18 @@ mod tests {
         assert!(fault(r#"{"a":1,"a":1}"#).starts_with("/a is there twice"));
         assert!(fault(r#"{"a":[0,{"b/c":1,"b/c":2}]}"#).starts_with("/a/1/b~1c is there twice"));
         assert!(parse_object(br#"{"a":{"b":1},"c":{"b":1}}"#).is_ok());
+    }
+
+    #[test]
+    fn a_character_that_templates_mark_with_is_refused_with_its_place() {
+        for (text, place) in [
+            ("{\"a\":[\"x\",\"y\u{E000}\"]}", "/a/1 holds"),
+            (r#"{"a":{"b":"\ue001"}}"#, "/a/b holds"),
+            ("{\"a\":{\"\u{E001}\":1}}", "/a holds"),
+        ] {
+            assert!(fault(text).starts_with(place), "{}", fault(text));
+        }
+        assert!(parse_object("{\"a\":\"\u{E002}\"}".as_bytes()).is_ok());
     }
 
     #[test]

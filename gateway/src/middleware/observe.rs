@@ -15,12 +15,13 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::FutureExt as _;
-use service::context::RequestContext;
+use service::{context::RequestContext, http::Peer};
 use tracing::Instrument as _;
 
 use super::admit::admit;
 use crate::{
     error::{Error, Note},
+    extract::BodyPermit,
     gateway::{Gateway, Shared},
     metrics::RouteLabels,
     paths,
@@ -61,10 +62,23 @@ pub(super) async fn observe(
             .get(REQUEST_IDENTITY)
             .filter(|value| !value.is_empty())
             .cloned();
+        let peer = request.extensions().get::<Peer>().copied();
+        // Held until the answer is made.
+        let body = (!is_read(&request)).then(BodyPermit::default);
+        if let Some(body) = &body {
+            request.extensions_mut().insert(body.clone());
+        }
         let answer = async {
             match admit(&gateway, &mut request) {
                 Ok(_permit) => next.run(request).await,
-                Err(error) => error.into_response(),
+                Err(error) => {
+                    if let (Error::Unauthorized, Some(Peer(from))) = (&error, peer) {
+                        let wait = gateway.slowdown.wrong(from, Instant::now());
+                        tracing::warn!(peer = %from, "wrong user name or password");
+                        tokio::time::sleep(wait).await;
+                    }
+                    error.into_response()
+                }
             }
         };
         let mut response = guarded(gateway.request_timeout, answer).await;

@@ -79,6 +79,7 @@ impl TestApp {
                 credentials_reload: Duration::from_millis(50),
                 max_body: 64 * 1024,
                 max_in_flight: 64,
+                max_connections: 384,
                 deprovision_poll_terminal: PollTerminal::Succeeded,
             },
         };

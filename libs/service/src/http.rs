@@ -4,9 +4,11 @@
 //! `axum::serve` has none of these, so hyper's connection is driven here.
 
 mod error_body;
+mod head;
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     pin::pin,
     sync::{
         Arc,
@@ -16,37 +18,63 @@ use std::{
 };
 
 use axum::{Router, body::Body};
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use tokio::net::{TcpListener, TcpStream};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-use self::error_body::ErrorBodyWriter;
+use self::{
+    error_body::ErrorBodyWriter,
+    head::{Clocked, HeadClock},
+};
 use crate::{admin::Admin, args::ServiceArgs, grpc::Listeners};
 
 pub use self::error_body::ErrorBody;
 
-/// A head that is not complete by then is given up; an idle connection, too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// More than the longest URI that the `http` crate takes, and room for headers.
-const MAX_HEAD: usize = 256 * 1024;
+/// A connection between two requests is closed after that time: longer than common clients keep one
+/// that they may use again.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// The longest head: its URI, too, is in there.
+const MAX_HEAD: usize = 80 * 1024;
+/// What the kernel keeps of what a client sends before it is read; it doubles that.
+const RECEIVE_BUFFER: usize = 32 * 1024;
+/// What may be on its way on one HTTP/2 connection, and requests at a time on it.
+const HTTP2_WINDOW: u32 = 64 * 1024;
+const HTTP2_STREAMS: u32 = 64;
 /// Beyond it the parser refuses a request without a body; services set limits
 /// of their own well below, with an error of theirs.
 const MAX_HEADERS: usize = 1000;
 /// After a failed accept (no file descriptors left, say) before the next one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What clients may take of a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Connections that are open at a time; further ones wait to be accepted.
+    pub connections: usize,
+    /// A head that is not complete by then is given up.
+    pub head_timeout: Duration,
+}
+
 /// Serves `router` until `shutdown`, then drains: it is not ready any more;
 /// for the drain delay every answer closes its connection; then no connections
 /// are accepted, and requests in flight may finish. The admin port closes last.
 /// `unparsed` makes the body of the answer to what is not HTTP.
+///
+/// A connection whose client proves to be nobody (401) is closed with the answer, so that nobody
+/// keeps one without a login for longer than a head may take.
 pub async fn serve(
     args: &ServiceArgs,
+    bounds: Bounds,
     listeners: Listeners,
     router: Router,
     unparsed: ErrorBody,
@@ -58,7 +86,11 @@ pub async fn serve(
     let admin = admin.serve(listeners.admin);
 
     let connections = TaskTracker::new();
+    // Connections inherit it.
+    set_socket_recv_buffer_size(&listeners.service, RECEIVE_BUFFER)?;
     let life = Life {
+        places: Arc::new(Semaphore::new(bounds.connections)),
+        head_timeout: bounds.head_timeout,
         unparsed,
         max_age: args.max_connection_age,
         draining: CancellationToken::new(),
@@ -91,6 +123,9 @@ pub async fn serve(
 /// Settings of a connection, and what ends it other than its client.
 #[derive(Debug, Clone)]
 struct Life {
+    /// One for each connection that may be open.
+    places: Arc<Semaphore>,
+    head_timeout: Duration,
     unparsed: ErrorBody,
     max_age: Duration,
     /// Answers say `connection: close` from here on.
@@ -102,13 +137,21 @@ struct Life {
 /// Accepts until `life.stop`.
 async fn accept(listener: TcpListener, router: &Router, life: &Life, connections: &TaskTracker) {
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let place = Arc::clone(&life.places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
             () = life.stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(connection(stream, router.clone(), life.clone()));
+            Ok((stream, peer)) => {
+                let served = connection(stream, Peer(peer.ip()), router.clone(), life.clone());
+                connections.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "connection not accepted");
@@ -118,28 +161,54 @@ async fn accept(listener: TcpListener, router: &Router, life: &Life, connections
     }
 }
 
+/// Where a request comes from, among its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
 /// Serves one connection to its end.
-async fn connection(stream: TcpStream, router: Router, life: Life) {
+async fn connection(stream: TcpStream, peer: Peer, router: Router, life: Life) {
     // Without it small answers wait for the client's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let opened = Instant::now();
     let multiplexed = Arc::new(AtomicBool::new(false));
+    let (clock, unknown) = (HeadClock::start(), CancellationToken::new());
     let service = service_fn({
         let (life, multiplexed) = (life.clone(), Arc::clone(&multiplexed));
-        move |request: Request<Incoming>| {
+        let (clock, unknown) = (Arc::clone(&clock), unknown.clone());
+        move |mut request: Request<Incoming>| {
             let http1 = request.version() < Version::HTTP_2;
             multiplexed.store(!http1, Ordering::Relaxed);
+            clock.request();
+            request.extensions_mut().insert(peer);
             let last = opened.elapsed() > life.max_age || life.draining.is_cancelled();
-            respond(router.clone(), request, http1 && last)
+            let answer = respond(router.clone(), request, life.unparsed);
+            let (clock, unknown) = (Arc::clone(&clock), unknown.clone());
+            async move {
+                let mut response = answer.await?;
+                let is_nobodys = response.status() == StatusCode::UNAUTHORIZED;
+                if http1 && (last || is_nobodys) {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                } else if is_nobodys {
+                    unknown.cancel();
+                }
+                clock.answered();
+                Ok::<_, Infallible>(response)
+            }
         }
     });
     let builder = builder();
-    let stream = TokioIo::new(ErrorBodyWriter::new(stream, life.unparsed));
-    let mut connection = pin!(builder.serve_connection(stream, service));
+    let stream = Clocked {
+        inner: ErrorBodyWriter::new(stream, life.unparsed),
+        clock: Arc::clone(&clock),
+    };
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // Errors here are the client's: it went away, or spoke no HTTP.
         _ = connection.as_mut() => return,
+        () = late(&clock, life.head_timeout, &multiplexed) => return,
         () = life.stop.cancelled() => {}
+        () = unknown.cancelled() => {}
         () = aged(life.max_age, &multiplexed) => {}
     }
     connection.as_mut().graceful_shutdown();
@@ -149,15 +218,30 @@ async fn connection(stream: TcpStream, router: Router, life: Life) {
 async fn respond(
     mut router: Router,
     request: Request<Incoming>,
-    close: bool,
+    unparsed: ErrorBody,
 ) -> Result<Response<Body>, Infallible> {
-    let mut response = router.call(request.map(Body::new)).await?;
-    if close {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    // RFC 9112, section 3.2: exactly one, and nobody is to guess whom the request is for.
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        let mut response = Response::new(Body::from(unparsed(StatusCode::BAD_REQUEST)));
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        return Ok(response);
     }
-    Ok(response)
+    router.call(request.map(Body::new)).await
+}
+
+/// Ends when a head takes too long; on HTTP/2 only before the first request, since what arrives
+/// later may belong to any stream.
+async fn late(clock: &HeadClock, limit: Duration, multiplexed: &AtomicBool) {
+    loop {
+        clock.exceeded(limit).await;
+        if !multiplexed.load(Ordering::Relaxed) {
+            return;
+        }
+        clock.answered();
+    }
 }
 
 /// Ends when an HTTP/2 connection is old, where GOAWAY loses no request. On
@@ -175,13 +259,16 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(IDLE_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(Duration::from_secs(20)))
+        .initial_connection_window_size(HTTP2_WINDOW)
+        .initial_stream_window_size(HTTP2_WINDOW)
+        .max_concurrent_streams(HTTP2_STREAMS)
         .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
     builder
 }
@@ -196,20 +283,36 @@ mod tests {
     use crate::readiness::Readiness;
 
     async fn start(args: ServiceArgs) -> (std::net::SocketAddr, CancellationToken, TaskTracker) {
+        let bounds = Bounds {
+            connections: 100,
+            head_timeout: Duration::from_secs(10),
+        };
+        start_bounded(args, bounds).await
+    }
+
+    async fn start_bounded(
+        args: ServiceArgs,
+        bounds: Bounds,
+    ) -> (std::net::SocketAddr, CancellationToken, TaskTracker) {
         let listeners = Listeners::bind(&args).await.unwrap();
         let address = listeners.service.local_addr().unwrap();
-        let router = Router::new().route("/", get(|| async { "here" })).route(
-            "/slow",
-            get(|| async {
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                "late"
-            }),
-        );
+        let router = Router::new()
+            .route("/", get(|| async { "here" }))
+            .route("/nobody", get(|| async { StatusCode::UNAUTHORIZED }))
+            .route(
+                "/slow",
+                get(|| async {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    "late"
+                }),
+            );
         let shutdown = CancellationToken::new();
         let admin = Admin::new(Readiness::default(), Registry::default());
         let (tracker, stop) = (TaskTracker::new(), shutdown.clone());
         let unparsed: ErrorBody = |_| "{}".to_owned();
-        tracker.spawn(async move { serve(&args, listeners, router, unparsed, admin, stop).await });
+        tracker.spawn(async move {
+            serve(&args, bounds, listeners, router, unparsed, admin, stop).await
+        });
         tracker.close();
         (address, shutdown, tracker)
     }
@@ -245,6 +348,59 @@ mod tests {
         let answer = say(&mut stream, "what\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
         assert!(answer.ends_with("\r\n\r\n{}"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_request_names_its_host_once() {
+        let (address, _shutdown, _server) = start(ServiceArgs::for_tests()).await;
+        for (head, status) in [
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", 200),
+            ("GET / HTTP/1.0\r\n\r\n", 200),
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let answer = say(&mut stream, head).await;
+            assert!(answer.contains(&format!(" {status} ")), "{head}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_without_a_login_keeps_no_connection() {
+        let (address, _shutdown, _server) = start(ServiceArgs::for_tests()).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let answer = ask(&mut stream, "/nobody").await;
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+
+    /// Whether the server closes the connection, within seconds.
+    async fn is_closed(stream: &mut TcpStream) -> bool {
+        let mut byte = [0];
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut byte)).await;
+        matches!(read, Ok(Ok(0) | Err(_)))
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_not_completed_is_given_up_and_an_idle_connection_is_not() {
+        let bounds = Bounds {
+            connections: 2,
+            head_timeout: Duration::from_millis(200),
+        };
+        let (address, _shutdown, _server) = start_bounded(ServiceArgs::for_tests(), bounds).await;
+        // Two take all places: a third one is served once one of them is given up.
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        let mut third = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut third, "/").await.ends_with("here"));
+        assert!(is_closed(&mut silent).await);
+        assert!(is_closed(&mut slow).await);
+        // Between two requests there is time, within one there is not.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert!(ask(&mut third, "/slow").await.ends_with("late"));
+        assert!(ask(&mut third, "/").await.ends_with("here"));
+        third.write_all(b"GET / ").await.unwrap();
+        assert!(is_closed(&mut third).await);
     }
 
     #[tokio::test]

@@ -1,0 +1,138 @@
+//! How long a client takes for a request's head. hyper has one limit for the head and for the time
+//! between two requests; the first must be short and the second long.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
+    time::Instant,
+};
+
+/// Of one connection.
+#[derive(Debug)]
+pub(super) struct HeadClock {
+    state: Mutex<State>,
+    began: Notify,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A head has begun and is not complete.
+    Head(Instant),
+    /// A request is answered, or the client is between two.
+    Quiet,
+    /// A request's body may be on its way.
+    Request,
+}
+
+impl HeadClock {
+    /// A connection that was opened: its first head is awaited.
+    pub(super) fn start() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State::Head(Instant::now())),
+            began: Notify::new(),
+        })
+    }
+
+    /// A head is complete.
+    pub(super) fn request(&self) {
+        self.set(State::Request);
+    }
+
+    /// Its answer is made.
+    pub(super) fn answered(&self) {
+        self.set(State::Quiet);
+    }
+
+    /// Ends when a head is not complete after `limit`.
+    pub(super) async fn exceeded(&self, limit: Duration) {
+        loop {
+            let state = *self.state();
+            match state {
+                State::Head(since) => {
+                    tokio::time::sleep_until(since + limit).await;
+                    if *self.state() == state {
+                        return;
+                    }
+                }
+                State::Quiet | State::Request => self.began.notified().await,
+            }
+        }
+    }
+
+    fn read(&self) {
+        let mut state = self.state();
+        if *state == State::Quiet {
+            *state = State::Head(Instant::now());
+            // Kept for one who does not wait yet.
+            self.began.notify_one();
+        }
+    }
+
+    fn set(&self, to: State) {
+        *self.state() = to;
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream that starts the clock when something arrives between two requests.
+#[derive(Debug)]
+pub(super) struct Clocked<S> {
+    pub(super) inner: S,
+    pub(super) clock: Arc<HeadClock>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Clocked<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.clock.read();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Clocked<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, buffer)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
