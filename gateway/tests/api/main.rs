@@ -13,6 +13,7 @@ mod fakes;
 mod auth;
 mod bindings;
 mod bodies;
+mod bounds;
 mod catalog;
 mod errors;
 mod headers;
