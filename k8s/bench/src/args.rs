@@ -1,28 +1,37 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
+
+use crate::stack::SERVICES;
 
 /// Measures the broker beside what it stands on: baseline and broker in turn,
 /// in one run, on one machine. What it prints are ratios.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// Folder with the services' programs, built with optimisation.
-    #[arg(long, default_value = ".")]
-    pub(crate) programs: PathBuf,
+    /// Folder with the services' programs, built with optimisation. By default this program's own.
+    #[arg(long)]
+    programs: Option<PathBuf>,
     /// Measures only GET catalog, at a gateway in a pod of the demo's cluster, which must run.
     #[arg(long, conflicts_with_all = ["replicas", "records", "subject"])]
     pub(crate) pod: bool,
-    /// Measures nothing: serves this file with a bare handler at 0.0.0.0:8080.
-    #[arg(long, conflicts_with_all = ["pod", "replicas", "records", "subject"])]
+    /// Measures nothing: serves this file with a bare handler at 0.0.0.0:8080. The program starts
+    /// itself so in a pod.
+    #[arg(long, hide = true, value_name = "FILE")]
     pub(crate) serve: Option<PathBuf>,
+    /// Measures nothing: serves a handler that asks a gRPC service, both bare. The program starts
+    /// itself so, for the processor time of its own.
+    #[arg(long, hide = true)]
+    pub(crate) hop: bool,
     /// The checkout: k8s/base is there.
     #[arg(long, default_value = ".")]
     pub(crate) root: PathBuf,
     /// Replicas of each service.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=5))]
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u16).range(1..=5))]
     pub(crate) replicas: u16,
     /// How often each pair of measurements is repeated. The median counts.
     #[arg(long, default_value_t = 3, conflicts_with = "quick", value_parser = clap::value_parser!(u16).range(1..=20))]
@@ -33,9 +42,10 @@ pub(crate) struct Args {
     /// Only these subjects.
     #[arg(long, value_delimiter = ',')]
     subject: Vec<Subject>,
-    /// Finished instances that are there before anything is measured.
-    #[arg(long, default_value_t = 10)]
-    pub(crate) records: usize,
+    /// Finished instances that are there before anything is measured; 10 by default. The subject
+    /// growth has numbers of its own.
+    #[arg(long, allow_negative_numbers = true)]
+    records: Option<usize>,
     /// Filter of the services' logs.
     #[arg(long, default_value = "info")]
     pub(crate) log: String,
@@ -66,6 +76,51 @@ pub(crate) enum Subject {
 }
 
 impl Args {
+    /// The folder with the services' programs, and what is needed before anything is started.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let base = self.root.join("k8s/base/kustomization.yaml");
+        ensure!(
+            base.is_file(),
+            "no {}: --root is a checkout",
+            base.display()
+        );
+        let programs = self.programs()?;
+        for service in SERVICES {
+            let program = programs.join(service);
+            ensure!(
+                program.is_file(),
+                "no program {}: see --programs",
+                program.display()
+            );
+        }
+        let only_growth = self.subjects() == [Subject::Growth];
+        ensure!(
+            !only_growth || self.records.is_none(),
+            "growth has numbers of records of its own: leave --records out"
+        );
+        Ok(())
+    }
+
+    /// The folder with the services' programs.
+    pub(crate) fn programs(&self) -> anyhow::Result<PathBuf> {
+        if let Some(programs) = &self.programs {
+            return Ok(programs.clone());
+        }
+        let program = std::env::current_exe().context("find this program")?;
+        Ok(program
+            .parent()
+            .unwrap_or_else(|| Path::new("."))
+            .to_owned())
+    }
+
+    /// Finished instances that are there before anything is measured.
+    pub(crate) fn records(&self) -> usize {
+        match self.subjects()[..] {
+            [Subject::Growth] => 0,
+            _ => self.records.unwrap_or(10),
+        }
+    }
+
     /// Whether a subject is wanted.
     pub(crate) fn wants(&self, subject: Subject) -> bool {
         self.subject.is_empty() || self.subject.contains(&subject)

@@ -56,6 +56,7 @@ impl Stack {
         fs::write(logins.join("password"), LOGIN.1)?;
 
         println!("starting the services");
+        let programs = args.programs()?;
         let mut replicas: Vec<(&'static str, Replica)> = Vec::new();
         let mut started = Vec::new();
         for service in SERVICES {
@@ -72,7 +73,7 @@ impl Stack {
                 environment.insert("BROKER_REPLICA".to_owned(), name.clone());
                 let replica = Replica::new(Launch {
                     name,
-                    program: args.programs.join(service),
+                    program: programs.join(service),
                     environment: environment.into_iter().collect(),
                     logs: folder.path().to_owned(),
                 })?;

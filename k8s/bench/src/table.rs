@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
+    details: Vec<String>,
     condition: String,
 }
 
@@ -50,12 +51,15 @@ impl Table {
             what: what.to_owned(),
             baseline: format!("{} {unit}", short(median(|pair| pair.baseline))),
             ours: format!("{} {unit}", short(median(|pair| pair.ours))),
-            ratio: format!(
-                "{}x ({}–{})",
-                short(middle(ratios)),
-                short(low),
-                short(high)
-            ),
+            ratio: match pairs.len() {
+                1 => format!("{}x", short(low)),
+                _ => format!(
+                    "{}x ({}–{})",
+                    short(middle(ratios)),
+                    short(low),
+                    short(high)
+                ),
+            },
             aim,
         });
     }
@@ -69,6 +73,12 @@ impl Table {
             ratio: "–".to_owned(),
             aim,
         });
+    }
+
+    /// Adds a number; what it is the sum of stands below the table.
+    pub(crate) fn detail(&mut self, what: &str, (sum, parts): &(u64, String)) {
+        self.note(what, sum.to_string(), "–");
+        self.details.push(format!("{what}: {parts}"));
     }
 
     /// What is true of all that is added from now on; shown behind each name.
@@ -102,6 +112,9 @@ impl Table {
             } = row;
             // Writing into a String cannot fail.
             let _ = writeln!(text, "| {what} | {baseline} | {ours} | {ratio} | {aim} |");
+        }
+        for detail in &self.details {
+            let _ = writeln!(text, "\n{detail}");
         }
         text
     }

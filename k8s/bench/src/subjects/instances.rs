@@ -53,7 +53,7 @@ async fn one(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()
         raw::delete_all(&stack.client(), &namespaces, 16).await?;
         deprovision_all(&stack.platform, &instances, 16).await?;
     }
-    let what = "one instance, PUT to succeeded, polled each 5 ms";
+    let what = "one instance, PUT to succeeded, polled every 5 ms, beside apply of its objects";
     table.compare(what, "ms", "≤ 2.5x", &pairs);
     Ok(())
 }
@@ -65,20 +65,21 @@ async fn requests(stack: &Stack, table: &mut Table) -> anyhow::Result<()> {
     let instance = provision(&platform).await?;
     let made = stack.api_requests().await?;
     let what = "API requests of a provision, controllers' included";
-    table.note(what, difference(&before, &made), "–");
+    table.detail(what, &difference(&before, &made));
     let updated = platform.update(&instance, 0, "changed").await?;
     platform.succeeded(&instance, &updated.operation).await?;
     let after = stack.api_requests().await?;
     let what = "API requests of the first update, of one object";
-    table.note(what, difference(&made, &after), "–");
+    table.detail(what, &difference(&made, &after));
     deprovision_all(&platform, &[instance], 1).await?;
     let gone = stack.api_requests().await?;
     let what = "API requests of a deprovision, controllers' included";
-    table.note(what, difference(&after, &gone), "–");
+    table.detail(what, &difference(&after, &gone));
     Ok(())
 }
 
-fn difference(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> String {
+/// What was asked in between, the most frequent first.
+fn difference(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> (u64, String) {
     let mut parts: Vec<(u64, &str)> = after
         .iter()
         .map(|(part, count)| {
@@ -93,7 +94,7 @@ fn difference(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> 
         .iter()
         .map(|(count, part)| format!("{count} {part}"))
         .collect();
-    format!("{sum}: {}", parts.join(", "))
+    (sum, parts.join(", "))
 }
 
 /// Many at once: made, changed, removed.
@@ -137,11 +138,23 @@ async fn crowd(
         deprovision_all(&platform, &instances, clients).await?;
         removed.push(Pair::of_times(baseline, began.elapsed()));
     }
-    let of = |what: &str| format!("{size} {what}, {clients} clients, polled each 100 ms");
-    table.compare(&of("instances"), "ms", "≤ 2x", &made);
-    table.compare(&of("instances: API server's CPU"), "ms", "–", &server);
-    table.compare(&of("updates"), "ms", "–", &changed);
-    table.compare(&of("deprovisions"), "ms", "≤ 1.1x", &removed);
+    let of = |what: &str| format!("{size} {what}; {clients} at a time, polled every 100 ms");
+    table.compare(
+        &of("instances, beside apply of their objects"),
+        "ms",
+        "≤ 2x",
+        &made,
+    );
+    let what = of("instances, beside apply: the API server's processor time");
+    table.compare(&what, "ms", "–", &server);
+    table.compare(
+        &of("updates, beside apply of the changed objects"),
+        "ms",
+        "–",
+        &changed,
+    );
+    let what = of("deprovisions, beside deletion of as many namespaces");
+    table.compare(&what, "ms", "≤ 1.1x", &removed);
     let rate = made.iter().map(|pair| count(size) * 1e3 / pair.ours);
     let best = rate.fold(0.0, f64::max);
     table.note(
@@ -184,7 +197,8 @@ async fn fair(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<(
         }
         pairs.push(Pair::of_times(alone, beside));
     }
-    let what = format!("{size} instances, beside one that is stuck, beside none");
+    let what =
+        format!("{size} instances while one more never becomes ready, beside {size} without it");
     table.compare(&what, "ms", "1x", &pairs);
     Ok(())
 }
