@@ -14,6 +14,7 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
+use mongodb::bson::{Binary, doc, spec::BinarySubtype};
 use plan::{
     Loaded, Tree, Variables, catalog,
     claims::Membership,
@@ -292,11 +293,10 @@ fn every_image_is_an_exact_patch_of_its_version_with_known_holes_closed() {
     }
 }
 
-/// Asked of a real mongod with the template's own flags: it negotiates compression before login.
-#[tokio::test]
-async fn mongod_offers_no_zlib_to_whoever_connects() {
+/// A real mongod with the template's own flags.
+async fn started(parameters: Value) -> testbed::Mongod {
     let plan = load(&shipped(), "small");
-    let objects = render(&plan, &variables(&plan, json!({}), json!({})));
+    let objects = render(&plan, &variables(&plan, parameters, json!({})));
     let mut options = testbed::MongodOptions::default();
     for flag in mongod(&objects) {
         // All flags but those for which the test has paths and addresses of its own.
@@ -316,9 +316,15 @@ async fn mongod_offers_no_zlib_to_whoever_connects() {
             options = options.arg(flag);
         }
     }
-    let mongod = testbed::Mongod::start(options).await.unwrap();
+    testbed::Mongod::start(options).await.unwrap()
+}
+
+/// It negotiates compression before login.
+#[tokio::test]
+async fn mongod_offers_no_zlib_to_whoever_connects() {
+    let mongod = started(json!({})).await;
     let client = mongodb::Client::with_uri_str(mongod.uri()).await.unwrap();
-    let hello = mongodb::bson::doc! { "hello": 1, "compression": ["zlib", "snappy", "zstd"] };
+    let hello = doc! { "hello": 1, "compression": ["zlib", "snappy", "zstd"] };
     let answer = client.database("admin").run_command(hello).await.unwrap();
     let offered: Vec<_> = answer
         .get_array("compression")
@@ -327,6 +333,54 @@ async fn mongod_offers_no_zlib_to_whoever_connects() {
         .filter_map(mongodb::bson::Bson::as_str)
         .collect();
     assert_eq!(offered, ["snappy", "zstd"]);
+}
+
+#[tokio::test]
+async fn mongod_takes_one_mechanism_of_login_only() {
+    let mongod = started(json!({})).await;
+    let client = mongodb::Client::with_uri_str(mongod.uri()).await.unwrap();
+    let begin = async |mechanism: &str| {
+        let payload = Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: b"n,,n=somebody,r=nonce".to_vec(),
+        };
+        let command = doc! { "saslStart": 1, "mechanism": mechanism, "payload": payload };
+        let answer = client.database("admin").run_command(command).await;
+        answer.unwrap_err().to_string()
+    };
+    let refused = begin("SCRAM-SHA-1").await;
+    assert!(refused.contains("not enabled"), "{refused}");
+    // This one gets as far as looking for the user.
+    let refused = begin("SCRAM-SHA-256").await;
+    assert!(!refused.contains("not enabled"), "{refused}");
+}
+
+#[tokio::test]
+async fn mongod_runs_no_javascript_unless_that_is_asked_for() {
+    for (asked, runs) in [
+        (json!({}), false),
+        (json!({ "server_side_javascript": true }), true),
+    ] {
+        let mongod = started(asked).await;
+        let client = mongodb::Client::with_uri_str(mongod.uri()).await.unwrap();
+        let shop = client.database("shop");
+        let items = shop.collection("items");
+        items.insert_one(doc! { "price": 1 }).await.unwrap();
+        let function = doc! { "$function": {
+            "body": "function(price) { return price + 1 }", "args": ["$price"], "lang": "js",
+        }};
+        for command in [
+            doc! { "find": "items", "filter": { "$where": "this.price == 1" } },
+            doc! { "aggregate": "items", "cursor": {}, "pipeline": [{ "$project": { "x": function } }] },
+            doc! {
+                "mapReduce": "items", "map": "function() { emit(1, this.price) }",
+                "reduce": "function(key, all) { return 1 }", "out": { "inline": 1 },
+            },
+        ] {
+            let answer = shop.run_command(command.clone()).await;
+            assert_eq!(answer.is_ok(), runs, "{command}: {answer:?}");
+        }
+    }
 }
 
 #[test]

@@ -72,7 +72,13 @@ impl World {
             folder: self.folder.path().join(namespace),
             mongod: testbed::binaries::mongod().await.unwrap(),
             port: Arc::new(Port::reserve().unwrap()),
-            mongod_args: Vec::new(),
+            // As the shipped plans: members log in to each other, too.
+            mongod_args: [
+                "--noscripting",
+                "--setParameter=authenticationMechanisms=SCRAM-SHA-256",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             elsewhere: None,
             environment: Vec::new(),
         };
