@@ -66,10 +66,6 @@ impl State {
     }
 }
 
-/// Longest outputs that a record can keep, as JSON, in bytes: the write that
-/// ends an operation must not be refused for its size.
-pub const MAX_OUTPUTS: usize = 64 * 1024;
-
 /// The revision that the instance's objects follow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

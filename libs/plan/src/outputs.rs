@@ -9,7 +9,12 @@ use crate::expr::{Context, Evaluator};
 use crate::redact::redacted;
 use crate::render::check::describe;
 use crate::render::engine::TextError;
+use crate::render::slots::size;
 use crate::render::{jinja, slots_to_json};
+
+/// The most that all outputs may take as JSON: a record keeps them in an annotation, and
+/// Kubernetes takes 256 KiB of those.
+pub const MAX_BYTES: usize = 64 * 1024;
 
 /// An output that has no value although nothing is missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +40,7 @@ pub(crate) fn evaluate(
         .collect();
     context.insert("objects".to_owned(), jinja(objects));
     let mut known = Map::new();
+    let mut bytes = 0;
     // An output may use another one, whatever their order.
     for _ in 0..=outputs.len() {
         context.insert("outputs".to_owned(), jinja(&known));
@@ -45,6 +51,13 @@ pub(crate) fn evaluate(
             }
             match one(output, evaluator, &context) {
                 Ok(value) => {
+                    bytes += size(&value);
+                    if bytes > MAX_BYTES {
+                        return Err(Error {
+                            name: name.clone(),
+                            message: too_large(),
+                        });
+                    }
                     known.insert(name.clone(), value);
                 }
                 Err(TextError::Undefined(_)) => {}
@@ -106,12 +119,19 @@ fn each_value(
         return Err(TextError::Other(format!("{each} is no list")));
     };
     let mut context = context.clone();
-    items
-        .iter()
-        .map(|item| {
-            context.insert("item".to_owned(), jinja(item));
-            evaluator.text(value, &context)
-        })
-        .collect::<Result<_, _>>()
-        .map(Value::Array)
+    let (mut values, mut bytes) = (Vec::new(), 0);
+    for item in &items {
+        context.insert("item".to_owned(), jinja(item));
+        let value = evaluator.text(value, &context)?;
+        bytes += size(&value);
+        if bytes > MAX_BYTES {
+            return Err(TextError::Other(too_large()));
+        }
+        values.push(value);
+    }
+    Ok(Value::Array(values))
+}
+
+fn too_large() -> String {
+    format!("the outputs have more than the {MAX_BYTES} bytes that a record can keep")
 }

@@ -3,11 +3,12 @@
 use broker_proto::text::sentence;
 use cluster::operation::Ended;
 use jiff::Timestamp;
+use plan::outputs::MAX_BYTES;
 
 use super::{Done, Failure, Halt, Job, aim, refuse};
 use crate::{
     resource::{Kind, ServiceInstance},
-    state::{Applied, MAX_OUTPUTS, Record},
+    state::{Applied, Record},
     step::Aim,
     work::status,
 };
@@ -65,10 +66,12 @@ impl Job {
             let superseded = before.filter(|before| *before != applied.revision);
             (applied, superseded)
         };
+        // The write that ends an operation must not be refused for its size. The plan has counted
+        // them without what JSON escapes.
         let size = serde_json::to_string(&applied.outputs).map_or(0, |text| text.len());
-        if size > MAX_OUTPUTS {
+        if size > MAX_BYTES {
             return Err(refuse(format!(
-                "The plan's outputs have {size} bytes, more than the {MAX_OUTPUTS} that a record can keep."
+                "The plan's outputs have {size} bytes, more than the {MAX_BYTES} that a record can keep."
             )));
         }
         let ended = Ended::succeeded(&self.record.operation().id, Timestamp::now());

@@ -221,8 +221,8 @@ fn forged() -> String {
     "characters U+E000 and U+E001 are reserved for the broker".to_owned()
 }
 
-/// Roughly the bytes of a value, without writing it.
-fn size(value: &Value) -> usize {
+/// Roughly the bytes of a value as JSON, without writing it.
+pub(crate) fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 2,
         Value::Array(items) => 2 + items.iter().map(|v| size(v) + 1).sum::<usize>(),

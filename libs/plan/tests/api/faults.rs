@@ -518,6 +518,22 @@ fn what_a_value_holds_is_counted_before_it_is_written_or_compared() {
 }
 
 #[test]
+fn outputs_are_what_a_record_can_keep() {
+    let many = "the outputs have more than the 65536 bytes that a record can keep";
+    for outputs in [
+        "{a: \"{{ 'x' * 70000 }}\"}",
+        "{a: \"{{ 'x' * 40000 }}\", b: \"{{ 'x' * 40000 }}\"}",
+        "{a: {each: range(90000), value: \"{{ 'x' * 1000 }}\"}}",
+    ] {
+        let found = faults(&format!("parameters: {{}}\noutputs: {outputs}\n"), CONFIG);
+        assert!(
+            found.starts_with("p/a/plan.yaml:2:") && found.contains(many),
+            "{found}"
+        );
+    }
+}
+
+#[test]
 fn a_width_is_paid_for_before_it_is_written() {
     let indented = |width: &str| {
         let template =
