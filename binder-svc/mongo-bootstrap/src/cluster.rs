@@ -242,10 +242,11 @@ pub(super) fn publish_written<C: Content>(
         let is_next = last
             .as_ref()
             .is_some_and(|last| last.version == before.version);
-        if is_next {
+        let is_new = is_next && last.as_ref() != Some(&written);
+        if is_new {
             *last = Some(written);
         }
-        is_next
+        is_new
     });
 }
 

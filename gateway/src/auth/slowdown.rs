@@ -1,5 +1,6 @@
-//! Wrong logins are answered late, so that passwords cannot be tried by the thousand. Only the
-//! answer that refuses waits: a right login never does, from wherever it comes.
+//! Wrong logins are answered late. Only the answer that refuses waits: a right login never does,
+//! from wherever it comes. So this slows those who wait for their answers, a platform with an old
+//! login in the first place; who hangs up early is held back by a long password alone.
 
 use std::{
     hash::{BuildHasher as _, RandomState},

@@ -72,6 +72,8 @@ pub(super) async fn observe(
             match admit(&gateway, &mut request) {
                 Ok(_permit) => next.run(request).await,
                 Err(error) => {
+                    // It may be large, and the answer may take a while.
+                    drop(request);
                     if let (Error::Unauthorized, Some(Peer(from))) = (&error, peer) {
                         let wait = gateway.slowdown.wrong(from, Instant::now());
                         tracing::warn!(peer = %from, "wrong user name or password");

@@ -8,9 +8,7 @@ use minijinja::{Environment, Error as JinjaError, ErrorKind, State, UndefinedBeh
 use serde_json::Value;
 
 use crate::descriptor::{Expression, Text};
-use crate::render::ast;
 use crate::render::engine::{self, TextError, Undefined};
-use crate::render::nesting::Nesting;
 use crate::render::slots::to_json;
 use crate::render::{Detail, jinja};
 
@@ -35,22 +33,15 @@ impl Evaluator {
     /// Whether an expression can be evaluated at all; the error says why not.
     pub(crate) fn check(&self, expression: &Expression) -> Result<(), String> {
         let compiled = self.env.compile_expression(expression.as_str());
-        compiled.map_err(|e| engine::describe(&e))?;
-        self.check_nesting(&format!("{{{{ {expression} }}}}"))
+        compiled.map(drop).map_err(|e| engine::describe(&e))
     }
 
     /// Whether a text is well-formed.
     pub(crate) fn check_text(&self, text: &Text) -> Result<(), String> {
-        let compiled = self.env.template_from_str(text.as_str());
-        compiled.map_err(|e| engine::describe(&e))?;
-        self.check_nesting(text.as_str())
-    }
-
-    fn check_nesting(&self, source: &str) -> Result<(), String> {
-        let mut nesting = Nesting::default();
-        ast::visit(source, "", self.env.syntax(), &mut nesting);
-        let found = nesting.problems().into_iter().next();
-        found.map_or(Ok(()), |(_, message)| Err(message))
+        self.env
+            .template_from_str(text.as_str())
+            .map(drop)
+            .map_err(|e| engine::describe(&e))
     }
 
     /// The variables that an expression uses; none if it cannot be parsed.

@@ -7,7 +7,6 @@
 pub(crate) mod ast;
 pub(crate) mod check;
 pub(crate) mod engine;
-pub(crate) mod nesting;
 pub(crate) mod slots;
 mod tree;
 

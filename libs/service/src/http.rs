@@ -43,13 +43,15 @@ pub use self::error_body::ErrorBody;
 /// A connection between two requests is closed after that time: longer than common clients keep one
 /// that they may use again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// What is in flight when a connection is told to end may take so long: longer than any request.
+const LAST_ANSWERS: Duration = Duration::from_secs(120);
 /// The longest head: its URI, too, is in there.
 const MAX_HEAD: usize = 80 * 1024;
 /// What the kernel keeps of what a client sends before it is read; it doubles that.
 const RECEIVE_BUFFER: usize = 32 * 1024;
 /// What may be on its way on one HTTP/2 connection, and requests at a time on it.
 const HTTP2_WINDOW: u32 = 64 * 1024;
-const HTTP2_STREAMS: u32 = 64;
+const HTTP2_STREAMS: u32 = 16;
 /// Beyond it the parser refuses a request without a body; services set limits
 /// of their own well below, with an error of theirs.
 const MAX_HEADERS: usize = 1000;
@@ -185,7 +187,11 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, life: Life) {
             let (clock, unknown) = (Arc::clone(&clock), unknown.clone());
             async move {
                 let mut response = answer.await?;
-                let is_nobodys = response.status() == StatusCode::UNAUTHORIZED;
+                // Answers that are given before the login is looked at.
+                let is_nobodys = matches!(
+                    response.status(),
+                    StatusCode::UNAUTHORIZED | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+                );
                 if http1 && (last || is_nobodys) {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);
@@ -212,7 +218,8 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, life: Life) {
         () = aged(life.max_age, &multiplexed) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    // A client that does not read must not keep its place.
+    let _ = tokio::time::timeout(LAST_ANSWERS, connection).await;
 }
 
 async fn respond(
@@ -225,8 +232,10 @@ async fn respond(
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
         let mut response = Response::new(Body::from(unparsed(StatusCode::BAD_REQUEST)));
         *response.status_mut() = StatusCode::BAD_REQUEST;
+        let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        headers.insert(header::CONTENT_TYPE, json);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         return Ok(response);
     }
     router.call(request.map(Body::new)).await

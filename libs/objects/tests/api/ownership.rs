@@ -15,7 +15,7 @@ use kube::{
 use objects::{
     kinds::Kinds,
     manifest::{FILE, MANIFEST, identity},
-    write::Place,
+    write::{Outcome, Place},
 };
 use serde_json::{Value, json};
 use testbed::binaries::{self, Binary};
@@ -583,8 +583,18 @@ impl Comparison {
         kind.api(self.client.clone(), namespace)
     }
 
-    /// As a worker does it that knows nothing yet: find, own, try, write.
+    /// As a worker does it that knows nothing yet. A controller that writes a status in between
+    /// makes it begin anew.
     async fn update(&self, manifest: &Value, previous: Option<&Value>) -> Answer {
+        loop {
+            if let Some(answer) = self.try_update(manifest, previous).await {
+                return answer;
+            }
+        }
+    }
+
+    /// Find, own, try, write; nothing if the object was changed meanwhile.
+    async fn try_update(&self, manifest: &Value, previous: Option<&Value>) -> Option<Answer> {
         let mut objects = objects_of(&self.client, &self.ours, Place::Own, "record");
         objects
             .find(&[identity(manifest).unwrap().0])
@@ -597,11 +607,16 @@ impl Comparison {
         );
         match objects.try_out(manifest, 0).await {
             Ok(()) => {}
-            Err(Error::Invalid(_)) => return Answer::Refused,
+            Err(Error::Invalid(_)) => return Some(Answer::Refused),
             Err(error) => panic!("{error}"),
         }
-        applied(objects.write(manifest, 0).await.unwrap());
-        Answer::Taken
+        match objects.write(manifest, 0).await.unwrap() {
+            Outcome::Changed(_) => None,
+            outcome => {
+                applied(outcome);
+                Some(Answer::Taken)
+            }
+        }
     }
 
     async fn kubectl(&self, manifest: &Value) -> Answer {

@@ -28,8 +28,6 @@ impl From<Span> for Place {
 /// Sees each statement and each expression of a template, parents first.
 pub(crate) trait Visitor {
     fn stmt(&mut self, _stmt: &ast::Stmt<'_>) {}
-    /// After its children.
-    fn leave(&mut self, _stmt: &ast::Stmt<'_>) {}
     fn expr(&mut self, _expr: &ast::Expr<'_>) {}
 }
 
@@ -141,7 +139,6 @@ pub(crate) fn walk(stmt: &ast::Stmt<'_>, visitor: &mut dyn Visitor) {
         | ast::Stmt::Extends(_)
         | ast::Stmt::Include(_) => {}
     }
-    visitor.leave(stmt);
 }
 
 fn all(body: &[ast::Stmt<'_>], visitor: &mut dyn Visitor) {

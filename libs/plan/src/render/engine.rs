@@ -14,7 +14,6 @@ use minijinja::{
 use serde_json::Value;
 
 use super::ast::{self, Names, Place, Refused};
-use super::nesting::Nesting;
 use super::slots::{CLOSE, OPEN, Refusal, Slots, to_json, weigh};
 use super::tree::{self, Document};
 use super::{Detail, Error, jinja};
@@ -51,12 +50,8 @@ impl Engine {
             }
             let mut refused = Refused(Vec::new());
             ast::visit(source, name, env.syntax(), &mut refused);
-            let mut nesting = Nesting::default();
-            ast::visit(source, name, env.syntax(), &mut nesting);
-            let refused = refused.0.into_iter();
-            let refused = refused.map(|(place, message)| (place, message.to_owned()));
-            problems.extend(refused.chain(nesting.problems()).map(|(place, message)| {
-                Problem::at(&Pos::new(&file, place.line, place.column), message)
+            problems.extend(refused.0.iter().map(|(place, message)| {
+                Problem::at(&Pos::new(&file, place.line, place.column), *message)
             }));
             if let Err(error) = env.add_template_owned(name.to_owned(), source.to_owned()) {
                 let line = error
