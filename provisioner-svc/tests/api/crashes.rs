@@ -32,14 +32,14 @@ parameters:
     ),
 ];
 
-/// Runs `start` on a process that dies after `step`, then lets another finish.
+/// Runs `start` on a process that dies after `step`, then lets another finish, which it returns.
 async fn with_crash(
     world: &World,
     step: Step,
     number: usize,
     id: &str,
     start: impl AsyncFn(&crate::harness::Process) -> String,
-) {
+) -> crate::harness::Process {
     let mut doomed = world.process(&format!("doomed-{number}"), Some(step.name()));
     let operation = start(&doomed).await;
     let death = tokio::time::timeout(PATIENCE, doomed.child.wait()).await;
@@ -54,6 +54,8 @@ async fn with_crash(
         "after {step:?}: {}",
         ended.description
     );
+    // It writes the status after the end.
+    heir
 }
 
 /// Begins an operation on a process that may die before it answers: then the
@@ -168,7 +170,7 @@ async fn a_create_survives_a_crash_after_each_of_its_steps() {
     let plan = world.plan("steps", &EVERY_STEP);
     for (number, step) in OF_CREATE.into_iter().enumerate() {
         let id = format!("i{number}");
-        with_crash(&world, step, number, &id, async |process| {
+        let _heir = with_crash(&world, step, number, &id, async |process| {
             create(&world, process, &plan.provision(&id, json!({}))).await
         })
         .await;
@@ -329,7 +331,7 @@ async fn a_retention_survives_a_crash_right_after_it_was_committed() {
     let provisioner = world.provisioner("first").await;
     provisioned(&provisioner.client, plan.provision("i", json!({}))).await;
     provisioner.stop().await;
-    with_crash(&world, Step::Retain, 0, "i", async |process| {
+    let _heir = with_crash(&world, Step::Retain, 0, "i", async |process| {
         delete(&world, process, &plan, "i").await
     })
     .await;
