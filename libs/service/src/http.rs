@@ -29,13 +29,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{io::InspectReader, sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-use self::{
-    error_body::ErrorBodyWriter,
-    head::{Clocked, HeadClock},
-};
+use self::{error_body::ErrorBodyWriter, head::HeadClock};
 use crate::{admin::Admin, args::ServiceArgs, grpc::Listeners};
 
 pub use self::error_body::ErrorBody;
@@ -204,10 +201,15 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, life: Life) {
         }
     });
     let builder = builder();
-    let stream = Clocked {
-        inner: ErrorBodyWriter::new(stream, life.unparsed),
-        clock: Arc::clone(&clock),
-    };
+    let stream = InspectReader::new(ErrorBodyWriter::new(stream, life.unparsed), {
+        let clock = Arc::clone(&clock);
+        move |bytes: &[u8]| {
+            // The end of what a client sends begins no head.
+            if !bytes.is_empty() {
+                clock.read();
+            }
+        }
+    });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // Errors here are the client's: it went away, or spoke no HTTP.
