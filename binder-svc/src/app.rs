@@ -121,7 +121,7 @@ fn connect(
     let driver = Arc::new(Driver::default());
     let replica = args.replica.replica.clone();
     let context = Arc::new(Context {
-        store: Store::new(client.clone(), &args.namespace),
+        store: Store::new(client.clone(), &args.bindings_namespace()),
         cache,
         pool,
         instances: Instances::connect(&args.provisioner)?,
@@ -152,7 +152,13 @@ fn share(args: &Args, client: &Client) -> Share {
         renew: *renew,
         lifetime: *lifetime,
     };
-    Share::new(client.clone(), &args.namespace, SERVICE, replica, timing)
+    Share::new(
+        client.clone(),
+        &args.bindings_namespace(),
+        SERVICE,
+        replica,
+        timing,
+    )
 }
 
 /// The workers on its part.
@@ -163,7 +169,7 @@ fn pool(
     share: &Share,
     registry: &mut Registry,
 ) -> Pool<Bindings> {
-    let records: Records<ServiceBinding> = Records::new(client.clone(), &args.namespace);
+    let records: Records<ServiceBinding> = Records::new(client.clone(), &args.bindings_namespace());
     Pool::new(
         cache.clone(),
         Arc::new(records),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
+use cluster::names::State;
 use service::{ReplicaArgs, ServiceArgs, args::duration, process::Arguments};
 use work::WorkArgs;
 
@@ -18,9 +19,14 @@ pub struct Args {
     #[command(flatten)]
     pub work: WorkArgs,
 
-    /// Namespace of the broker itself, which holds its records and credentials.
+    /// The broker's own namespace, in which its services are.
     #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]
     pub namespace: String,
+
+    /// Namespace of the bindings' records, their logins and the leases of this
+    /// service. By default the broker's own with "-bindings" added.
+    #[arg(long, env = "BROKER_BINDINGS_NAMESPACE", value_name = "NAMESPACE")]
+    pub bindings_namespace: Option<String>,
 
     /// Address of catalog-svc, as host:port.
     #[arg(long, env = "BROKER_CATALOG", default_value = "catalog-svc:7000")]
@@ -73,6 +79,14 @@ pub struct Args {
     #[arg(long, env = "BROKER_SWEEP_INTERVAL", default_value = "600s",
         value_name = "DURATION", value_parser = duration)]
     pub sweep_interval: Duration,
+}
+
+impl Args {
+    /// The namespace of the bindings' records.
+    pub fn bindings_namespace(&self) -> String {
+        let default = || State::Bindings.namespace(&self.namespace);
+        self.bindings_namespace.clone().unwrap_or_else(default)
+    }
 }
 
 impl Arguments for Args {

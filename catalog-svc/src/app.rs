@@ -88,7 +88,7 @@ impl App {
             fetcher,
         } = self;
         let (mut registry, readiness) = (Registry::default(), Readiness::default());
-        let store = Store::new(client.clone(), &args.namespace);
+        let store = Store::new(client.clone(), &args.bundles_namespace());
         let (publisher, published) = watch::channel::<Option<Arc<Published>>>(None);
         let (complete, mut completed) = watch::channel(false);
         let mut cluster = Cluster::new(client.clone(), &args.namespace);
@@ -145,7 +145,7 @@ async fn sources(args: &Args, client: Client, tasks: &mut Tasks) -> anyhow::Resu
     );
     tasks.spawn(
         "config-maps",
-        config_map::watch(client, args.namespace.clone(), maps, stop),
+        config_map::watch(client, args.plans_namespace(), maps, stop),
     );
     Ok(Inputs {
         folders: from_folders,

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
+use cluster::names::State;
 use service::{ServiceArgs, args::duration};
 
 use crate::source::url::UrlArgs;
@@ -22,10 +23,19 @@ pub struct Args {
     #[command(flatten)]
     pub url: UrlArgs,
 
-    /// The broker's namespace: bundles are stored there, and ConfigMaps with
-    /// plans are read from there.
+    /// The broker's own namespace, in which its services are.
     #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]
     pub namespace: String,
+
+    /// Namespace in which bundles are stored. By default the broker's own with
+    /// "-bundles" added.
+    #[arg(long, env = "BROKER_BUNDLES_NAMESPACE", value_name = "NAMESPACE")]
+    pub bundles_namespace: Option<String>,
+
+    /// Namespace of the ConfigMaps with the site's plans. By default the
+    /// broker's own with "-plans" added.
+    #[arg(long, env = "BROKER_PLANS_NAMESPACE", value_name = "NAMESPACE")]
+    pub plans_namespace: Option<String>,
 
     /// Time between two checks of the directories of plans for changes.
     #[arg(long, env = "BROKER_TEMPLATES_POLL", default_value = "2s",
@@ -47,13 +57,28 @@ pub struct Args {
 }
 
 impl Args {
-    /// These roots, no waiting, and every other default: for tests.
+    /// The namespace in which bundles are stored.
+    pub fn bundles_namespace(&self) -> String {
+        let default = || State::Bundles.namespace(&self.namespace);
+        self.bundles_namespace.clone().unwrap_or_else(default)
+    }
+
+    /// The namespace of the ConfigMaps with the site's plans.
+    pub fn plans_namespace(&self) -> String {
+        let default = || State::Plans.namespace(&self.namespace);
+        self.plans_namespace.clone().unwrap_or_else(default)
+    }
+
+    /// These roots, one namespace for everything, no waiting, and every other
+    /// default: for tests.
     pub fn for_tests(templates: Vec<PathBuf>, namespace: &str) -> Self {
         Self {
             service: ServiceArgs::for_tests(),
             templates: TemplateArgs { templates },
             url: UrlArgs::default(),
             namespace: namespace.to_owned(),
+            bundles_namespace: Some(namespace.to_owned()),
+            plans_namespace: Some(namespace.to_owned()),
             poll: Duration::from_millis(200),
             recheck: Duration::from_secs(1),
             check_rights: false,

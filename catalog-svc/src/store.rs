@@ -1,4 +1,4 @@
-//! Bundles at rest: immutable ConfigMaps in the broker's namespace, found by
+//! Bundles at rest: immutable ConfigMaps in a namespace of their own, found by
 //! digest, so that records that pin a bundle find it for as long as they need
 //! it, and the last good version of a plan survives a restart.
 //!

@@ -61,7 +61,7 @@ impl App {
         let catalog = Target::new(&args.catalog, CATALOG_DEADLINE, service::context::inject)
             .catalog()
             .context("set up the client of --catalog")?;
-        let namespace = args.broker.namespace.clone();
+        let namespace = args.broker.instances_namespace();
         let timing = Timing {
             renew: args.replica.lease_renew,
             lifetime: args.replica.lease_lifetime,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ::work::WorkArgs;
 use clap::{Args as ClapArgs, Parser};
+use cluster::names::State;
 use service::{ReplicaArgs, ServiceArgs, args::duration, process::Arguments};
 
 /// Owns service instances: renders, applies, watches, updates and deletes deployments.
@@ -57,9 +58,25 @@ pub struct Args {
 /// Where the broker is and what it adds to each rendering.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct BrokerArgs {
-    /// The broker's own namespace.
+    /// The broker's own namespace, in which its services and their accounts are.
     #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]
     pub namespace: String,
+
+    /// Namespace of the instances' records, their revisions, the databases' CA
+    /// and the leases of this service. By default the broker's own with
+    /// "-instances" added.
+    #[arg(long, env = "BROKER_INSTANCES_NAMESPACE", value_name = "NAMESPACE")]
+    pub instances_namespace: Option<String>,
+
+    /// Namespace of the catalog's bundles, of which this service deletes old
+    /// ones. By default the broker's own with "-bundles" added.
+    #[arg(long, env = "BROKER_BUNDLES_NAMESPACE", value_name = "NAMESPACE")]
+    pub bundles_namespace: Option<String>,
+
+    /// Namespace of the Secrets that plans read. By default the broker's own
+    /// with "-plans" added.
+    #[arg(long, env = "BROKER_PLANS_NAMESPACE", value_name = "NAMESPACE")]
+    pub plans_namespace: Option<String>,
 
     /// The cluster's DNS domain.
     #[arg(long, env = "BROKER_CLUSTER_DOMAIN", default_value = "cluster.local")]
@@ -95,6 +112,25 @@ pub struct BrokerArgs {
 }
 
 impl BrokerArgs {
+    /// The namespace of the instances' records.
+    pub fn instances_namespace(&self) -> String {
+        self.state(self.instances_namespace.as_ref(), State::Instances)
+    }
+
+    /// The namespace of the catalog's bundles.
+    pub fn bundles_namespace(&self) -> String {
+        self.state(self.bundles_namespace.as_ref(), State::Bundles)
+    }
+
+    /// The namespace of the Secrets that plans read.
+    pub fn plans_namespace(&self) -> String {
+        self.state(self.plans_namespace.as_ref(), State::Plans)
+    }
+
+    fn state(&self, named: Option<&String>, state: State) -> String {
+        named.map_or_else(|| state.namespace(&self.namespace), Clone::clone)
+    }
+
     /// What templates see as `broker`.
     pub fn variables(&self) -> plan::variables::Broker {
         plan::variables::Broker {

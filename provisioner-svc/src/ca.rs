@@ -1,4 +1,4 @@
-//! The broker's certificate authority: one Secret in the broker's namespace,
+//! The broker's certificate authority: one Secret in the instances' namespace,
 //! supplied by a person or made once, and the leaves that it signs.
 
 use std::collections::BTreeMap;

@@ -111,7 +111,7 @@ impl<'a> Case<'a> {
         let name = name.to_lowercase();
         create_namespace(&world.control_plane.client(), &name).await;
         let mut args = world.args("heir");
-        args.namespace.clone_from(&name);
+        args.bindings_namespace = Some(name.clone());
         args.replica.lease_renew = RENEW;
         args.replica.lease_lifetime = LIFETIME;
         let heir = world.binder_with(args).await;

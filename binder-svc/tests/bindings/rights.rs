@@ -50,9 +50,13 @@ where
 async fn the_shipped_rights_are_enough() {
     let world = World::start().await;
     let instance = world.instance("i").await;
-    create(&world, shipped::<ServiceAccount>("binder-svc/account.yaml")).await;
-    create(&world, shipped::<Role>("binder-svc/role.yaml")).await;
-    let mut bindings = shipped::<RoleBinding>("binder-svc/role.yaml");
+    create(
+        &world,
+        shipped::<ServiceAccount>("broker/binder-svc/account.yaml"),
+    )
+    .await;
+    create(&world, shipped::<Role>("state/bindings/binder-svc.yaml")).await;
+    let mut bindings = shipped::<RoleBinding>("state/bindings/binder-svc.yaml");
     for subject in bindings
         .iter_mut()
         .flat_map(|binding| binding.subjects.iter_mut().flatten())

@@ -162,6 +162,8 @@ impl World {
             &fakes,
             "--replica",
             replica,
+            "--bindings-namespace",
+            NAMESPACE,
             "--second-look",
             "2",
         ]);

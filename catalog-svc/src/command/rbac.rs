@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
+use cluster::names::State;
 use plan::{
     Bundle,
     rbac::{PLANS_ROLE, Rule, by_scope, rules},
@@ -16,10 +17,13 @@ use crate::source::config_map;
 pub struct Rbac {
     #[command(flatten)]
     roots: Roots,
-    /// Include the plans that are ConfigMaps in the broker's namespace of the
-    /// current cluster.
+    /// Include the plans that are ConfigMaps in the current cluster.
     #[arg(long)]
     config_maps: bool,
+    /// Namespace of these ConfigMaps. By default the broker's own with "-plans"
+    /// added.
+    #[arg(long, env = "BROKER_PLANS_NAMESPACE", value_name = "NAMESPACE")]
+    plans_namespace: Option<String>,
 }
 
 impl Rbac {
@@ -28,7 +32,9 @@ impl Rbac {
     pub(super) fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
         let (mut trees, mut faults) = self.roots.existing_trees()?;
         if self.config_maps {
-            let content = config_map::list_blocking(&self.roots.namespace)?;
+            let default = || State::Plans.namespace(&self.roots.namespace);
+            let namespace = self.plans_namespace.clone().unwrap_or_else(default);
+            let content = config_map::list_blocking(&namespace)?;
             trees.extend(content.trees);
             faults.extend(content.faults);
         }

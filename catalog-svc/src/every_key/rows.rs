@@ -120,6 +120,14 @@ fn placed() -> Vec<Row> {
             }),
         ),
         alone(
+            "pod_security",
+            "pod_security: baseline",
+            "pod_security: restricted",
+            Read(PROVISIONER, ".pod_security()", |plan| {
+                format!("{:?}", plan.pod_security())
+            }),
+        ),
+        alone(
             "deletion",
             "deletion: {retain: 1d}",
             "deletion: {}",

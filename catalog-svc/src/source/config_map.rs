@@ -1,4 +1,4 @@
-//! Plans that a site delivers as ConfigMaps in the broker's namespace: the
+//! Plans that a site delivers as ConfigMaps in the namespace of plans: the
 //! label `mongodb-osb.io/plan` names `<provider>.<plan>`, or `<provider>` alone
 //! for its service.yaml; the keys are file names.
 

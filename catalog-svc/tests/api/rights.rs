@@ -3,10 +3,11 @@
 use std::{fs, path::Path};
 
 use catalog_svc::Args;
+use cluster::names::State;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        core::v1::{Namespace, ServiceAccount},
+        core::v1::{ConfigMap, Namespace, ServiceAccount},
         rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     },
 };
@@ -40,12 +41,12 @@ where
     api.create(&PostParams::default(), &object).await.unwrap();
 }
 
-async fn create_here<K>(client: &Client, object: Value)
+async fn create_in<K>(client: &Client, namespace: &str, object: Value)
 where
     K: Clone + std::fmt::Debug + DeserializeOwned + Serialize,
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
-    create::<K>(Api::namespaced(client.clone(), NAMESPACE), object).await;
+    create::<K>(Api::namespaced(client.clone(), namespace), object).await;
 }
 
 /// A control plane of its own: the manifests name the namespace.
@@ -54,22 +55,34 @@ async fn the_rights_in_the_manifests_suffice() {
     let control_plane = ControlPlane::start().await.unwrap();
     let admin = control_plane.client();
     let named = |name: &str| json!({"metadata": {"name": name}});
-    create::<Namespace>(Api::all(admin.clone()), named(NAMESPACE)).await;
-    create_here::<ServiceAccount>(&admin, named(ACCOUNT)).await;
-    let files = ["catalog-svc/role.yaml", "access/role-plans.yaml"];
-    for mut object in files.into_iter().flat_map(manifests) {
-        // What kustomize does for all of them.
-        for subject in object["subjects"].as_array_mut().into_iter().flatten() {
-            subject["namespace"] = json!(NAMESPACE);
-        }
-        match object["kind"].as_str().unwrap() {
-            "Role" => create_here::<Role>(&admin, object).await,
-            "RoleBinding" => create_here::<RoleBinding>(&admin, object).await,
-            "ClusterRole" => create::<ClusterRole>(Api::all(admin.clone()), object).await,
-            "ClusterRoleBinding" => {
-                create::<ClusterRoleBinding>(Api::all(admin.clone()), object).await;
+    let (bundles, plans) = (
+        State::Bundles.namespace(NAMESPACE),
+        State::Plans.namespace(NAMESPACE),
+    );
+    for name in [NAMESPACE, &bundles, &plans] {
+        create::<Namespace>(Api::all(admin.clone()), named(name)).await;
+    }
+    create_in::<ServiceAccount>(&admin, NAMESPACE, named(ACCOUNT)).await;
+    for (file, namespace) in [
+        ("broker/catalog-svc/role.yaml", NAMESPACE),
+        ("state/bundles/catalog-svc.yaml", &bundles),
+        ("state/plans/catalog-svc.yaml", &plans),
+        ("access/role-plans.yaml", NAMESPACE),
+    ] {
+        for mut object in manifests(file) {
+            // What kustomize does for all of them.
+            for subject in object["subjects"].as_array_mut().into_iter().flatten() {
+                subject["namespace"] = json!(NAMESPACE);
             }
-            kind => panic!("{kind} is no right"),
+            match object["kind"].as_str().unwrap() {
+                "Role" => create_in::<Role>(&admin, namespace, object).await,
+                "RoleBinding" => create_in::<RoleBinding>(&admin, namespace, object).await,
+                "ClusterRole" => create::<ClusterRole>(Api::all(admin.clone()), object).await,
+                "ClusterRoleBinding" => {
+                    create::<ClusterRoleBinding>(Api::all(admin.clone()), object).await;
+                }
+                kind => panic!("{kind} is no right"),
+            }
         }
     }
     let account = control_plane
@@ -80,11 +93,12 @@ async fn the_rights_in_the_manifests_suffice() {
     let templates = Templates::with_plan();
     let mut args = Args::for_tests(vec![templates.path()], NAMESPACE);
     args.check_rights = true;
+    (args.bundles_namespace, args.plans_namespace) = (None, None);
     let app = TestApp::start_with(&account.client(), args).await;
     let first = app.plan("map", "the plan", |_| true).await;
     assert_eq!(first.not_orderable_reason, "");
     assert_eq!(
-        stored(&admin, NAMESPACE, &first.bundle_digest).await.len(),
+        stored(&admin, &bundles, &first.bundle_digest).await.len(),
         1
     );
     templates.plan("map", "description: Another.\n");
@@ -93,6 +107,13 @@ async fn the_rights_in_the_manifests_suffice() {
     })
     .await;
     assert!(app.bundle(&first.bundle_digest).await.is_ok());
+
+    let site = json!({
+        "metadata": {"name": "site", "labels": {"mongodb-osb.io/plan": "test.site"}},
+        "data": {"map.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: site}\n"},
+    });
+    create_in::<ConfigMap>(&admin, &plans, site).await;
+    app.plan("site", "the plan in a ConfigMap", |_| true).await;
 
     // Asking what the cluster serves needs no right of its own.
     templates.plan("map", "requires: [v1/ConfigMap]\n");

@@ -2,6 +2,7 @@
 //! tombstone, may stay.
 
 use anyhow::Context as _;
+use cluster::names::State;
 use k8s_openapi::api::{
     core::v1::{Namespace, PersistentVolume, Secret},
     rbac::v1::RoleBinding,
@@ -50,9 +51,11 @@ pub async fn of_instance(client: &Client, instance_id: &str) -> anyhow::Result<V
             found.push(format!("volume {}", volume.name_any()));
         }
     }
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
-    for secret in secrets.list(&labelled).await.context("list Secrets")? {
-        found.push(format!("Secret {}", secret.name_any()));
+    for state in [State::Instances, State::Bindings] {
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), &state.namespace(NAMESPACE));
+        for secret in secrets.list(&labelled).await.context("list Secrets")? {
+            found.push(format!("Secret {}", secret.name_any()));
+        }
     }
     Ok(found)
 }
@@ -64,8 +67,11 @@ pub async fn record(client: &Client, instance_id: &str) -> anyhow::Result<Option
         cluster::names::VERSION,
         "ServiceInstance",
     );
-    let records: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), NAMESPACE, &ApiResource::from_gvk(&kind));
+    let records: Api<DynamicObject> = Api::namespaced_with(
+        client.clone(),
+        &State::Instances.namespace(NAMESPACE),
+        &ApiResource::from_gvk(&kind),
+    );
     records
         .get_opt(&cluster::names::instance_record(instance_id))
         .await

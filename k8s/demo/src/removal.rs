@@ -4,6 +4,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use cluster::names::State;
 use k8s_openapi::{
     api::{
         admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
@@ -126,14 +127,18 @@ impl Removal<'_> {
     /// The records have finalizers, which wait for a broker that is gone.
     async fn release_records(&self) -> anyhow::Result<usize> {
         let mut released = 0;
-        for kind in KINDS {
+        for (kind, state) in KINDS.into_iter().zip([State::Instances, State::Bindings]) {
+            let namespace = state.namespace(NAMESPACE);
             let gvk = GroupVersionKind::gvk(cluster::names::GROUP, cluster::names::VERSION, kind);
-            let api: Api<DynamicObject> =
-                Api::namespaced_with(self.client.clone(), NAMESPACE, &ApiResource::from_gvk(&gvk));
+            let api: Api<DynamicObject> = Api::namespaced_with(
+                self.client.clone(),
+                &namespace,
+                &ApiResource::from_gvk(&gvk),
+            );
             let records = occupancy::records(self.client, kind).await?;
             let here = records
                 .iter()
-                .filter(|record| record.namespace().as_deref() == Some(NAMESPACE));
+                .filter(|record| record.namespace().as_ref() == Some(&namespace));
             for record in here {
                 let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
                 match api

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
+use cluster::names::State;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::{
     Api, Client, ResourceExt,
@@ -14,7 +15,7 @@ use crate::deploy::NAMESPACE;
 /// Shorter values are words that logs hold anyway (`true`, `admin`, a host).
 const SHORTEST: usize = 12;
 
-/// The broker's namespace and those of the instances that there are now.
+/// The broker's namespaces and those of the instances that there are now.
 pub async fn namespaces(client: &Client) -> anyhow::Result<Vec<String>> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let made = format!("{}={}", cluster::names::MANAGED_BY, cluster::names::MANAGER);
@@ -22,9 +23,16 @@ pub async fn namespaces(client: &Client) -> anyhow::Result<Vec<String>> {
         .list(&ListParams::default().labels(&made))
         .await
         .context("list namespaces")?;
+    let state = [
+        State::Instances,
+        State::Bindings,
+        State::Bundles,
+        State::Plans,
+    ];
     Ok(made
         .iter()
         .map(ResourceExt::name_any)
+        .chain(state.map(|state| state.namespace(NAMESPACE)))
         .chain([NAMESPACE.to_owned()])
         .collect())
 }

@@ -5,6 +5,7 @@
 
 use std::{path::Path, time::Duration};
 
+use cluster::names::State;
 use demo::{
     deploy::NAMESPACE,
     kubectl::{Access, Kubectl},
@@ -178,7 +179,9 @@ async fn tilt_down_and_up_leave_an_instance_alive_and_down_removes_all_of_it() {
     let world = World::start().await;
     world.tilt_up().await;
     world.instance_namespace(NAMESPACE, INSTANCE).await;
-    world.record(NAMESPACE, "alive").await;
+    world
+        .record(&State::Instances.namespace(NAMESPACE), "alive")
+        .await;
 
     world.tilt_down().await;
     for plural in ["serviceinstances", "servicebindings"] {

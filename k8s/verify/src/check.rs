@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use cluster::names::State;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::{Api, ResourceExt as _, api::ListParams};
 use tokio::time::Instant;
@@ -116,14 +117,16 @@ async fn left(world: &World, late: Late) -> anyhow::Result<Vec<String>> {
         .map(|namespace| format!("namespace {}", namespace.name_any()))
         .collect();
     if late == Late::Nothing {
-        let secrets: Api<Secret> = Api::namespaced(world.client(), NAMESPACE);
         let of_records = all.labels(cluster::names::PURPOSE);
-        let secrets = secrets.list(&of_records).await.context("list Secrets")?;
-        left.extend(
-            secrets
-                .iter()
-                .map(|secret| format!("Secret {}", secret.name_any())),
-        );
+        for state in [State::Instances, State::Bindings] {
+            let secrets: Api<Secret> = Api::namespaced(world.client(), &state.namespace(NAMESPACE));
+            let secrets = secrets.list(&of_records).await.context("list Secrets")?;
+            left.extend(
+                secrets
+                    .iter()
+                    .map(|secret| format!("Secret {}", secret.name_any())),
+            );
+        }
     }
     let users: BTreeSet<String> = world.database.users().await?;
     left.extend(users.iter().map(|user| format!("user {user}")));

@@ -23,6 +23,13 @@ pub const PURPOSE: &str = "mongodb-osb.io/purpose";
 /// Label on instances' own namespaces: the namespace of the broker that made
 /// it, so that several brokers in a cluster leave each other's alone.
 pub const BROKER: &str = "mongodb-osb.io/broker";
+/// Label on instances' own namespaces: the folder of the plan's provider.
+pub const PROVIDER: &str = "mongodb-osb.io/provider";
+/// Label on instances' own namespaces: the plan's folder.
+pub const PLAN_NAME: &str = "mongodb-osb.io/plan-name";
+/// Label on a namespace of somebody else: the namespace of the broker that may
+/// put instances into it. Without it none may.
+pub const ACCEPTS_INSTANCES_OF: &str = "mongodb-osb.io/accepts-instances-of";
 /// Label on a Secret of an operator that plans may read; its value is the
 /// provider, or `<provider>.<plan>`, that may.
 pub const PLAN_INPUT: &str = "mongodb-osb.io/plan-input";
@@ -58,6 +65,34 @@ pub fn binding_record(instance_id: &str, binding_id: &str) -> String {
         hash.update(id);
     }
     encode(hash.finalize())
+}
+
+/// What the broker keeps in a namespace of its own, each for the accounts that
+/// work with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Records of instances, revisions, the databases' CA.
+    Instances,
+    /// Records of bindings and their logins.
+    Bindings,
+    /// Bundles of the catalog.
+    Bundles,
+    /// The site's plans and the Secrets that plans read; people write them.
+    Plans,
+}
+
+impl State {
+    /// Its namespace where no setting names another: the broker's own with a
+    /// suffix, for example `mongodb-osb-instances`.
+    pub fn namespace(self, broker: &str) -> String {
+        let suffix = match self {
+            Self::Instances => "instances",
+            Self::Bindings => "bindings",
+            Self::Bundles => "bundles",
+            Self::Plans => "plans",
+        };
+        format!("{broker}-{suffix}")
+    }
 }
 
 /// Whether a text can be a namespace's name: an RFC 1123 label. Anything else

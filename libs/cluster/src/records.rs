@@ -60,7 +60,7 @@ impl<K: Record> Source<K> for Records<K> {
     }
 }
 
-/// The records of one kind in the broker's namespace.
+/// The records of one kind in the namespace of that part of its state.
 #[derive(Debug, Clone)]
 pub struct Records<K> {
     api: Api<K>,

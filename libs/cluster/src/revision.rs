@@ -26,7 +26,7 @@ const PURPOSE: &str = "revision";
 /// Bytes of revisions that are remembered, all together.
 const REMEMBERED: usize = 4 << 20;
 
-/// The revisions in the broker's namespace; cheap to clone.
+/// The revisions in the instances' namespace; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Revisions {
     api: Api<Secret>,

@@ -77,7 +77,7 @@ struct Round {
 
 impl Share {
     /// For the replica of that name (unique among the service's replicas, a
-    /// DNS label) in the broker's namespace.
+    /// DNS label) in that namespace.
     pub fn new(
         client: Client,
         namespace: &str,

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::canonical;
 use crate::descriptor::{
-    Bootstrap, Deadline, KindRef, Method, Namespace, Plan, Provision, Requires, Scope, Server,
-    Service,
+    Bootstrap, Deadline, KindRef, Method, Namespace, Plan, PodSecurity, Provision, Requires, Scope,
+    Server, Service,
 };
 use crate::id::{Digest, OfferingId, PlanId};
 use crate::schema::{self, Operation, Resolved, Schemas, Violation};
@@ -287,6 +287,11 @@ impl Bundle {
     /// Where the objects of an instance live.
     pub fn namespace(&self) -> &Namespace {
         &self.content.descriptor.namespace
+    }
+
+    /// The level of Pod Security of an instance's own namespace.
+    pub fn pod_security(&self) -> PodSecurity {
+        self.content.descriptor.pod_security
     }
 
     /// Whether objects stay inside the namespace.

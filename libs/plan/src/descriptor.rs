@@ -17,8 +17,8 @@ pub use generate::{Duration, DurationError, Generate};
 pub use kind::{KindError, KindRef};
 pub use parameters::{Inherit, ParameterSchema, Parameters};
 pub use plan::{
-    Bootstrap, ClaimRule, Cost, Deadline, Deletion, Namespace, Output, Plan, Provision, ReadyRule,
-    Scope, SecretInput,
+    Bootstrap, ClaimRule, Cost, Deadline, Deletion, Namespace, Output, Plan, PodSecurity,
+    Provision, ReadyRule, Scope, SecretInput,
 };
 pub use service::{DashboardClient, Requires, Service};
 pub use text::{Expression, Text};

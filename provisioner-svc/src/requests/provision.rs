@@ -326,7 +326,7 @@ fn find_place(namespace: &Namespace, asked: &Asked, name: &str) -> Result<Place,
 /// Refuses namespaces that instances must not be put into: the user's mistake
 /// where the platform names it, else the plan's.
 async fn check(context: &Context, named: &Namespace, namespace: &str) -> Result<(), Error> {
-    let broker = &context.args.broker.namespace;
+    let broker = &context.args.broker;
     let Err(refusal) = place::check(context.client(), namespace, broker).await? else {
         return Ok(());
     };

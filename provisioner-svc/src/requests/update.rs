@@ -154,6 +154,14 @@ async fn target(context: &Context, applied: &Applied, asked: &Asked) -> Result<T
         ))
         .into());
     }
+    if pinned.bundle().pod_security() != loaded.bundle().pod_security() {
+        return Err(decide::unsupported(format!(
+            "The plan now needs Pod Security's level {}, which an instance's namespace gets when it \
+             is made: order a new instance.",
+            loaded.bundle().pod_security().label()
+        ))
+        .into());
+    }
     let patch = asked.patch.clone().unwrap_or_default();
     let parameters = loaded
         .bundle()

@@ -39,7 +39,8 @@ pub(super) async fn sweep(
     if records == Records::Missing {
         return Ok(());
     }
-    let api: Api<ConfigMap> = Api::namespaced(context.client(), &context.args.broker.namespace);
+    let api: Api<ConfigMap> =
+        Api::namespaced(context.client(), &context.args.broker.bundles_namespace());
     for part in list::metadata(&api, BUNDLE).await? {
         // The label holds the beginning of the digest.
         let named = part

@@ -83,7 +83,7 @@ async fn settle(
     Ok(())
 }
 
-/// On the record that is not there: in the broker's namespace, where people look.
+/// On the record that is not there: in the namespace of the records, where people look.
 async fn tell(context: &Context, namespace: &str, instance: &str) {
     tracing::warn!(
         namespace,
@@ -95,7 +95,7 @@ async fn tell(context: &Context, namespace: &str, instance: &str) {
         api_version: Some(ServiceInstance::api_version(&()).into_owned()),
         kind: Some(ServiceInstance::kind(&()).into_owned()),
         name: Some(instance.to_owned()),
-        namespace: Some(context.args.broker.namespace.clone()),
+        namespace: Some(context.args.broker.instances_namespace()),
         ..ObjectReference::default()
     };
     let note = format!(

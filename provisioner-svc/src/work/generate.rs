@@ -120,7 +120,7 @@ impl Job {
                 Generate::Password { length } => put(name.clone(), values::password(*length)),
                 Generate::Key { bytes } => put(name.clone(), values::key(*bytes)),
                 Generate::Certificate { sans } => {
-                    let authority = ca::ensure(&self.context.client(), &self.context.args.broker.namespace)
+                    let authority = ca::ensure(&self.context.client(), &self.context.args.broker.instances_namespace())
                         .await
                         .map_err(|error| match error {
                             ca::Error::Cluster(error) => error.into(),

@@ -1,8 +1,8 @@
 //! The instance's own namespace, and the rights in it. In namespaces of
-//! others a person makes the RoleBindings: that is the consent.
+//! others a person makes the RoleBindings.
 
 use cluster::{
-    error::call,
+    error::{Obstacle, call},
     gate::{self, Gate},
     names,
     orphan::{self, Found, Mark},
@@ -12,7 +12,7 @@ use kube::{
     Api,
     api::{ObjectMeta, PostParams},
 };
-use plan::rbac::PLANS_ROLE;
+use plan::{Bundle, descriptor::PodSecurity, rbac::PLANS_ROLE};
 use tokio::time::Instant;
 
 use super::{Done, Failure, Halt, Job, refuse};
@@ -23,15 +23,41 @@ pub(crate) const BINDER_ROLE: &str = "mongodb-osb-binder";
 /// What mongo-bootstrap needs.
 pub(crate) const BOOTSTRAP_ROLE: &str = "mongodb-osb-mongo-bootstrap";
 
-/// Pod Security: the namespace takes restricted pods only, since whoever may write
-/// a plan would else own the nodes. The admission policy in
-/// `k8s/base/access/instance-namespaces.yaml` demands `enforce` and its version.
+/// Pod Security of an instance's own namespace, since whoever may write a plan would
+/// else own the nodes. The admission policies in `k8s/base/access` demand the version
+/// of `enforce`, and an administrator's exception for every level but `restricted`.
 /// `warn` shows what is refused where the workload is applied, not only in events.
-const POD_SECURITY: [(&str, &str); 3] = [
-    ("pod-security.kubernetes.io/enforce", "restricted"),
-    ("pod-security.kubernetes.io/enforce-version", "latest"),
-    ("pod-security.kubernetes.io/warn", "restricted"),
-];
+fn pod_security(level: PodSecurity) -> [(&'static str, &'static str); 3] {
+    [
+        ("pod-security.kubernetes.io/enforce", level.label()),
+        ("pod-security.kubernetes.io/enforce-version", "latest"),
+        ("pod-security.kubernetes.io/warn", level.label()),
+    ]
+}
+
+/// What an admission policy refuses of a namespace with more than `restricted` is
+/// that level, in all likelihood.
+fn not_excepted(error: cluster::Error, bundle: &Bundle) -> Halt {
+    let level = bundle.pod_security();
+    match error {
+        cluster::Error::Forbidden(denial)
+            if !level.is_restricted() && denial.obstacle() == Obstacle::Policy =>
+        {
+            tracing::warn!(reason = %denial, "the namespace is refused");
+            Halt::Fail(Failure {
+                message: format!(
+                    "The plan {provider}/{plan} needs Pod Security's level {level}, which the cluster's \
+                     administrator has not allowed: {provider}.{plan} in the ConfigMap pod-security-exceptions.",
+                    provider = bundle.provider(),
+                    plan = bundle.name(),
+                    level = level.label(),
+                ),
+                repeatable: true,
+            })
+        }
+        error => error.into(),
+    }
+}
 
 impl Job {
     pub(super) async fn make_namespace(&mut self) -> Done {
@@ -39,24 +65,26 @@ impl Job {
         if self.record.state.applied.is_some() {
             return self.find_namespace().await;
         }
+        let inputs = self.inputs().await?;
+        let bundle = inputs.loaded.bundle();
         let extra = [
             (
                 names::BROKER.to_owned(),
                 self.context.args.broker.namespace.clone(),
             ),
-            (
-                "mongodb-osb.io/plan-name".to_owned(),
-                label_value(&self.record.resource.spec.plan_name),
-            ),
+            (names::PROVIDER.to_owned(), label_value(bundle.provider())),
+            (names::PLAN_NAME.to_owned(), label_value(bundle.name())),
         ];
-        let pod_security = POD_SECURITY.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let pod_security = pod_security(bundle.pod_security())
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
         let gate = gate::namespace(
             &self.context.client(),
             &name,
             &self.record.labels(),
             &extra.into_iter().chain(pod_security).collect(),
         )
-        .await?;
+        .await
+        .map_err(|error| not_excepted(error, bundle))?;
         self.namespace = Some(gate.clone());
         match gate {
             // Alone with the record all the time: nobody can have ended it.
@@ -122,7 +150,7 @@ impl Job {
     pub(super) async fn grant(&mut self) -> Done {
         if !self.record.resource.spec.own_namespace {
             // It may have become an instance's since the request.
-            let broker = &self.context.args.broker.namespace;
+            let broker = &self.context.args.broker;
             let checked = place::check(self.context.client(), self.namespace(), broker).await?;
             checked.map_err(|refusal| refuse(refusal.to_string()))?;
         }

@@ -106,13 +106,13 @@ impl Job {
 
     /// The operator's Secrets that the plan asks for; in no bundle, digest or log.
     async fn read_secrets(&self, loaded: &Loaded) -> Result<Map<String, Value>, Halt> {
-        let api: Api<Secret> =
-            Api::namespaced(self.context.client(), &self.context.args.broker.namespace);
+        let namespace = self.context.args.broker.plans_namespace();
+        let api: Api<Secret> = Api::namespaced(self.context.client(), &namespace);
         let mut all = Map::new();
         for (name, input) in &loaded.bundle().descriptor().secrets {
             let Some(secret) = optional(call(api.get(&input.name)).await)? else {
                 return Err(Halt::Wait(format!(
-                    "waiting for the Secret {} of the broker's operator",
+                    "waiting for the Secret {} in the namespace {namespace}",
                     input.name
                 )));
             };

@@ -17,8 +17,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 
 use crate::{
     harness::{
-        PATIENCE, Plan, SIMPLE, World, code, end_of, eventually, object, poll_says, provisioned,
-        succeeded,
+        PATIENCE, Plan, SIMPLE, World, code, deprovisioned, end_of, eventually, object, poll_says,
+        provisioned, succeeded,
     },
     troubles::shared,
 };
@@ -169,7 +169,7 @@ async fn a_namespace_that_is_a_path_the_brokers_kubernetes_or_an_instances_is_re
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_that_became_an_instances_meanwhile_is_not_written_to() {
     let world = World::start().await;
-    let (tenants, plan) = shared(&world).await;
+    let (tenants, plan) = shared(&world, "60s").await;
     let mut doomed = world.process("doomed", Some(Step::Load.name()));
     let request = plan.provision("i", json!({}));
     let operation = eventually("the create is accepted", async || {
@@ -195,6 +195,29 @@ async fn a_namespace_that_became_an_instances_meanwhile_is_not_written_to() {
     );
     let name = format!("app-{}", names::short(&world.record("i").await.name_any()));
     assert!(world.config_map(&tenants, &name).await.is_none());
+}
+
+/// The label of its owner lets a broker in; without it, or once it is gone, nothing is
+/// written there, but what is there can still be taken away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_of_others_takes_instances_while_its_label_names_this_broker() {
+    let world = World::start().await;
+    let (tenants, plan) = shared(&world, "60s").await;
+    let provisioner = world.provisioner("a").await;
+    let mut client = provisioner.client.clone();
+    provisioned(&client, plan.provision("before", json!({}))).await;
+    let api: Api<Namespace> = Api::all(world.client());
+    for owner in [json!(null), json!("another-broker")] {
+        let label = json!({"metadata": {"labels": {names::ACCEPTS_INSTANCES_OF: owner}}});
+        api.patch(&tenants, &PatchParams::default(), &Patch::Merge(&label))
+            .await
+            .unwrap();
+        let refused = client.provision(plan.provision("i", json!({}))).await;
+        assert_eq!(code(refused), ErrorCode::NotOrderable);
+        let record = world.records().get_opt(&names::instance_record("i")).await;
+        assert!(record.unwrap().is_none());
+    }
+    deprovisioned(&client, plan.deprovision("before")).await;
 }
 
 /// An API server that answers everything with a Secret that cannot be decoded.

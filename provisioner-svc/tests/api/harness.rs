@@ -90,8 +90,8 @@ impl v1::catalog_server::Catalog for FakeCatalog {
     }
 }
 
-/// The world of one test: a broker's namespace of its own, on an API server
-/// that other tests use as well.
+/// The world of one test: a namespace of its own for the broker and all of its
+/// state, on an API server that other tests use as well.
 pub(crate) struct World {
     pub(crate) control_plane: Arc<ControlPlane>,
     pub(crate) namespace: String,
@@ -203,7 +203,11 @@ impl World {
         replica.clone_into(&mut args.replica.replica);
         args.replica.lease_renew = LEASE_RENEW;
         args.replica.lease_lifetime = LEASE_LIFETIME;
-        args.broker.namespace.clone_from(&self.namespace);
+        let namespace = &self.namespace;
+        args.broker.namespace.clone_from(namespace);
+        args.broker.instances_namespace = Some(namespace.clone());
+        args.broker.bundles_namespace = Some(namespace.clone());
+        args.broker.plans_namespace = Some(namespace.clone());
         args
     }
 
@@ -257,6 +261,9 @@ impl World {
             .env("BROKER_LISTEN", address.to_string())
             .env("BROKER_ADMIN_LISTEN", "127.0.0.1:0")
             .env("BROKER_NAMESPACE", &self.namespace)
+            .env("BROKER_INSTANCES_NAMESPACE", &self.namespace)
+            .env("BROKER_BUNDLES_NAMESPACE", &self.namespace)
+            .env("BROKER_PLANS_NAMESPACE", &self.namespace)
             .env("BROKER_CATALOG", self.catalog_address.to_string())
             .env("BROKER_REPLICA", replica)
             .env("BROKER_LEASE_RENEW", LEASE_RENEW.as_secs_f64().to_string())

@@ -284,7 +284,7 @@ async fn a_replica_paused_between_its_last_look_and_its_write_makes_nothing_old_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_paused_replica_makes_late_in_a_shared_namespace_is_swept() {
     let world = World::start().await;
-    let (tenants, plan) = shared(&world).await;
+    let (tenants, plan) = shared(&world, "60s").await;
     let variables = [
         ("BROKER_STOP_AT", "Apply-confirmed"),
         ("BROKER_SWEEP_INTERVAL", "3600"),

@@ -39,7 +39,7 @@ struct Roles<'a> {
 }
 
 impl Roles<'_> {
-    /// The rights in the broker's own namespace, and the account.
+    /// The rights in the instances' namespace, and the account.
     async fn install(world: &World) -> (Roles<'_>, Identity) {
         let roles = Roles { world };
         let namespace = &world.namespace;
@@ -47,10 +47,13 @@ impl Roles<'_> {
         roles
             .create::<ServiceAccount>(Some(namespace), account)
             .await;
-        for document in shipped("provisioner-svc/role.yaml") {
+        for mut document in shipped("state/instances/provisioner-svc.yaml") {
             match document["kind"].as_str().unwrap() {
                 "Role" => roles.create::<Role>(Some(namespace), document).await,
-                "RoleBinding" => roles.create::<RoleBinding>(Some(namespace), document).await,
+                "RoleBinding" => {
+                    document["subjects"][0]["namespace"] = json!(namespace);
+                    roles.create::<RoleBinding>(Some(namespace), document).await;
+                }
                 _ => {}
             }
         }
@@ -60,7 +63,7 @@ impl Roles<'_> {
 
     /// The rights across the cluster.
     async fn give_cluster(&self) {
-        for mut document in shipped("provisioner-svc/role.yaml") {
+        for mut document in shipped("broker/provisioner-svc/role.yaml") {
             match document["kind"].as_str().unwrap() {
                 "ClusterRole" => self.create::<ClusterRole>(None, document).await,
                 "ClusterRoleBinding" => {

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::{
     harness::{World, deprovisioned, end_of, eventually, provisioned},
-    rights::shipped_account,
+    rights::{shipped_account, shipped_args},
 };
 
 const SIZED: [(&str, &str); 2] = [
@@ -127,7 +127,9 @@ async fn storage_grows_never_shrinks_and_is_refused_before_anything_changes() {
     let plan = world.plan("sized", &SIZED);
     // Volumes are what no other test changes with the shipped rights.
     let account = shipped_account(&world).await;
-    let provisioner = world.provisioner_as(world.args("a"), account).await;
+    let provisioner = world
+        .provisioner_as(shipped_args(&world, "a"), account)
+        .await;
     let mut client = provisioner.client.clone();
     provisioned(&client, plan.provision("grows", json!({}))).await;
     provisioned(&client, plan.provision("rigid", json!({"class": "rigid"}))).await;

@@ -18,7 +18,7 @@ use crate::harness::{
 const SHARED: [(&str, &str); 2] = [
     (
         "plan.yaml",
-        "namespace: {shared: TENANTS}\ndeadline: {total: 5s}\n",
+        "namespace: {shared: TENANTS}\ndeadline: {total: TOTAL}\n",
     ),
     (
         "1.yaml",
@@ -26,15 +26,19 @@ const SHARED: [(&str, &str); 2] = [
     ),
 ];
 
-/// A namespace of somebody else, and the plan that puts instances into it.
-pub(crate) async fn shared(world: &World) -> (String, crate::harness::Plan) {
+/// A namespace of somebody else, and the plan that puts instances into it, with
+/// this deadline.
+pub(crate) async fn shared(world: &World, total: &str) -> (String, crate::harness::Plan) {
     let name = format!("tenants-of-{}", world.namespace);
     let api: Api<Namespace> = Api::all(world.client());
-    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    let labels = json!({cluster::names::ACCEPTS_INSTANCES_OF: world.namespace});
+    let namespace: Namespace =
+        serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).unwrap();
     api.create(&PostParams::default(), &namespace)
         .await
         .unwrap();
     let descriptor = SHARED[0].1.replace("TENANTS", &name);
+    let descriptor = descriptor.replace("TOTAL", total);
     let plan = world.plan("shared", &[("plan.yaml", &descriptor), SHARED[1]]);
     (name, plan)
 }
@@ -42,7 +46,7 @@ pub(crate) async fn shared(world: &World) -> (String, crate::harness::Plan) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_somebody_elses_is_waited_for_and_never_touched() {
     let world = World::start().await;
-    let (tenants, plan) = shared(&world).await;
+    let (tenants, plan) = shared(&world, "5s").await;
     let provisioner = world.provisioner("a").await;
     let client = provisioner.client.clone();
     let record = cluster::names::instance_record("i");
@@ -111,7 +115,7 @@ spec:
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_shared_namespace_the_instance_takes_only_its_own_away() {
     let world = World::start().await;
-    let (tenants, plan) = shared(&world).await;
+    let (tenants, plan) = shared(&world, "60s").await;
     let provisioner = world.provisioner("a").await;
     let client = provisioner.client.clone();
     provisioned(&client, plan.provision("i", json!({}))).await;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use cluster::names::State;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt as _,
@@ -76,7 +77,11 @@ pub(crate) async fn fill(stack: &Stack, there: usize, size: usize) -> anyhow::Re
         return Ok(());
     }
     let resource = resource();
-    let records: Api<DynamicObject> = Api::namespaced_with(stack.client(), NAMESPACE, &resource);
+    let records: Api<DynamicObject> = Api::namespaced_with(
+        stack.client(),
+        &State::Instances.namespace(NAMESPACE),
+        &resource,
+    );
     let model = provision(&platform).await?;
     let model = records
         .get(&cluster::names::instance_record(&model))

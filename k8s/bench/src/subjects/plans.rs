@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use cluster::names::State;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
@@ -23,7 +24,7 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) async fn measure(stack: &Stack, args: &Args, table: &mut Table) -> anyhow::Result<()> {
-    let api: Api<ConfigMap> = Api::namespaced(stack.client(), NAMESPACE);
+    let api: Api<ConfigMap> = Api::namespaced(stack.client(), &State::Plans.namespace(NAMESPACE));
     let name = id("plan");
     let mut took = Vec::new();
     for round in 0..=args.rounds() {

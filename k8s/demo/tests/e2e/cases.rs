@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use cluster::names::State;
 use demo::{
     app::Outcome,
     deploy,
@@ -348,8 +349,10 @@ async fn fails(
 }
 
 async fn add_site_plan(fixture: &Fixture, plan: &str, text: &str) -> anyhow::Result<()> {
-    let maps: Api<ConfigMap> =
-        Api::namespaced(fixture.stage.place.client.clone(), deploy::NAMESPACE);
+    let maps: Api<ConfigMap> = Api::namespaced(
+        fixture.stage.place.client.clone(),
+        &State::Plans.namespace(deploy::NAMESPACE),
+    );
     let name = format!("site-plan-mongodb-{plan}");
     let map = json!({
         "apiVersion": "v1",

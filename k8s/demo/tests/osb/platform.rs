@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use cluster::names::State;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
@@ -304,7 +305,8 @@ impl Platform {
     }
 
     pub(crate) async fn record(&self, path: &str) -> ServiceInstance {
-        let records: Api<ServiceInstance> = Api::namespaced(self.stack.client(), NAMESPACE);
+        let records: Api<ServiceInstance> =
+            Api::namespaced(self.stack.client(), &State::Instances.namespace(NAMESPACE));
         let name = cluster::names::instance_record(id_of(path));
         records.get(&name).await.unwrap()
     }

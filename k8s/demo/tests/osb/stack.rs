@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::OnceLock, thread, time::Duration};
 
 use clap::Parser as _;
+use cluster::names::State;
 use k8s_openapi::{
     api::core::v1::Namespace,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -94,7 +95,8 @@ async fn start() -> (Stack, Kept) {
 
     let client = control_plane.client();
     let roots = vec![templates.path().to_owned()];
-    let args = catalog_svc::Args::for_tests(roots, NAMESPACE);
+    let mut args = catalog_svc::Args::for_tests(roots, NAMESPACE);
+    (args.bundles_namespace, args.plans_namespace) = (None, None);
     let app = catalog_svc::App::bind(args, client.clone()).await.unwrap();
     let catalog = app.address().to_string();
     spawn(app.run(CancellationToken::new()));
@@ -209,12 +211,21 @@ async fn control_plane() -> ControlPlane {
         .await
         .unwrap();
     let client = control_plane.client();
-    let namespace: Namespace =
-        serde_json::from_value(json!({"metadata": {"name": NAMESPACE}})).unwrap();
-    Api::all(client.clone())
-        .create(&PostParams::default(), &namespace)
-        .await
-        .unwrap();
+    let state = [
+        State::Instances,
+        State::Bindings,
+        State::Bundles,
+        State::Plans,
+    ]
+    .map(|state| state.namespace(NAMESPACE));
+    for name in state.into_iter().chain([NAMESPACE.to_owned()]) {
+        let namespace: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        Api::all(client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await
+            .unwrap();
+    }
     for definition in [
         provisioner_svc::resource::ServiceInstance::crd(),
         binder_svc::resource::ServiceBinding::crd(),

@@ -49,6 +49,11 @@ pub struct Plan {
     pub version_description: Option<String>,
     /// Where its objects live.
     pub namespace: Namespace,
+    /// The level of Pod Security that the namespace made for an instance enforces. For more than
+    /// `restricted` the cluster's administrator must allow it for this plan, in the ConfigMap
+    /// `pod-security-exceptions`.
+    #[serde(skip_serializing_if = "PodSecurity::is_restricted")]
+    pub pod_security: PodSecurity,
     /// When an operation has failed.
     pub deadline: Deadline,
     /// What happens to the data in the end.
@@ -127,6 +132,41 @@ pub enum Namespace {
     Context,
 }
 
+/// A level of Kubernetes' Pod Security Standards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum PodSecurity {
+    /// Hardened pods only.
+    #[default]
+    Restricted,
+    /// No known ways to more rights.
+    Baseline,
+    /// Anything: such a pod can own its node.
+    Privileged,
+}
+
+impl PodSecurity {
+    /// The value of the label `pod-security.kubernetes.io/enforce`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Restricted => "restricted",
+            Self::Baseline => "baseline",
+            Self::Privileged => "privileged",
+        }
+    }
+
+    /// Whether it is the level that needs no exception.
+    // Serde's attribute gives a reference.
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the form that serde calls"
+    )]
+    pub fn is_restricted(&self) -> bool {
+        *self == Self::Restricted
+    }
+}
+
 /// When an operation (provision, update, deprovision) has failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -181,7 +221,7 @@ pub enum Provision {
     Sync,
 }
 
-/// A Secret of the broker's operator, in the broker's namespace. Its content is in no bundle.
+/// A Secret of the broker's operator, in the namespace of plans. Its content is in no bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

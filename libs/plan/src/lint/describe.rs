@@ -424,12 +424,16 @@ impl Checks<'_> {
                 &path,
                 format!("{name} belongs to Kubernetes: a plan cannot apply objects there"),
             );
-        } else if Some(name) == self.subject.broker_namespace {
+        } else if self
+            .subject
+            .broker_namespace
+            .is_some_and(|broker| is_of(broker, name))
+        {
             self.problem(
                 &path,
                 format!(
-                    "{name} is the broker's own namespace: a plan that applies objects there \
-                     could take over the broker"
+                    "{name} is the broker's own namespace, or is named like those of its state: \
+                     a plan that applies objects there could take over the broker"
                 ),
             );
         }
@@ -457,6 +461,12 @@ impl Checks<'_> {
         if let Namespace::Shared(name) = &plan.namespace {
             self.shared_namespace(name);
         }
+        if !plan.pod_security.is_restricted() && plan.namespace != Namespace::Own {
+            self.problem(
+                &["pod_security"],
+                "pod_security needs namespace: own; in a namespace of others its owner decides",
+            );
+        }
         if let Some(bootstrap) = &plan.bootstrap {
             if !is_label(&bootstrap.service_account) {
                 self.problem(
@@ -473,6 +483,13 @@ impl Checks<'_> {
 
 /// Namespaces of Kubernetes itself.
 const SYSTEM: &str = "kube-";
+
+/// Whether a namespace is the broker's or may be one of those that hold its state, which
+/// are named after it.
+fn is_of(broker: &str, name: &str) -> bool {
+    let rest = name.strip_prefix(broker);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
 
 fn is_label(name: &str) -> bool {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';

@@ -537,7 +537,7 @@ fn a_plan_keeps_off_the_namespaces_of_kubernetes_and_the_broker() {
     );
     assert_eq!(
         plan("broker"),
-        "p/a/plan.yaml:2:13: broker is the broker's own namespace: a plan that applies objects \
+        "p/a/plan.yaml:2:13: broker is the broker's own namespace, or is named like those of its state: a plan that applies objects \
          there could take over the broker"
     );
     assert_eq!(plan("tenants"), "");

@@ -1,76 +1,23 @@
-//! The manifests on a real API server: it accepts all of them, and the rights
-//! that they give end where they should.
+//! What the admission policies refuse to the services' accounts, and what they let pass.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests fail by panicking"
-)]
-
-use std::{path::Path, time::Duration};
-
-use clap::{CommandFactory as _, Parser};
-use demo::{
-    deploy::NAMESPACE,
-    kubectl::{Access, Kubectl},
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
 };
+
+use cluster::names::State;
+use demo::deploy::NAMESPACE;
 use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{Namespace, Secret, ServiceAccount},
-    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding},
+    core::v1::{ConfigMap, Namespace, Secret, ServiceAccount},
+    rbac::v1::{ClusterRoleBinding, RoleBinding},
 };
 use kube::{
-    Api, Client, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use testbed::{
-    ControlPlane,
-    binaries::{self, Binary},
-};
 
-const LIMIT: Duration = Duration::from_secs(60);
-const THREE: [&str; 3] = [
-    "mongodb-osb-plans",
-    "mongodb-osb-binder",
-    "mongodb-osb-mongo-bootstrap",
-];
-
-/// A control plane with the broker's manifests.
-async fn deployed() -> ControlPlane {
-    let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("../overlays/dev");
-    deployed_from(&overlay).await
-}
-
-async fn deployed_from(overlay: &Path) -> ControlPlane {
-    let control_plane = ControlPlane::start().await.unwrap();
-    let kubectl = Kubectl {
-        program: binaries::provide(Binary::Kubectl).await.unwrap(),
-        cluster: Access::File(control_plane.kubeconfig().to_owned()),
-    };
-    let overlay = overlay.to_str().unwrap();
-    kubectl
-        .output(&["apply", "--server-side", "-k", overlay], LIMIT)
-        .await
-        .unwrap();
-    control_plane
-}
-
-async fn account(control_plane: &ControlPlane, name: &str) -> Client {
-    control_plane
-        .service_account(NAMESPACE, name)
-        .await
-        .unwrap()
-        .client()
-}
-
-#[track_caller]
-fn forbidden<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> String {
-    match result {
-        Err(kube::Error::Api(status)) if status.code == 403 => status.message.clone(),
-        other => panic!("expected 403, got {other:?}"),
-    }
-}
+use crate::{THREE, account, deployed, deployed_from, forbidden, role_binding, service_account};
 
 /// In the message of what a policy refuses.
 const POLICY: &str = "ValidatingAdmissionPolicy";
@@ -78,6 +25,10 @@ const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const BROKER: &str = "mongodb-osb.io/broker";
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 const ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
+
+fn overlays() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../overlays")
+}
 
 fn namespace(name: &str, labels: &Value) -> Namespace {
     serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).unwrap()
@@ -108,19 +59,6 @@ fn relabel(key: &str, value: Value) -> Patch<Value> {
     let mut labels = json!({});
     labels[key] = value;
     Patch::Merge(json!({"metadata": {"labels": labels}}))
-}
-
-fn role_binding(name: &str, role: &str, subject: &Value) -> RoleBinding {
-    serde_json::from_value(json!({
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-        "subjects": [subject],
-    }))
-    .unwrap()
-}
-
-fn service_account(namespace: &str, name: &str) -> Value {
-    json!({"kind": "ServiceAccount", "namespace": namespace, "name": name})
 }
 
 /// New rights and a new policy take a moment to be enforced.
@@ -277,6 +215,7 @@ async fn the_provisioner_binds_three_roles_to_whom_they_are_for() {
         ),
         (THREE[0], service_account("theirs", "default")),
         (THREE[0], service_account("mdb-one", "mdb")),
+        (THREE[0], service_account(NAMESPACE, "binder-svc")),
         (
             THREE[1],
             json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "eve"}),
@@ -295,29 +234,33 @@ async fn the_provisioner_binds_three_roles_to_whom_they_are_for() {
 #[tokio::test]
 async fn the_policies_apply_to_renamed_accounts_and_to_no_others_of_that_name() {
     // Beside the others: kustomize takes no absolute paths.
-    let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../overlays");
     let folder = tempfile::Builder::new()
         .prefix(".renamed-")
-        .tempdir_in(overlays)
+        .tempdir_in(overlays())
         .unwrap();
-    let text = "namePrefix: acme-\nnamespace: acme\nresources: [../dev]\n";
+    let text = "namePrefix: acme-\nresources: [../dev]\n";
     std::fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
     let control_plane = deployed_from(folder.path()).await;
     let admin = control_plane.client();
     let create = PostParams::default();
 
-    let renamed = control_plane
-        .service_account("acme", "acme-provisioner-svc")
-        .await
-        .unwrap()
-        .client();
+    let renamed = account(&control_plane, "acme-provisioner-svc").await;
     let namespaces: Api<Namespace> = Api::all(renamed.clone());
     wait_for_the_policy(&namespaces).await;
-    let ours = namespace("mdb-one", &right_labels("acme"));
+    let ours = namespace("mdb-one", &right_labels(NAMESPACE));
     namespaces.create(&create, &ours).await.unwrap();
-    let before = namespace("mdb-two", &right_labels(NAMESPACE));
-    forbidden(namespaces.create(&create, &before).await);
-    wait_for_token_refusal(&Api::namespaced(renamed, "acme"), "acme-provisioner-svc").await;
+    let privileged = labels(NAMESPACE, (ENFORCE, json!("privileged")));
+    forbidden(
+        namespaces
+            .create(&create, &namespace("mdb-two", &privileged))
+            .await,
+    );
+    let instances = State::Instances.namespace(NAMESPACE);
+    wait_for_token_refusal(
+        &Api::namespaced(renamed, &instances),
+        "acme-provisioner-svc",
+    )
+    .await;
 
     // An account of the old name, elsewhere, with all rights.
     let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), "default");
@@ -372,159 +315,150 @@ async fn wait_for_token_refusal(secrets: &Api<Secret>, of: &str) {
     panic!("the policy is not enforced after 30 s");
 }
 
+/// The broker in namespaces of other names, as ../overlays/renamed shows.
+#[tokio::test]
+async fn the_policies_hold_in_namespaces_of_other_names() {
+    const BROKER: &str = "databases";
+    let control_plane = deployed_from(&overlays().join("renamed")).await;
+    let accounts = async |name: &str| {
+        let account = control_plane.service_account(BROKER, name).await;
+        account.unwrap().client()
+    };
+    let provisioner = accounts("provisioner-svc").await;
+    let namespaces: Api<Namespace> = Api::all(provisioner.clone());
+    wait_for_the_policy(&namespaces).await;
+    let create = PostParams::default();
+    let ours = namespace("mdb-one", &right_labels(BROKER));
+    namespaces.create(&create, &ours).await.unwrap();
+    let foreign = namespace("mdb-two", &right_labels(NAMESPACE));
+    forbidden(namespaces.create(&create, &foreign).await);
+    let privileged = labels(BROKER, (ENFORCE, json!("privileged")));
+    forbidden(
+        namespaces
+            .create(&create, &namespace("mdb-two", &privileged))
+            .await,
+    );
+    for (client, state, name) in [
+        (provisioner, State::Instances, "provisioner-svc"),
+        (accounts("binder-svc").await, State::Bindings, "binder-svc"),
+    ] {
+        let secrets = Api::namespaced(client, &state.namespace(BROKER));
+        wait_for_token_refusal(&secrets, name).await;
+    }
+}
+
+/// An exception holds for its plan and its level, and only people write one.
+#[tokio::test]
+async fn a_plan_with_an_exception_gets_its_level_of_pod_security_and_no_other() {
+    let control_plane = deployed().await;
+    let provisioner = account(&control_plane, "provisioner-svc").await;
+    let namespaces: Api<Namespace> = Api::all(provisioner.clone());
+    wait_for_the_policy(&namespaces).await;
+    let of = |provider: &str, plan: &str, level: &str| {
+        let mut labels = labels(NAMESPACE, (ENFORCE, json!(level)));
+        labels["mongodb-osb.io/provider"] = json!(provider);
+        labels["mongodb-osb.io/plan-name"] = json!(plan);
+        namespace("mdb-one", &labels)
+    };
+    let trial = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let refusal = forbidden(
+        namespaces
+            .create(&trial, &of("acme", "agent", "baseline"))
+            .await,
+    );
+    for part in ["acme.agent", "pod-security-exceptions", NAMESPACE] {
+        assert!(refusal.contains(part), "{refusal}");
+    }
+
+    const EXCEPTIONS: &str = "pod-security-exceptions";
+    let allow = Patch::Merge(json!({"data": {"acme.agent": "baseline"}}));
+    let params = PatchParams::default();
+    for name in ["gateway", "catalog-svc", "provisioner-svc", "binder-svc"] {
+        let client = account(&control_plane, name).await;
+        let maps: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
+        forbidden(maps.patch(EXCEPTIONS, &params, &allow).await);
+    }
+    let maps: Api<ConfigMap> = Api::namespaced(control_plane.client(), NAMESPACE);
+    maps.patch(EXCEPTIONS, &params, &allow).await.unwrap();
+    // The API server follows its parameters by a watch.
+    let mut allowed = namespaces
+        .create(&trial, &of("acme", "agent", "baseline"))
+        .await;
+    for _ in 0..60 {
+        if allowed.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        allowed = namespaces
+            .create(&trial, &of("acme", "agent", "baseline"))
+            .await;
+    }
+    allowed.unwrap();
+    for (provider, plan, level) in [
+        ("acme", "agent", "privileged"),
+        ("acme", "other", "baseline"),
+        ("acm", "e.agent", "baseline"),
+        ("", "acme.agent", "baseline"),
+    ] {
+        let other = of(provider, plan, level);
+        forbidden(namespaces.create(&trial, &other).await);
+    }
+
+    // Without any exceptions, none counts; what is restricted goes on.
+    maps.delete(EXCEPTIONS, &DeleteParams::default())
+        .await
+        .unwrap();
+    let mut again = namespaces
+        .create(&trial, &of("acme", "agent", "baseline"))
+        .await;
+    for _ in 0..60 {
+        if again.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        again = namespaces
+            .create(&trial, &of("acme", "agent", "baseline"))
+            .await;
+    }
+    again.unwrap_err();
+    let restricted = of("acme", "agent", "restricted");
+    namespaces.create(&trial, &restricted).await.unwrap();
+}
+
 #[tokio::test]
 async fn no_service_gets_the_token_of_another_through_a_secret() {
     let control_plane = deployed().await;
-    for name in ["provisioner-svc", "binder-svc"] {
-        let secrets: Api<Secret> = Api::namespaced(account(&control_plane, name).await, NAMESPACE);
+    let (instances, bindings) = (
+        State::Instances.namespace(NAMESPACE),
+        State::Bindings.namespace(NAMESPACE),
+    );
+    let provisioner = account(&control_plane, "provisioner-svc").await;
+    let namespaces: Api<Namespace> = Api::all(provisioner.clone());
+    wait_for_the_policy(&namespaces).await;
+    let create = PostParams::default();
+    let ours = namespace("mdb-one", &right_labels(NAMESPACE));
+    namespaces.create(&create, &ours).await.unwrap();
+    let plans = role_binding(
+        THREE[0],
+        THREE[0],
+        &service_account(NAMESPACE, "provisioner-svc"),
+    );
+    let roles: Api<RoleBinding> = Api::namespaced(provisioner, "mdb-one");
+    roles.create(&create, &plans).await.unwrap();
+    for (name, namespace) in [
+        ("provisioner-svc", instances.as_str()),
+        ("provisioner-svc", "mdb-one"),
+        ("binder-svc", &bindings),
+    ] {
+        let secrets: Api<Secret> = Api::namespaced(account(&control_plane, name).await, namespace);
         wait_for_token_refusal(&secrets, "catalog-svc").await;
         let other: Secret = serde_json::from_value(json!({
             "metadata": {"name": format!("of-{name}")}, "stringData": {"a": "b"},
         }))
         .unwrap();
-        secrets
-            .create(&PostParams::default(), &other)
-            .await
-            .unwrap();
-    }
-}
-
-#[tokio::test]
-async fn no_service_reads_secrets_beyond_the_brokers_namespace() {
-    let control_plane = deployed().await;
-    let list = ListParams::default();
-    for (name, own) in [
-        ("catalog-svc", false),
-        ("provisioner-svc", true),
-        ("binder-svc", true),
-        ("gateway", false),
-    ] {
-        let client = account(&control_plane, name).await;
-        forbidden(Api::<Secret>::all(client.clone()).list(&list).await);
-        forbidden(
-            Api::<Secret>::namespaced(client.clone(), "kube-system")
-                .list(&list)
-                .await,
-        );
-        let here = Api::<Secret>::namespaced(client, NAMESPACE)
-            .list(&list)
-            .await;
-        assert_eq!(here.is_ok(), own, "{name}");
-    }
-}
-
-#[tokio::test]
-async fn no_role_of_ours_holds_a_wildcard_or_the_right_to_widen_itself() {
-    let control_plane = deployed().await;
-    let ours = ListParams::default().labels("app.kubernetes.io/part-of=mongodb-osb");
-    let client = control_plane.client();
-    let cluster_roles = Api::<ClusterRole>::all(client.clone())
-        .list(&ours)
-        .await
-        .unwrap();
-    let roles = Api::<Role>::namespaced(client, NAMESPACE)
-        .list(&ours)
-        .await
-        .unwrap();
-    assert!(cluster_roles.items.len() >= 5 && roles.items.len() == 3);
-    let rules = cluster_roles
-        .iter()
-        .map(|role| (role.name_any(), role.rules.clone()))
-        .chain(
-            roles
-                .iter()
-                .map(|role| (role.name_any(), role.rules.clone())),
-        );
-    for (name, rules) in rules {
-        for rule in rules.unwrap_or_default() {
-            assert_narrow(&name, &rule);
-        }
-    }
-}
-
-/// The arguments of the program in a container of that name.
-fn program(container: &str) -> Option<clap::Command> {
-    match container {
-        "gateway" => Some(gateway::Args::command()),
-        "catalog-svc" => Some(catalog_svc::Cli::command()),
-        "provisioner-svc" => Some(provisioner_svc::Args::command()),
-        "binder-svc" => Some(binder_svc::Args::command()),
-        _ => None,
-    }
-}
-
-/// An environment variable that no program reads would change nothing, and
-/// say nothing.
-#[tokio::test]
-async fn every_setting_of_the_manifests_exists_and_pods_have_time_to_shut_down() {
-    let control_plane = deployed().await;
-    let deployments = Api::<Deployment>::namespaced(control_plane.client(), NAMESPACE)
-        .list(&ListParams::default())
-        .await
-        .unwrap();
-    let mut seen = 0;
-    for deployment in deployments {
-        let pod = deployment.spec.unwrap().template.spec.unwrap();
-        for container in pod.containers {
-            let Some(program) = program(&container.name) else {
-                continue;
-            };
-            seen += 1;
-            let known = |name: &str| {
-                program
-                    .get_arguments()
-                    .any(|argument| argument.get_env().is_some_and(|env| env == name))
-            };
-            for variable in container.env.unwrap_or_default() {
-                assert!(
-                    known(&variable.name),
-                    "{} does not read {}",
-                    container.name,
-                    variable.name
-                );
-            }
-            let deadline = ServiceDefaults::parse_from(["defaults"])
-                .service
-                .shutdown_deadline;
-            let grace = pod.termination_grace_period_seconds.unwrap_or_default();
-            assert!(
-                grace.unsigned_abs() > deadline.as_secs(),
-                "{}",
-                container.name
-            );
-        }
-    }
-    assert_eq!(seen, 4, "a service was not looked at");
-}
-
-#[derive(Debug, Parser)]
-struct ServiceDefaults {
-    #[command(flatten)]
-    service: service::ServiceArgs,
-}
-
-#[track_caller]
-fn assert_narrow(name: &str, rule: &PolicyRule) {
-    let all = [
-        rule.verbs.clone(),
-        rule.api_groups.clone().unwrap_or_default(),
-        rule.resources.clone().unwrap_or_default(),
-    ]
-    .concat();
-    assert!(
-        !all.iter().any(|word| word.contains('*')),
-        "{name} holds a wildcard: {rule:?}"
-    );
-    assert!(
-        !all.iter()
-            .any(|word| word == "escalate" || word == "impersonate"),
-        "{name}: {rule:?}"
-    );
-    if rule.verbs.iter().any(|verb| verb == "bind") {
-        assert_eq!(
-            rule.resource_names.as_deref().unwrap_or_default(),
-            THREE,
-            "{name}"
-        );
+        secrets.create(&create, &other).await.unwrap();
     }
 }
