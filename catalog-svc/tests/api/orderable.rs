@@ -110,7 +110,7 @@ async fn the_role_covers_plans_in_config_maps_if_they_are_asked_for() {
         let mut command = program();
         command
             .env("KUBECONFIG", kubeconfig)
-            .args(["plan", "rbac", "--namespace", &namespace]);
+            .args(["plan", "rbac", "--plans-namespace", &namespace]);
         let output = command.args(flags).arg(templates.path()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
