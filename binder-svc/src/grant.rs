@@ -28,7 +28,7 @@ pub enum Role {
     Read,
     /// Reads and writes.
     ReadWrite,
-    /// Indexes, statistics, schema; no users.
+    /// Indexes, statistics, schema; no users, and no profiler (`mongo/role.rs`).
     DbAdmin,
 }
 

@@ -4,6 +4,7 @@
 mod connection;
 pub mod driver;
 mod mark;
+mod role;
 
 use std::fmt;
 

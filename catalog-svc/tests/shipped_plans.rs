@@ -265,10 +265,10 @@ fn parameters_become_flags_of_mongod() {
     assert!(flags.contains(&"--slowms=100"), "{flags:?}");
     assert!(flags.contains(&"--wiredTigerCacheSizeGB=0.25"), "{flags:?}");
 
-    let parameters = json!({ "tls": "required", "slow_ms": 250, "max_connections": 64 });
+    let parameters = json!({ "tls": "required", "slow_ms": 250, "max_connections": 640 });
     let objects = render(&plan, &variables(&plan, parameters, json!({})));
     let flags = mongod(&objects);
-    for flag in ["--tlsMode=requireTLS", "--slowms=250", "--maxConns=64"] {
+    for flag in ["--tlsMode=requireTLS", "--slowms=250", "--maxConns=640"] {
         assert!(flags.contains(&flag), "{flags:?}");
     }
     let image =

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt as _};
-use mongo::{Failure, users};
+use mongo::{Failure, roles, users};
 use mongodb::{
     Client,
     bson::{Document, doc},
@@ -17,7 +17,8 @@ use mongodb::{
 use service::context::RequestContext;
 use tokio::time::Instant;
 
-use super::{Error, Found, Made, NewUser, Target, UserAdmin, connection, mark};
+use super::{Error, Found, Made, NewUser, Target, UserAdmin, connection, mark, role};
+use crate::grant::Role;
 
 /// All of one call.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
@@ -77,12 +78,25 @@ impl Driver {
         target: &Target,
         command: Document,
     ) -> Result<Result<Document, Failure>, Error> {
+        self.try_run_in(target, "admin", command).await
+    }
+
+    async fn try_run_in(
+        &self,
+        target: &Target,
+        database: &str,
+        command: Document,
+    ) -> Result<Result<Document, Failure>, Error> {
         let client = self.client(target)?;
-        Ok(mongo::run(&client, DEADLINE, command).await)
+        Ok(mongo::run_in(&client, database, DEADLINE, command).await)
     }
 
     async fn make(&self, target: &Target, user: &NewUser<'_>) -> Result<Made, Error> {
         let comment = comment("bind", &user.mark.binding);
+        if role::is_needed(user.grant) {
+            self.make_role(target, &user.grant.database, &comment)
+                .await?;
+        }
         let command = users::create(&as_asked(user, &comment));
         match self.try_run(target, command).await? {
             Ok(_) => return Ok(Made::New),
@@ -99,6 +113,29 @@ impl Driver {
         } else {
             Err(Error::Taken)
         }
+    }
+
+    /// Makes the role that stands in for `dbAdmin`, or makes it anew: the server may be another
+    /// version by now. Binds that do it at the same time do the same.
+    async fn make_role(
+        &self,
+        target: &Target,
+        database: &str,
+        comment: &str,
+    ) -> Result<(), Error> {
+        let asked = roles::privileges(Role::DbAdmin.name());
+        let answer = self.try_run_in(target, database, asked).await??;
+        let privileges = roles::privileges_of(&answer).unwrap_or_default();
+        let privileges = role::narrowed(&privileges, database);
+        let create = roles::create(role::DB_ADMIN, &privileges, comment);
+        match self.try_run_in(target, database, create).await? {
+            Ok(_) => return Ok(()),
+            Err(failure) if failure.code() == Some(roles::EXISTS) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+        let update = roles::update(role::DB_ADMIN, &privileges, comment);
+        self.try_run_in(target, database, update).await??;
+        Ok(())
     }
 
     /// Returns, as createUser does, once a majority has it.
@@ -187,7 +224,7 @@ impl From<Failure> for Error {
 /// The user as the commands take it.
 fn as_asked<'a>(user: &NewUser<'a>, comment: &'a str) -> users::NewUser<'a> {
     let grant = user.grant;
-    let roles = grant.roles.iter().map(|role| role.name());
+    let roles = grant.roles.iter().map(|role| role::granted(*role));
     users::NewUser {
         name: user.name,
         password: user.password,

@@ -14,7 +14,17 @@ pub async fn run(
     deadline: Duration,
     command: Document,
 ) -> Result<Document, Failure> {
-    let database = client.database("admin");
+    run_in(client, "admin", deadline, command).await
+}
+
+/// Runs a command on a database; else as [`run`].
+pub async fn run_in(
+    client: &Client,
+    database: &str,
+    deadline: Duration,
+    command: Document,
+) -> Result<Document, Failure> {
+    let database = client.database(database);
     let answer = tokio::time::timeout(deadline, database.run_command(command)).await;
     let answer = answer.map_err(|_| Failure::Unavailable(None))?;
     let answer = answer.map_err(Failure::from)?;

@@ -74,7 +74,7 @@ pub fn drop(name: &str, comment: &str) -> Document {
     doc! { "dropUser": name, "writeConcern": write_concern(), "comment": comment }
 }
 
-fn write_concern() -> Document {
+pub(crate) fn write_concern() -> Document {
     let millis = i64::try_from(MAJORITY.as_millis()).unwrap_or(i64::MAX);
     doc! { "w": "majority", "wtimeout": millis }
 }
