@@ -21,6 +21,7 @@ use crate::{
     metrics::Metrics,
     mongo::UserAdmin,
     request::Request,
+    reserve::Reserve,
     resource::{Kind, Operation, ServiceBinding, ServiceBindingStatus},
     store::Store,
     upstream::Instances,
@@ -42,6 +43,8 @@ pub(crate) struct Context {
     pub(crate) databases: Databases,
     /// Users in them.
     pub(crate) users: Arc<dyn UserAdmin>,
+    /// The way to those that give no connection.
+    pub(crate) reserve: Reserve,
     /// Which replicas live.
     pub(crate) members: watch::Receiver<Members>,
     /// Whether this replica's lease holds.

@@ -11,6 +11,7 @@ use broker_proto::{
 use crate::{
     ledger::Record,
     resource::{self, Kind, Phase},
+    status,
 };
 
 /// What a bind is for.
@@ -352,7 +353,8 @@ pub fn poll(record: &Record, operation: &str) -> Polled {
     Polled {
         operation: newest.id.clone(),
         succeeded: None,
-        description: description.to_owned(),
+        // From the record: another process may work on it.
+        description: status::trouble(record).unwrap_or(description).to_owned(),
     }
 }
 

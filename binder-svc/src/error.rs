@@ -4,6 +4,15 @@ use broker_proto::ErrorCode;
 
 use crate::{ledger, mongo};
 
+/// Why a revocation takes long.
+const NO_CONNECTIONS: &str = "The server takes no more connections, not even the broker's. The \
+                              login is being revoked over one that is kept beside the server, \
+                              which takes longer.";
+
+/// Why it may take long.
+const UNREACHED: &str = "The server takes no more connections, or does not answer at the moment. The \
+                         login is revoked as soon as that can be done.";
+
 /// A failure. The client gets [`Error::answer`]; the cause stays in the log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,6 +34,15 @@ pub enum Error {
     /// The database.
     #[error("make or drop a login")]
     Mongo(#[from] mongo::Error),
+    /// A login is to be dropped and the database does not answer, or gives no connection.
+    #[error("drop a login")]
+    Unreached(#[source] mongo::Error),
+    /// The same for a while; mongo-bootstrap is asked, and has not answered yet.
+    #[error("have a login revoked by mongo-bootstrap, since the database gives no connection")]
+    NoConnections,
+    /// A user that is to be dropped bears the mark of another binding, or none.
+    #[error("have a user dropped that is not of binding record {0}")]
+    NotOurs(String),
     /// The plan does not tell where the database is.
     #[error("work out the instance's database from its plan")]
     Database(#[from] plan::binding::Error),
@@ -58,6 +76,9 @@ impl Error {
             | Self::Bundle(_)
             | Self::Cluster(_)
             | Self::Ledger(_)
+            | Self::Unreached(_)
+            | Self::NoConnections
+            | Self::NotOurs(_)
             | Self::Database(_)
             | Self::NotLookedUp(_)
             | Self::NoAttempt(_)
@@ -97,6 +118,8 @@ impl Error {
             Self::Mongo(mongo::Error::Unreachable(_) | mongo::Error::Login(_)) => {
                 broker_proto::Error::unavailable("The instance's database")
             }
+            Self::Unreached(_) => broker_proto::Error::new(ErrorCode::Unavailable, UNREACHED),
+            Self::NoConnections => broker_proto::Error::new(ErrorCode::Unavailable, NO_CONNECTIONS),
             Self::Bundle(
                 bundles::Error::Unusable { .. }
                 | bundles::Error::Interrupted { .. }
@@ -104,6 +127,7 @@ impl Error {
             )
             | Self::Cluster(_)
             | Self::Ledger(_)
+            | Self::NotOurs(_)
             | Self::Database(_)
             | Self::NotLookedUp(_)
             | Self::NoAttempt(_)
@@ -173,6 +197,12 @@ mod tests {
                 Error::Mongo(mongo::Error::Unreachable(None)),
                 ErrorCode::Unavailable,
             ),
+            (Error::NoConnections, ErrorCode::Unavailable),
+            (
+                Error::Unreached(mongo::Error::Unreachable(None)),
+                ErrorCode::Unavailable,
+            ),
+            (Error::NotOurs("hunter2".into()), ErrorCode::Internal),
             (Error::Mongo(mongo::Error::Taken), ErrorCode::Internal),
             (Error::NotLookedUp("hunter2".into()), ErrorCode::Internal),
             (Error::NoAttempt("hunter2".into()), ErrorCode::Internal),

@@ -32,6 +32,8 @@ pub mod mongo;
 
 pub mod databases;
 
+pub mod reserve;
+
 mod args;
 
 mod metrics;

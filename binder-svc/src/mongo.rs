@@ -3,7 +3,6 @@
 
 mod connection;
 pub mod driver;
-mod mark;
 mod role;
 
 use std::fmt;
@@ -13,6 +12,8 @@ use plan::binding::Database;
 use secrecy::SecretString;
 
 use crate::grant::Grant;
+
+pub use ::mongo::marks::{Found, Mark};
 
 /// A database that the broker is admin of.
 pub struct Target {
@@ -42,19 +43,6 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Which attempt of which binding a user belongs to: kept with it as `customData.osb`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
-    /// Name of the instance's record.
-    pub instance: String,
-    /// Name of the binding's record.
-    pub binding: String,
-    /// Which life of the binding.
-    pub incarnation: String,
-    /// Which attempt, counted over all lives of the binding.
-    pub attempt: u32,
-}
-
 /// A user to make.
 #[derive(Debug)]
 pub struct NewUser<'a> {
@@ -66,15 +54,6 @@ pub struct NewUser<'a> {
     pub grant: &'a Grant,
     /// The attempt that it belongs to.
     pub mark: &'a Mark,
-}
-
-/// A user of ours that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Its name.
-    pub name: String,
-    /// The attempt that it belongs to.
-    pub mark: Mark,
 }
 
 /// What can go wrong, by what is to be done about it.

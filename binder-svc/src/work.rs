@@ -278,7 +278,9 @@ impl Job {
 
     /// Shows what went wrong, to those who wait and to people.
     async fn show(&mut self, step: Step, error: &Error) {
-        if let Error::Mongo(mongo::Error::Login(_) | mongo::Error::Unreachable(_)) = error {
+        if let Error::Mongo(mongo::Error::Login(_) | mongo::Error::Unreachable(_))
+        | Error::Unreached(_) = error
+        {
             self.context
                 .databases
                 .forget(&self.record.spec().instance_id);

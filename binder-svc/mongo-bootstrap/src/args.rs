@@ -92,6 +92,15 @@ pub struct RunArgs {
     )]
     pub compatibility: String,
 
+    /// Name of the ConfigMap with the logins that the broker wants revoked and gets no connection
+    /// for. While it does not exist there are none.
+    #[arg(
+        long,
+        env = "BROKER_REVOCATIONS",
+        default_value = mongo::revocation::OBJECT
+    )]
+    pub revocations: String,
+
     /// Name of the replica set.
     #[arg(long, env = "BROKER_REPLICA_SET", default_value = "mdb")]
     pub replica_set: String,

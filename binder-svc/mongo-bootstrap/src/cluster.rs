@@ -1,7 +1,7 @@
-//! The ConfigMaps `mdb-topology` and `mdb-compatibility` in the API server: read, watched, and
-//! written by conditional patches of our own annotations, under a field manager of our own.
+//! The ConfigMaps `mdb-topology`, `mdb-compatibility` and `mdb-revocations` in the API server: read,
+//! watched, and written by conditional patches of our own annotations, under a field manager of our own.
 //!
-//! Needs the verbs get, watch and patch on those two objects.
+//! Needs the verbs get, watch and patch on those objects.
 
 use std::{collections::BTreeMap, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -11,11 +11,13 @@ use kube::{
     Api,
     api::{Patch, PatchParams, WatchEvent, WatchParams},
 };
+use mongo::revocation::{ANSWERS, Answers};
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::{
     compatibility::{self, Compatibility, CompatibilityError, CompatibilityReport},
+    revocations::Revocations,
     topology::{self, BOOTSTRAPPED, Report, Topology, TopologyError},
 };
 
@@ -80,6 +82,15 @@ impl Content for Compatibility {
     }
 }
 
+impl Content for Revocations {
+    fn read(
+        data: &BTreeMap<String, String>,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self, ClusterError> {
+        Ok(Self::read(data, annotations))
+    }
+}
+
 /// What was read, and the resourceVersion it was read at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen<C> {
@@ -99,6 +110,8 @@ pub(super) struct ConfigObject<C> {
 pub(super) type TopologyObject = ConfigObject<Topology>;
 /// The ConfigMap with the wanted compatibility.
 pub(super) type CompatibilityObject = ConfigObject<Compatibility>;
+/// The ConfigMap with the logins to revoke.
+pub(super) type RevocationsObject = ConfigObject<Revocations>;
 
 impl ConfigObject<Topology> {
     /// Marks that the set was initiated, if the object is still as it was read.
@@ -130,6 +143,18 @@ impl ConfigObject<Compatibility> {
     ) -> Result<Seen<Compatibility>, ClusterError> {
         let text = json!(report).to_string();
         self.annotate(seen, compatibility::REPORT, &text).await
+    }
+}
+
+impl ConfigObject<Revocations> {
+    /// Writes the answers, if the object is still as it was read.
+    pub(super) async fn answer(
+        &self,
+        seen: &Seen<Revocations>,
+        answers: &Answers,
+    ) -> Result<Seen<Revocations>, ClusterError> {
+        let text = json!(answers).to_string();
+        self.annotate(seen, ANSWERS, &text).await
     }
 }
 

@@ -9,7 +9,7 @@ use mongo::{Failure, Login, users};
 use mongodb::{
     Client,
     bson::{Document, doc},
-    options::ServerAddress,
+    options::{ClientOptions, ServerAddress, ServerMonitoringMode},
 };
 use secrecy::SecretString;
 
@@ -25,6 +25,8 @@ pub use session::AdminSession;
 const CALL: Duration = Duration::from_secs(10);
 /// How long to wait for a mongod that does not answer.
 const SELECTION: Duration = Duration::from_secs(2);
+/// How slow a mongod may be before the connection that is kept counts as lost.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Shows in mongod's log.
 const APP_NAME: &str = "mongo-bootstrap";
 /// The roles of the admin user, all on `admin`: making users and granting them any role, changing
@@ -172,6 +174,25 @@ impl Mongod {
         AdminSession::open(client).await
     }
 
+    /// The same over a single connection that is never closed. Its server is looked at seldom and
+    /// with patience: the driver closes connections to one that is slow to answer its look.
+    pub async fn log_in_to_keep(&self) -> Result<AdminSession, MongodError> {
+        let password = self.password()?;
+        let login = Login {
+            username: &self.admin_user,
+            password: &password,
+            database: "admin",
+        };
+        let mut options = options(self.address.clone(), self.ca.as_ref(), Some(&login));
+        options.max_pool_size = Some(1);
+        options.min_pool_size = Some(1);
+        options.connect_timeout = Some(PATIENCE);
+        options.heartbeat_freq = Some(PATIENCE);
+        options.server_monitoring_mode = Some(ServerMonitoringMode::Poll);
+        let client = Client::with_options(options).map_err(MongodError::Driver)?;
+        AdminSession::open(client).await
+    }
+
     fn password(&self) -> Result<SecretString, MongodError> {
         let path = &self.admin_password_file;
         std::fs::read_to_string(path)
@@ -193,10 +214,18 @@ fn connect(
     ca: Option<&PathBuf>,
     login: Option<&Login<'_>>,
 ) -> Result<Client, MongodError> {
+    Client::with_options(options(address, ca, login)).map_err(MongodError::Driver)
+}
+
+fn options(
+    address: ServerAddress,
+    ca: Option<&PathBuf>,
+    login: Option<&Login<'_>>,
+) -> ClientOptions {
     let mut options = mongo::options(APP_NAME, vec![address], SELECTION, login);
     options.direct_connection = Some(true);
     options.tls = ca.map(|file| mongo::tls(Some(file)));
-    Client::with_options(options).map_err(MongodError::Driver)
+    options
 }
 
 /// Runs a command on `admin`.

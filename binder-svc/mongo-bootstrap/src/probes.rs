@@ -1,7 +1,7 @@
 //! The pod's probes, for the kubelet.
 //!
-//! `/ready`: mongod is primary or secondary, votes, and the set has its admin user, so that a set
-//! whose pods are ready can be used. Needs neither a login nor the API server.
+//! `/ready`: mongod is primary or secondary, votes, the set has its admin user, so that a set whose
+//! pods are ready can be used, and a connection is in reserve (unless the password is another one). Needs neither a login nor the API server.
 //! `/live`: fails only where a restart of mongod helps: when it has not answered for long after it
 //! had answered before, or did not find its own name in the configuration when it started. Never
 //! while it starts, recovers or copies data, however long that takes.
@@ -17,17 +17,20 @@ use std::{
 };
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{net::TcpListener, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     answer::{Hello, Role},
     mongod::{Mongod, MongodError},
     observed::{MongodState, Observed},
+    reserve,
 };
 
 /// How long mongod may take to answer a probe's call.
 const CALL: Duration = Duration::from_secs(3);
+/// How long a probe waits for the connection in reserve.
+const RESERVE: Duration = Duration::from_secs(1);
 
 /// Answers the probes.
 #[derive(Clone)]
@@ -42,6 +45,7 @@ struct Shared {
     has_users: AtomicBool,
     /// Whether mongod is outside of its set until it is restarted.
     needs_restart: AtomicBool,
+    reserve: watch::Receiver<reserve::State>,
 }
 
 /// Why a member is not ready.
@@ -53,6 +57,7 @@ enum Unready {
     Starting,
     Joining,
     NoAdmin,
+    NoReserve,
 }
 
 impl fmt::Display for Unready {
@@ -64,18 +69,24 @@ impl fmt::Display for Unready {
             Self::Starting => "neither primary nor secondary",
             Self::Joining => "joining, without a vote yet",
             Self::NoAdmin => "the admin user does not exist yet",
+            Self::NoReserve => "no connection in reserve yet",
         })
     }
 }
 
 impl Probes {
-    pub(super) fn new(mongod: Mongod, dead_after: Duration) -> Self {
+    pub(super) fn new(
+        mongod: Mongod,
+        dead_after: Duration,
+        reserve: watch::Receiver<reserve::State>,
+    ) -> Self {
         Self(Arc::new(Shared {
             mongod,
             dead_after,
             contact: Mutex::new(None),
             has_users: AtomicBool::new(false),
             needs_restart: AtomicBool::new(false),
+            reserve,
         }))
     }
 
@@ -126,7 +137,12 @@ impl Probes {
                 Ok(Err(_)) | Err(_) => return Err(Unready::NoAnswer),
             }
         }
-        Ok(())
+        let mut reserve = shared.reserve.clone();
+        let opened = reserve.wait_for(|state| *state != reserve::State::Missing);
+        match tokio::time::timeout(RESERVE, opened).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Unready::NoReserve),
+        }
     }
 
     /// Calls mongod; the time since its last answer, if it ever answered.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt as _};
-use mongo::{Failure, roles, users};
+use mongo::{Failure, marks, roles, users};
 use mongodb::{
     Client,
     bson::{Document, doc},
@@ -17,7 +17,7 @@ use mongodb::{
 use service::context::RequestContext;
 use tokio::time::Instant;
 
-use super::{Error, Found, Made, NewUser, Target, UserAdmin, connection, mark, role};
+use super::{Error, Found, Made, NewUser, Target, UserAdmin, connection, role};
 use crate::grant::Role;
 
 /// All of one call.
@@ -105,7 +105,7 @@ impl Driver {
         }
         // Was it made by a call whose answer was lost?
         let found = self.run(target, doc! { "usersInfo": user.name }).await?;
-        let ours = mark::users(&found)
+        let ours = marks::users(&found)
             .into_iter()
             .any(|found| found.mark == *user.mark);
         if ours {
@@ -117,12 +117,7 @@ impl Driver {
 
     /// Makes the role that stands in for `dbAdmin`, or makes it anew: the server may be another
     /// version by now. Binds that do it at the same time do the same.
-    async fn make_role(
-        &self,
-        target: &Target,
-        database: &str,
-        comment: &str,
-    ) -> Result<(), Error> {
+    async fn make_role(&self, target: &Target, database: &str, comment: &str) -> Result<(), Error> {
         let asked = roles::privileges(Role::DbAdmin.name());
         let answer = self.try_run_in(target, database, asked).await??;
         let privileges = roles::privileges_of(&answer).unwrap_or_default();
@@ -162,8 +157,8 @@ impl Driver {
     }
 
     async fn list(&self, target: &Target, binding: Option<&str>) -> Result<Vec<Found>, Error> {
-        let answer = self.run(target, mark::find(binding)).await?;
-        Ok(mark::users(&answer))
+        let answer = self.run(target, marks::find(binding)).await?;
+        Ok(marks::users(&answer))
     }
 }
 
@@ -229,7 +224,7 @@ fn as_asked<'a>(user: &NewUser<'a>, comment: &'a str) -> users::NewUser<'a> {
         name: user.name,
         password: user.password,
         roles: roles.map(|role| (role, &*grant.database)).collect(),
-        custom_data: Some(mark::custom_data(user.mark)),
+        custom_data: Some(marks::custom_data(user.mark)),
         comment,
     }
 }

@@ -45,8 +45,11 @@ fn is_of(privilege: &Document, database: &str) -> bool {
 
 fn without_withheld(privilege: &Document) -> Option<Document> {
     let actions = privilege.get_array("actions").ok()?;
-    let is_withheld =
-        |action: &Bson| action.as_str().is_none_or(|action| WITHHELD.contains(&action));
+    let is_withheld = |action: &Bson| {
+        action
+            .as_str()
+            .is_none_or(|action| WITHHELD.contains(&action))
+    };
     let kept: Vec<Bson> = actions
         .iter()
         .filter(|action| !is_withheld(action))

@@ -1,11 +1,14 @@
 //! Method `database`: the broker makes a user in the instance's database and
 //! drops it again.
 
+mod revoke;
+
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use secrecy::ExposeSecret as _;
 
+use self::revoke::Blocked;
 use super::method::{Goal, Issue, Method, Place, Session, Site};
 use crate::{
     credentials::Issued,
@@ -56,6 +59,7 @@ fn next(goal: Goal, observed: &Observed) -> Option<Step> {
 pub(crate) struct Database {
     observed: Observed,
     issue: Option<Issue>,
+    blocked: Blocked,
 }
 
 impl Method for Database {
@@ -76,6 +80,7 @@ impl Method for Database {
 
     fn restart(&mut self) {
         self.observed = Observed::default();
+        self.blocked = Blocked::default();
     }
 
     fn issue(&self) -> Option<&Issue> {
@@ -127,40 +132,6 @@ impl Database {
             issued: Arc::new(issued?),
         });
         self.observed.created = true;
-        Ok(())
-    }
-
-    /// Drops what the ledger names and what the database knows to be of this
-    /// binding, up to the newest attempt that must go. A later attempt, of a
-    /// replica that took over meanwhile, is not ours to judge.
-    async fn drop_users(&mut self, site: &Site<'_>) -> Result<(), Error> {
-        let target = target(&site.place).await?;
-        let (users, record) = (&site.place.context.users, site.record);
-        let limit = record.kept_attempt().unwrap_or(record.ledger.attempts + 1);
-        let incarnation = &record.spec().instance_incarnation;
-        let mut names: Vec<String> = record
-            .logins_to_revoke()
-            // An earlier life of the instance took its users along.
-            .filter(|login| login.instance_incarnation == *incarnation)
-            .map(|login| login.user.clone())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let drop = async |names: &[String]| {
-            for name in names {
-                users.drop_user(&target, name).await?;
-            }
-            Ok(())
-        };
-        let marked = users.find_users(&target, Some(record.name()));
-        let (found, ()) = futures::try_join!(marked, drop(&names))?;
-        let old = found.into_iter().filter(|user| user.mark.attempt < limit);
-        let others: Vec<String> = old
-            .map(|user| user.name)
-            .filter(|name| !names.contains(name))
-            .collect();
-        drop(&others).await?;
-        self.observed.dropped = true;
         Ok(())
     }
 }

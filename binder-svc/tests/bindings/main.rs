@@ -7,6 +7,7 @@
 )]
 
 mod asynchronous;
+mod attack;
 mod budget;
 mod crash;
 mod fake;
@@ -17,6 +18,7 @@ mod orphans;
 mod outage;
 mod paused;
 mod replicas;
+mod revocations;
 mod rights;
 mod sleepers;
 mod speed;

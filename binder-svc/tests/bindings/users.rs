@@ -219,7 +219,10 @@ async fn db_admin_does_all_of_the_servers_own_but_set_the_profiler() {
         doc! { "dropRole": "mongodb-osb-dbAdmin" },
     ] {
         let error = run(refused.clone()).await.unwrap_err();
-        assert!(error.to_string().contains("not authorized"), "{refused}: {error}");
+        assert!(
+            error.to_string().contains("not authorized"),
+            "{refused}: {error}"
+        );
     }
     for allowed in [
         doc! { "create": "a" },

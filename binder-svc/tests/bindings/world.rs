@@ -94,14 +94,22 @@ pub(crate) struct Binder {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more arguments for mongod.
+    pub(crate) async fn start_with(mongod: &[&str]) -> Self {
         crate::logs::capture();
         service::process::install_tls_provider();
         let bundle = bundle_of(PLAN);
         let asynchronous = bundle_of(&format!("{PLAN}  async: true\n"));
         let shared = bundle_of(&format!("{PLAN}  server: shared\n"));
         let bundles = [&bundle, &asynchronous, &shared].map(Arc::clone);
-        let (control_plane, mongod, (provisioner, fakes)) =
-            tokio::join!(control_plane(), replica_set(), fake::serve(bundles.into()));
+        let (control_plane, mongod, (provisioner, fakes)) = tokio::join!(
+            control_plane(),
+            replica_set(mongod),
+            fake::serve(bundles.into())
+        );
         Self {
             control_plane,
             mongod,
@@ -469,10 +477,13 @@ pub(crate) async fn create_namespace(client: &kube::Client, name: &str) {
         .unwrap();
 }
 
-async fn replica_set() -> Mongod {
-    let options = MongodOptions::default()
+async fn replica_set(arguments: &[&str]) -> Mongod {
+    let mut options = MongodOptions::default()
         .replica_set("rs0")
         .key_file("a2V5ZmlsZWtleWZpbGU=");
+    for argument in arguments {
+        options = options.arg(*argument);
+    }
     let mongod = Mongod::start(options).await.unwrap();
     let client = Client::with_uri_str(mongod.uri()).await.unwrap();
     let host = mongod.address().to_string();
@@ -498,7 +509,8 @@ pub(crate) async fn make_admin(mongod: &Mongod, authority: Option<&Path>) {
     let admin = Client::with_options(options).unwrap().database("admin");
     let user = doc! {
         "createUser": "osb-admin", "pwd": ADMIN_PASSWORD,
-        "roles": ["userAdminAnyDatabase", "clusterMonitor"], "mechanisms": ["SCRAM-SHA-256"],
+        "roles": ["userAdminAnyDatabase", "clusterManager", "clusterMonitor"],
+        "mechanisms": ["SCRAM-SHA-256"],
     };
     until("the admin user is made", async || {
         admin.run_command(user.clone()).await.is_ok()

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use mongo::{
+    marks::{self, Found},
+    revocation, users,
+};
 use mongodb::{
     Client,
     bson::{Document, doc},
 };
 
-use super::{MongodError, call, call_within};
+use super::{APP_NAME, MongodError, PATIENCE, call, call_unless, call_within};
 use crate::{
+    answer::Hello,
     replica_set::SetConfig,
     version::{self, Level, ServerVersion},
 };
@@ -83,5 +88,38 @@ impl AdminSession {
             "secondaryCatchUpPeriodSecs": CATCH_UP_SECONDS,
         };
         call(&self.0, command).await.map(drop)
+    }
+
+    /// `hello`. A call that ends before mongod answers ends its connection as well: this one, and
+    /// those below, wait as long as the connection may be slow.
+    pub async fn hello(&self) -> Result<Hello, MongodError> {
+        let answer = call_within(PATIENCE, &self.0, doc! { "hello": 1 }).await?;
+        Ok(Hello::read(&answer))
+    }
+
+    /// The users that bear the mark of a binding record.
+    pub async fn users_of(&self, binding: &str) -> Result<Vec<Found>, MongodError> {
+        let answer = call_within(PATIENCE, &self.0, marks::find(Some(binding))).await?;
+        Ok(marks::users(&answer))
+    }
+
+    /// Drops a user, with a majority; one that is not there is fine.
+    pub async fn drop_user(&self, name: &str) -> Result<(), MongodError> {
+        call_unless(&self.0, users::NOT_FOUND, users::drop(name, APP_NAME)).await
+    }
+
+    /// Those of these names that are users.
+    pub async fn existing(&self, names: &[String]) -> Result<Vec<String>, MongodError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer = call_within(PATIENCE, &self.0, revocation::named(names)).await?;
+        Ok(revocation::names(&answer))
+    }
+
+    /// Fails unless a majority follows this primary.
+    pub async fn confirm_primary(&self, comment: &str) -> Result<(), MongodError> {
+        let command = revocation::confirm_primary(comment);
+        call_within(PATIENCE, &self.0, command).await.map(drop)
     }
 }

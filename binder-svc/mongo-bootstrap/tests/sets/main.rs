@@ -7,6 +7,7 @@
 
 mod claims;
 mod pod;
+mod revocations;
 mod versions;
 mod world;
 

@@ -53,7 +53,7 @@ impl World {
                 "metadata": { "name": "mdb" },
                 "rules": [{
                     "apiGroups": [""], "resources": ["configmaps"],
-                    "resourceNames": ["mdb-topology", "mdb-compatibility"],
+                    "resourceNames": ["mdb-topology", "mdb-compatibility", "mdb-revocations"],
                     "verbs": ["get", "watch", "patch"],
                 }],
             }),
@@ -113,7 +113,7 @@ impl World {
         self.apply(set, "mdb-compatibility", data).await;
     }
 
-    async fn apply(&self, set: &Set, name: &str, data: serde_json::Value) {
+    pub(crate) async fn apply(&self, set: &Set, name: &str, data: serde_json::Value) {
         let object = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data,
         });

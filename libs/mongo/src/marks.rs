@@ -2,10 +2,30 @@
 
 use mongodb::bson::{Bson, Document, doc};
 
-use super::{Found, Mark};
+/// Which attempt of which binding a user belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Name of the instance's record.
+    pub instance: String,
+    /// Name of the binding's record.
+    pub binding: String,
+    /// Which life of the binding.
+    pub incarnation: String,
+    /// Which attempt, counted over all lives of the binding.
+    pub attempt: u32,
+}
+
+/// A user of ours that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its name.
+    pub name: String,
+    /// The attempt that it belongs to.
+    pub mark: Mark,
+}
 
 /// The user's custom data.
-pub(super) fn custom_data(mark: &Mark) -> Document {
+pub fn custom_data(mark: &Mark) -> Document {
     doc! { "osb": {
         "instance": &mark.instance,
         "binding": &mark.binding,
@@ -15,13 +35,13 @@ pub(super) fn custom_data(mark: &Mark) -> Document {
 }
 
 /// The command that finds the users of a binding record, or of all.
-pub(super) fn find(binding: Option<&str>) -> Document {
+pub fn find(binding: Option<&str>) -> Document {
     let marked = binding.map_or_else(|| Bson::from(doc! { "$exists": true }), Bson::from);
     doc! { "usersInfo": 1, "filter": { "customData.osb.binding": marked } }
 }
 
 /// The users of an answer to `usersInfo` that carry a mark.
-pub(super) fn users(answer: &Document) -> Vec<Found> {
+pub fn users(answer: &Document) -> Vec<Found> {
     let Ok(users) = answer.get_array("users") else {
         return Vec::new();
     };

@@ -1,0 +1,132 @@
+//! The way to a database that gives the broker no connection: the ConfigMap `mdb-revocations` in the
+//! instance's namespace, which mongo-bootstrap reads beside the server ([`mongo::revocation`]). A
+//! plan that has none has no such way.
+
+use broker_proto::v1::Instance;
+use cluster::{
+    error::{call, optional},
+    names,
+};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use mongo::revocation::{ANSWERS, Answer, Answers, OBJECT, Request};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+
+/// Not the one that renders the ConfigMap: what the binder adds is its own.
+const FIELD_MANAGER: &str = "mongodb-osb-binder";
+
+/// Asks mongo-bootstrap to revoke logins.
+#[derive(Clone)]
+pub struct Reserve {
+    client: Client,
+}
+
+impl std::fmt::Debug for Reserve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reserve").finish_non_exhaustive()
+    }
+}
+
+impl Reserve {
+    /// With the rights of `client` to get and patch that ConfigMap in instance namespaces.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Whether there is this way to the instance's database. If so, the request of this binding
+    /// record is there from now on.
+    pub async fn ask(
+        &self,
+        instance: &Instance,
+        record: &str,
+        request: &Request,
+    ) -> Result<bool, Error> {
+        let Some(object) = self.object(instance).await? else {
+            return Ok(false);
+        };
+        let text = serde_json::to_string(request).unwrap_or_default();
+        if data(&object, record) != Some(&text) {
+            self.put(instance, &object, record, json!(text)).await?;
+        }
+        Ok(true)
+    }
+
+    /// The answer to this very request, if there is one.
+    pub async fn answer(
+        &self,
+        instance: &Instance,
+        record: &str,
+        request: &Request,
+    ) -> Result<Option<Answer>, Error> {
+        let object = self.object(instance).await?;
+        let answers = object
+            .as_ref()
+            .and_then(|object| object.annotations().get(ANSWERS))
+            .and_then(|text| serde_json::from_str::<Answers>(text).ok());
+        let answer = answers.and_then(|mut answers| answers.remove(record));
+        Ok(answer.filter(|answer| answer.id == request.id))
+    }
+
+    /// Takes the request of this binding record away, whoever made it.
+    pub async fn withdraw(&self, instance: &Instance, record: &str) -> Result<(), Error> {
+        match self.object(instance).await? {
+            Some(object) if data(&object, record).is_some() => {
+                self.put(instance, &object, record, Value::Null).await
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The instance's ConfigMap. One of the same name in a namespace that instances share may be of
+    /// another one, whose mongo-bootstrap would find the users gone.
+    async fn object(&self, instance: &Instance) -> Result<Option<ConfigMap>, Error> {
+        match optional(call(self.api(instance).get(OBJECT)).await) {
+            Ok(found) => Ok(found.filter(|object| is_of(object, instance))),
+            // A cluster whose roles are older than the broker.
+            Err(cluster::Error::Forbidden(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn put(
+        &self,
+        instance: &Instance,
+        object: &ConfigMap,
+        record: &str,
+        value: Value,
+    ) -> Result<(), Error> {
+        let patch = json!({
+            "metadata": { "uid": object.metadata.uid },
+            "data": { record: value },
+        });
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let api = self.api(instance);
+        call(api.patch(OBJECT, &params, &Patch::Merge(patch))).await?;
+        Ok(())
+    }
+
+    fn api(&self, instance: &Instance) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), &instance.namespace)
+    }
+}
+
+fn data<'a>(object: &'a ConfigMap, record: &str) -> Option<&'a String> {
+    object.data.as_ref()?.get(record)
+}
+
+fn is_of(object: &ConfigMap, instance: &Instance) -> bool {
+    let record = names::instance_record(&instance.instance_id);
+    let expected = names::instance_labels(&record, &instance.incarnation);
+    let labels = object.labels();
+    [names::INSTANCE, names::INCARNATION]
+        .iter()
+        .all(|key| labels.get(*key) == expected.get(*key))
+}
