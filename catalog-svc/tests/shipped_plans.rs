@@ -251,6 +251,15 @@ fn the_topology_is_a_file_before_the_members() {
     };
     assert!(place("ConfigMap") < place("StatefulSet"));
     assert!(place("Service") < place("StatefulSet"));
+    // Where logins are revoked is there before the members.
+    let named = |name: &str| {
+        let is_named = |object: &Value| object["metadata"]["name"] == name;
+        files
+            .iter()
+            .position(|file| file.objects.iter().any(is_named))
+    };
+    assert!(named("mdb-revocations").is_some());
+    assert!(named("mdb-revocations") < place("StatefulSet"));
     // What cannot be taken back comes last.
     let last = &files.last().unwrap().objects[0];
     assert_eq!(last["metadata"]["name"], "mdb-compatibility");
@@ -389,6 +398,8 @@ fn parameters_outside_of_the_schema_are_refused() {
     for parameters in [
         json!({ "version": "6.0" }),
         json!({ "slow_ms": 0 }),
+        // One app pools up to 100, and nobody could revoke its login.
+        json!({ "max_connections": 499 }),
         json!({ "slow_ms": "1\n- --noauth" }),
         json!({ "allowed_namespaces": ["x: y\nz: 1\n# "] }),
         json!({ "allowed_cidrs": ["everywhere"] }),

@@ -40,7 +40,8 @@ pub(super) fn narrowed(db_admin: &[Document], database: &str) -> Vec<Document> {
 
 fn is_of(privilege: &Document, database: &str) -> bool {
     let resource = privilege.get_document("resource");
-    resource.is_ok_and(|resource| resource.get_str("db") == Ok(database))
+    let of = resource.and_then(|resource| resource.get_str("db"));
+    of.is_ok_and(|of| of == database)
 }
 
 fn without_withheld(privilege: &Document) -> Option<Document> {

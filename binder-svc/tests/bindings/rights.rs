@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use binder_svc::reserve::Reserve;
+use broker_proto::v1::Instance;
 use k8s_openapi::api::{
-    core::v1::ServiceAccount,
+    core::v1::{ConfigMap, ServiceAccount},
     rbac::v1::{ClusterRole, Role, RoleBinding, RoleRef, Subject},
 };
 use kube::{
@@ -11,6 +13,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
     core::NamespaceResourceScope,
 };
+use mongo::revocation::{OBJECT, Request};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::world::{NAMESPACE, World, done, until, uri, use_database};
@@ -44,6 +47,39 @@ where
         object.meta_mut().namespace = Some(NAMESPACE.to_owned());
         api.create(&PostParams::default(), &object).await.unwrap();
     }
+}
+
+/// It may use the one ConfigMap of the instance's namespace, and no other.
+async fn may_ask_for_revocations(world: &World, instance: &Instance, client: kube::Client) {
+    let record = cluster::names::instance_record(&instance.instance_id);
+    let labels = cluster::names::instance_labels(&record, &instance.incarnation);
+    let all: Api<ConfigMap> = Api::namespaced(world.control_plane.client(), &instance.namespace);
+    for name in [OBJECT, "another"] {
+        let object = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                labels: Some(labels.clone()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        };
+        all.create(&PostParams::default(), &object).await.unwrap();
+    }
+    let reserve = Reserve::new(client.clone());
+    let request = Request {
+        id: "r".into(),
+        users: vec!["b-1".into()],
+        below: 2,
+    };
+    assert!(reserve.ask(instance, "r", &request).await.unwrap());
+    let answer = reserve.answer(instance, "r", &request).await.unwrap();
+    assert_eq!(answer, None);
+    reserve.withdraw(instance, "r").await.unwrap();
+    let left = all.get(OBJECT).await.unwrap();
+    assert!(left.data.unwrap_or_default().is_empty());
+    let own: Api<ConfigMap> = Api::namespaced(client, &instance.namespace);
+    let error = own.get("another").await.unwrap_err();
+    assert!(error.to_string().contains("forbidden"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,6 +143,7 @@ async fn the_shipped_rights_are_enough() {
             .is_some()
     })
     .await;
+    may_ask_for_revocations(&world, &instance, identity.client()).await;
     binder.unbind(world.unbind_request("i", "b")).await.unwrap();
     assert!(world.users_of("i", "b").await.is_empty());
     until("what is owed is settled", async || {

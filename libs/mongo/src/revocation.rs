@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use serde::{Deserialize, Serialize};
 
 use crate::marks::Found;
@@ -88,8 +88,8 @@ pub fn names(answer: &Document) -> Vec<String> {
         .get_array("users")
         .map(Vec::as_slice)
         .unwrap_or_default();
-    let names = users.iter().filter_map(|user| user.as_document());
-    names
+    let users = users.iter().filter_map(Bson::as_document);
+    users
         .filter_map(|user| user.get_str("user").ok().map(str::to_owned))
         .collect()
 }
