@@ -74,7 +74,9 @@ impl Revoker {
         let (session, hello) = match self.reserve.look().await {
             Ok(looked) => looked,
             Err(MongodError::LoginRefused) => return IDLE,
-            Err(_) => return REOPEN,
+            Err(MongodError::Unreachable(_)) => return REOPEN,
+            // There are no users yet, for as long as the first copy of the data takes.
+            Err(_) => return EXPECTING,
         };
         let Some(seen) = seen else { return IDLE };
         let due = seen.content.due();
