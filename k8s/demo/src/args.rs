@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::place::Choice;
+use crate::{images::NAMES, place::Choice};
 
 /// Deploys the broker on a cluster, orders databases through its OSB endpoint as a platform does,
 /// and checks what comes back.
@@ -77,6 +77,34 @@ pub enum Command {
         /// Folder for the archives.
         #[arg(long, default_value = "target/image/archives")]
         out: PathBuf,
+        /// Only these.
+        #[arg(long, value_delimiter = ',', value_parser = NAMES)]
+        only: Vec<String>,
+        /// rust-audit-info, with which an SBOM of each image is written beside it.
+        #[arg(long)]
+        sbom_tool: Option<PathBuf>,
+        /// Print the digest that a registry will name each image by.
+        #[arg(long)]
+        digests: bool,
+    },
+    /// Writes what a release consists of: images as archives, SBOMs, and manifests in which our
+    /// images stand by digest.
+    Release {
+        /// Folder for all of it.
+        #[arg(long)]
+        out: PathBuf,
+        /// Where the images will be, as host/path.
+        #[arg(long)]
+        prefix: String,
+        /// Their tag.
+        #[arg(long)]
+        tag: String,
+        /// The overlay whose manifests are written, in the checkout.
+        #[arg(long, default_value = "k8s/overlays/replicas")]
+        overlay: PathBuf,
+        /// rust-audit-info.
+        #[arg(long)]
+        sbom_tool: PathBuf,
     },
     /// The app that uses a binding, inside the cluster: writes a document and reads it back.
     App {

@@ -2,12 +2,7 @@
 //! k8s/overlays/demo names the images, marks every object as the demo's, and
 //! kubectl applies it.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    path::{Component, Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -19,8 +14,9 @@ use secrecy::SecretString;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    images::{Image, LOCAL},
+    images::Image,
     osb::Login,
+    overlay::{self, Overlay},
     place::Place,
 };
 
@@ -50,7 +46,12 @@ pub async fn deploy(
     work: &Path,
 ) -> anyhow::Result<()> {
     let overlay = work.join("overlay");
-    write_overlay(root, images, &overlay)?;
+    let ours = Overlay {
+        base: Path::new("k8s/overlays/demo"),
+        label: Some((LABEL, DEMO)),
+        images,
+    };
+    overlay::write(&ours, root, &overlay)?;
     let overlay = overlay
         .to_str()
         .context("the work folder's name is not UTF-8")?;
@@ -149,88 +150,5 @@ async fn ensure_login(client: &kube::Client) -> anyhow::Result<()> {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         Err(error) => Err(error).context("make the broker's login"),
-    }
-}
-
-fn write_overlay(root: &Path, images: &[Image], folder: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    let base = root
-        .canonicalize()
-        .context("find the work tree")?
-        .join("k8s/overlays/demo");
-    let base = relative(&folder.canonicalize()?, &base);
-    let mut text = format!(
-        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - {}\nlabels:\n  - pairs:\n      {LABEL}: {DEMO}\nimages:\n",
-        base.display()
-    );
-    for image in images {
-        write!(
-            text,
-            "  - name: {LOCAL}/{}\n    newName: {}\n    newTag: {:?}\n",
-            image.name, image.repository, image.tag
-        )?;
-    }
-    if let Some(image) = images.iter().find(|image| image.name == "mongo-bootstrap") {
-        write!(
-            text,
-            "patches:\n  - patch: |\n      apiVersion: apps/v1\n      kind: Deployment\n      metadata:\n        name: provisioner-svc\n        namespace: {NAMESPACE}\n      spec:\n        template:\n          spec:\n            containers:\n              - name: provisioner-svc\n                env:\n                  - name: BROKER_BOOTSTRAP_IMAGE\n                    value: {}\n",
-            image.reference()
-        )?;
-    }
-    let path = folder.join("kustomization.yaml");
-    fs::write(&path, text).with_context(|| format!("write {}", path.display()))
-}
-
-/// kustomize takes no absolute paths.
-fn relative(from: &Path, to: &Path) -> PathBuf {
-    let common = from
-        .components()
-        .zip(to.components())
-        .take_while(|(a, b)| a == b)
-        .count();
-    let up = from.components().skip(common).map(|_| Component::ParentDir);
-    up.chain(to.components().skip(common)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kustomize_gets_a_relative_path() {
-        let path = |from, to| {
-            relative(Path::new(from), Path::new(to))
-                .display()
-                .to_string()
-        };
-        assert_eq!(path("/a/target/x", "/a/k8s"), "../../k8s");
-        assert_eq!(path("/tmp", "/a/k8s"), "../a/k8s");
-    }
-
-    #[test]
-    fn the_overlay_names_the_images_of_this_run() {
-        let folder = tempfile::tempdir().unwrap();
-        let image = |name| Image {
-            name,
-            repository: format!("registry:5000/mongodb-osb/{name}"),
-            tag: "0123".to_owned(),
-            archive: PathBuf::new(),
-        };
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        write_overlay(
-            &root,
-            &[image("gateway"), image("mongo-bootstrap")],
-            folder.path(),
-        )
-        .unwrap();
-        let text = fs::read_to_string(folder.path().join("kustomization.yaml")).unwrap();
-        assert!(
-            text.contains("newName: registry:5000/mongodb-osb/gateway\n    newTag: \"0123\""),
-            "{text}"
-        );
-        assert!(
-            text.contains("value: registry:5000/mongodb-osb/mongo-bootstrap:0123"),
-            "{text}"
-        );
     }
 }

@@ -3,6 +3,7 @@
 //! runs an older image under the same name.
 
 pub mod dockerfile;
+pub mod sbom;
 
 use std::{
     fs,
@@ -38,6 +39,8 @@ pub struct Image {
     pub repository: String,
     /// Its tag.
     pub tag: String,
+    /// What a registry will name it by, where that was asked for.
+    pub digest: Option<String>,
     /// The archive that holds it.
     pub archive: PathBuf,
 }
@@ -46,6 +49,14 @@ impl Image {
     /// Name and tag.
     pub fn reference(&self) -> String {
         format!("{}:{}", self.repository, self.tag)
+    }
+
+    /// Name and digest, or the tag as long as there is no digest.
+    pub fn pinned(&self) -> String {
+        match &self.digest {
+            Some(digest) => format!("{}@{digest}", self.repository),
+            None => self.reference(),
+        }
     }
 }
 
@@ -58,12 +69,14 @@ struct File {
 }
 
 /// How images are tagged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tag {
     /// By content.
     Content,
     /// `dev`, as the manifests have it.
     Dev,
+    /// As a release is named.
+    Given(String),
 }
 
 /// Makes all images under `prefix` into archives in `out`.
@@ -71,27 +84,33 @@ pub async fn build(
     root: &Path,
     context: &Path,
     prefix: &str,
-    tag: Tag,
+    tag: &Tag,
     out: &Path,
 ) -> anyhow::Result<Vec<Image>> {
-    let path = root.join("Dockerfile");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let stages = dockerfile::parse(&text)?;
+    build_some(&NAMES, root, context, prefix, tag, out).await
+}
+
+/// The same for some of them.
+pub async fn build_some(
+    names: &[&'static str],
+    root: &Path,
+    context: &Path,
+    prefix: &str,
+    tag: &Tag,
+    out: &Path,
+) -> anyhow::Result<Vec<Image>> {
     fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
-    let mut images = Vec::with_capacity(NAMES.len());
-    for name in NAMES {
-        let stage = stages
-            .get(name)
-            .with_context(|| format!("no stage {name} in the Dockerfile"))?;
-        let files =
-            files(stage, context).with_context(|| format!("collect the files of {name}"))?;
+    let mut images = Vec::with_capacity(names.len());
+    for &name in names {
+        let (stage, files) = contents(root, context, name)?;
         let tag = match tag {
             Tag::Content => digest(&files)?,
             Tag::Dev => "dev".to_owned(),
+            Tag::Given(tag) => tag.clone(),
         };
         let repository = format!("{prefix}/{name}");
         let archive = out.join(format!("{name}.tar"));
-        let spec = spec(&format!("{repository}:{tag}"), stage, files);
+        let spec = spec(&format!("{repository}:{tag}"), &stage, files);
         testbed::images::build_to(&spec, &archive)
             .await
             .with_context(|| format!("make the image of {name}"))?;
@@ -99,10 +118,22 @@ pub async fn build(
             name,
             repository,
             tag,
+            digest: None,
             archive,
         });
     }
     Ok(images)
+}
+
+/// What the Dockerfile says of one image, and its files.
+fn contents(root: &Path, context: &Path, name: &str) -> anyhow::Result<(Stage, Vec<File>)> {
+    let path = root.join("Dockerfile");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let stage = dockerfile::parse(&text)?
+        .remove(name)
+        .with_context(|| format!("no stage {name} in the Dockerfile"))?;
+    let files = files(&stage, context).with_context(|| format!("collect the files of {name}"))?;
+    Ok((stage, files))
 }
 
 fn spec(name: &str, stage: &Stage, files: Vec<File>) -> ImageSpec {

@@ -14,6 +14,10 @@ pub mod kubectl;
 
 pub mod images;
 
+pub mod overlay;
+
+pub mod release;
+
 pub mod deploy;
 
 pub mod occupancy;

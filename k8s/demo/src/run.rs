@@ -1,6 +1,6 @@
 //! The demo's commands.
 
-use std::{process::ExitCode, time::Instant};
+use std::{path::Path, process::ExitCode, time::Instant};
 
 use anyhow::Context as _;
 
@@ -10,6 +10,7 @@ use crate::{
     deploy::NAMESPACE,
     diagnose, images,
     place::{Choice, Place},
+    release::{self, Release},
     removal::{self, Whose},
     stage::Stage,
     transcript::{Transcript, duration},
@@ -34,7 +35,29 @@ pub async fn run(arguments: Arguments) -> ExitCode {
             let whose = if force { Whose::Anybodys } else { Whose::Ours };
             down(&world, whose, &transcript).await
         }
-        Command::Images { out } => make_images(&world, &out).await,
+        Command::Images {
+            out,
+            only,
+            sbom_tool,
+            digests,
+        } => make_images(&world, &out, &only, sbom_tool.as_deref(), digests).await,
+        Command::Release {
+            out,
+            prefix,
+            tag,
+            overlay,
+            sbom_tool,
+        } => {
+            let release = Release {
+                root: &world.root,
+                context: &world.images,
+                prefix: &prefix,
+                tag: &tag,
+                overlay: &overlay,
+                out: &out,
+            };
+            make_release(&release, &sbom_tool).await
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,18 +151,37 @@ async fn down(world: &World, whose: Whose, transcript: &Transcript) -> anyhow::R
     }
 }
 
-async fn make_images(world: &World, out: &std::path::Path) -> anyhow::Result<()> {
-    for image in images::build(
-        &world.root,
-        &world.images,
-        images::LOCAL,
-        images::Tag::Dev,
-        out,
-    )
-    .await?
-    {
+async fn make_images(
+    world: &World,
+    out: &Path,
+    only: &[String],
+    sbom_tool: Option<&Path>,
+    digests: bool,
+) -> anyhow::Result<()> {
+    let wanted = |name: &&str| only.is_empty() || only.iter().any(|only| only == name);
+    let names: Vec<&str> = images::NAMES.into_iter().filter(wanted).collect();
+    let (root, context) = (&world.root, &world.images);
+    let made =
+        images::build_some(&names, root, context, images::LOCAL, &images::Tag::Dev, out).await?;
+    for image in made {
         println!("{}  {}", image.reference(), image.archive.display());
+        if let Some(tool) = sbom_tool {
+            let sbom = images::sbom::write(&image, root, context, tool).await?;
+            println!("  {}", sbom.display());
+        }
+        if digests {
+            println!("  {}", release::digest(&image.archive).await?);
+        }
     }
+    Ok(())
+}
+
+async fn make_release(release: &Release<'_>, sbom_tool: &Path) -> anyhow::Result<()> {
+    for image in release::write(release).await? {
+        images::sbom::write(&image, release.root, release.context, sbom_tool).await?;
+        println!("{}", image.pinned());
+    }
+    println!("{}", release.out.join(release::MANIFESTS).display());
     Ok(())
 }
 

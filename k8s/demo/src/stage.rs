@@ -89,7 +89,7 @@ impl Stage {
             &world.root,
             &world.images,
             &place.prefix(),
-            Tag::Content,
+            &Tag::Content,
             &work.join("images"),
         )
         .await
