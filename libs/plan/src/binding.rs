@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::descriptor::{self, Expression, Method, Text};
@@ -10,7 +11,7 @@ use crate::render::engine::TextError;
 use crate::render::slots_to_json;
 
 /// A database as the binder reaches it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database {
     /// `host:port` of every member.
     pub hosts: Vec<String>,
@@ -25,7 +26,7 @@ pub struct Database {
 }
 
 /// The user that makes users.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admin {
     /// Its name.
     pub username: String,
@@ -36,7 +37,7 @@ pub struct Admin {
 }
 
 /// How connections are encrypted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tls {
     /// Whether, and whether it must be.
     pub mode: TlsMode,
@@ -45,7 +46,7 @@ pub struct Tls {
 }
 
 /// Whether connections are encrypted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TlsMode {
     /// Never.
     #[default]

@@ -23,7 +23,8 @@ const FORMAT: u32 = 1;
 const POLLING_MARGIN: u64 = 180;
 
 /// A plan as it is stored, served and pinned.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Packed", into = "Packed")]
 pub struct Bundle {
     digest: Digest,
     bytes: Vec<u8>,
@@ -44,6 +45,30 @@ pub(crate) struct Content {
     pub(crate) schemas: Schemas,
     /// Templates by file name, those of bindings as `binding/<name>`.
     pub(crate) files: BTreeMap<String, String>,
+}
+
+/// A bundle on its way between processes; its digest is checked where it arrives.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    digest: Digest,
+    content: String,
+}
+
+impl TryFrom<Packed> for Bundle {
+    type Error = Error;
+
+    fn try_from(packed: Packed) -> Result<Self, Error> {
+        Self::from_bytes(packed.content.as_bytes(), &packed.digest)
+    }
+}
+
+impl From<Bundle> for Packed {
+    fn from(bundle: Bundle) -> Self {
+        Self {
+            content: String::from_utf8_lossy(&bundle.bytes).into_owned(),
+            digest: bundle.digest,
+        }
+    }
 }
 
 /// Bytes that are no bundle, or not the one that was asked for.

@@ -1,19 +1,19 @@
 //! From roots to a catalog: every plan that has no fault, and the faults of the others.
 
+mod candidate;
 mod resolve;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::bundle::{Bundle, Content, Offering};
+use crate::bundle::{Bundle, Offering};
 use crate::descriptor::Service;
 use crate::fault::{Fault, Pos, Problem};
-use crate::id::{OfferingId, PlanId};
 use crate::lint;
 use crate::node::{Node, from_node};
 use crate::source::{Overlay, Tree, is_folder_name};
 
-use resolve::Resolved;
+pub use candidate::{Candidate, Checked};
 
 /// What can be ordered, and what is wrong with the rest.
 #[derive(Debug, Clone, Default)]
@@ -37,40 +37,12 @@ impl Catalog {
 
 /// Builds the catalog of roots laid over each other, the site's after the shipped.
 pub fn build(trees: &[Tree]) -> Catalog {
-    build_with(trees, None)
+    Draft::of(None, trees).finish_here()
 }
 
 /// As [`build`], and finds what a plan must not do with the broker's own namespace.
 pub fn build_in(namespace: &str, trees: &[Tree]) -> Catalog {
-    build_with(trees, Some(namespace))
-}
-
-fn build_with(trees: &[Tree], namespace: Option<&str>) -> Catalog {
-    let site = Site {
-        overlay: Overlay::of(trees),
-        broker_namespace: namespace,
-    };
-    let mut catalog = Catalog::default();
-    for path in &site.overlay.stray {
-        let provider = path.split('/').next().unwrap_or_default();
-        let message = "belongs to no plan: templates are in <provider>/<plan>/";
-        catalog
-            .faults
-            .push(Problem::at(&Pos::file(path), message).of(provider, None));
-    }
-    let mut taken = Taken::default();
-    for provider in site.overlay.providers() {
-        match service(&site.overlay, provider, &mut taken) {
-            Err(problems) => {
-                let faults = problems.into_iter().map(|p| p.of(provider, None));
-                catalog.faults.extend(faults);
-            }
-            Ok(service) => plans(&site, provider, &service, &mut taken, &mut catalog),
-        }
-    }
-    catalog.faults.sort();
-    catalog.faults.dedup();
-    catalog
+    Draft::of(Some(namespace), trees).finish_here()
 }
 
 /// Everything that is wrong with the plans of some roots, found as [`build`] finds it: at load,
@@ -79,15 +51,104 @@ pub fn lint(trees: &[Tree]) -> Vec<Fault> {
     build(trees).faults
 }
 
-/// All folders, and where they are served.
-struct Site<'a> {
-    overlay: Overlay<'a>,
-    /// The broker's own namespace, where it is known.
-    broker_namespace: Option<&'a str>,
+/// A catalog whose plans are still to be checked, each for itself: [`Candidate::check`] evaluates
+/// what a stranger wrote, so that a service has a process of its own do it.
+#[derive(Debug, Clone, Default)]
+pub struct Draft {
+    faults: Vec<Fault>,
+    providers: Vec<Drafted>,
+    taken: Taken,
+}
+
+#[derive(Debug, Clone)]
+struct Drafted {
+    provider: String,
+    service: Service,
+    candidates: Vec<Candidate>,
+}
+
+impl Draft {
+    /// Lays roots over each other. `namespace` is the broker's own, where it is known.
+    pub fn of(namespace: Option<&str>, trees: &[Tree]) -> Self {
+        let overlay = Overlay::of(trees);
+        let mut draft = Self::default();
+        for path in &overlay.stray {
+            let provider = path.split('/').next().unwrap_or_default();
+            let message = "belongs to no plan: templates are in <provider>/<plan>/";
+            draft
+                .faults
+                .push(Problem::at(&Pos::file(path), message).of(provider, None));
+        }
+        for provider in overlay.providers() {
+            match service(&overlay, provider, &mut draft.taken) {
+                Err(problems) => {
+                    let faults = problems.into_iter().map(|p| p.of(provider, None));
+                    draft.faults.extend(faults);
+                }
+                Ok(service) => {
+                    let candidates = candidate::all(&overlay, provider, &service, namespace);
+                    draft.providers.push(Drafted {
+                        provider: provider.to_owned(),
+                        service,
+                        candidates,
+                    });
+                }
+            }
+        }
+        draft
+    }
+
+    /// The plans, in the order in which [`Draft::finish`] takes what their checks found.
+    pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        self.providers.iter().flat_map(|of| &of.candidates)
+    }
+
+    /// The catalog, with what the check of each candidate found, in order. A plan that was not
+    /// checked has a fault.
+    pub fn finish(self, checked: impl IntoIterator<Item = Checked>) -> Catalog {
+        let mut checked = checked.into_iter();
+        let mut taken = self.taken;
+        let mut catalog = Catalog {
+            faults: self.faults,
+            ..Catalog::default()
+        };
+        for of in self.providers {
+            let mut bundles = Vec::new();
+            for candidate in &of.candidates {
+                let checked = checked
+                    .next()
+                    .unwrap_or_else(|| candidate.not_checked("it did not take place"));
+                match checked.judged(candidate, &mut taken.ids) {
+                    Ok(bundle) => bundles.push(Arc::new(bundle)),
+                    Err(problems) => {
+                        let name = Some(candidate.name());
+                        let faults = problems.into_iter().map(|p| p.of(&of.provider, name));
+                        catalog.faults.extend(faults);
+                    }
+                }
+            }
+            if !bundles.is_empty() {
+                let bindable = bundles.iter().any(|bundle| bundle.is_bindable());
+                catalog
+                    .offerings
+                    .push(Offering::new(&of.provider, &of.service, bindable));
+                catalog.plans.extend(bundles);
+            }
+        }
+        catalog.faults.sort();
+        catalog.faults.dedup();
+        catalog
+    }
+
+    /// Checks the plans in this very process.
+    fn finish_here(self) -> Catalog {
+        let checked: Vec<_> = self.candidates().map(Candidate::check).collect();
+        self.finish(checked)
+    }
 }
 
 /// Ids and names that are in use; a second one is the fault of whoever comes later.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 struct Taken {
     ids: BTreeSet<String>,
     names: BTreeSet<String>,
@@ -131,97 +192,4 @@ fn service(
     } else {
         Err(problems)
     }
-}
-
-fn plans(
-    site: &Site<'_>,
-    provider: &str,
-    service: &Service,
-    taken: &mut Taken,
-    catalog: &mut Catalog,
-) {
-    let mut bundles = Vec::new();
-    let folders = &site.overlay.folders;
-    let own = folders
-        .keys()
-        .filter(|(p, _)| *p == provider)
-        .map(|(_, name)| *name);
-    for name in own.filter(|name| !name.starts_with('_')) {
-        match plan(site, provider, name, service, taken) {
-            Ok(bundle) => bundles.push(Arc::new(bundle)),
-            Err(problems) => {
-                let faults = problems.into_iter().map(|p| p.of(provider, Some(name)));
-                catalog.faults.extend(faults);
-            }
-        }
-    }
-    if !bundles.is_empty() {
-        let bindable = bundles.iter().any(|bundle| bundle.is_bindable());
-        catalog
-            .offerings
-            .push(Offering::new(provider, service, bindable));
-        catalog.plans.extend(bundles);
-    }
-}
-
-fn plan(
-    site: &Site<'_>,
-    provider: &str,
-    name: &str,
-    service: &Service,
-    taken: &mut Taken,
-) -> Result<Bundle, Vec<Problem>> {
-    let Resolved {
-        node,
-        files,
-        origins,
-    } = resolve::folder(&site.overlay, provider, name)?;
-    lint::refused(&node)?;
-    let descriptor = from_node(&node).map_err(|p| vec![p])?;
-    let subject = lint::Subject {
-        folder: format!("{provider}/{name}"),
-        node: &node,
-        descriptor: &descriptor,
-        files: &files,
-        siblings: siblings(&site.overlay, provider),
-        origins: &origins,
-        broker_namespace: site.broker_namespace,
-    };
-    let checked = lint::plan(&subject)?;
-    let plan_id = descriptor
-        .id
-        .clone()
-        .unwrap_or_else(|| PlanId::derive(provider, name));
-    if !taken.ids.insert(plan_id.to_string()) {
-        let message = format!("id {plan_id} is in use already");
-        return Err(vec![Problem::at(&node.place(["id"]), message)]);
-    }
-    let content = Content {
-        format: 0,
-        provider: provider.to_owned(),
-        plan: name.to_owned(),
-        offering_id: service
-            .id
-            .clone()
-            .unwrap_or_else(|| OfferingId::derive(provider)),
-        plan_id,
-        service: service.clone(),
-        descriptor: descriptor.clone(),
-        kinds: checked.kinds,
-        schemas: checked.schemas,
-        files: files.clone(),
-    };
-    let bundle = Bundle::new(content);
-    lint::trial(&bundle, &subject)?;
-    Ok(bundle)
-}
-
-/// The plans of a provider, by folder.
-fn siblings<'a>(overlay: &Overlay<'a>, provider: &str) -> BTreeSet<&'a str> {
-    overlay
-        .folders
-        .keys()
-        .filter(|(p, name)| *p == provider && !name.starts_with('_'))
-        .map(|(_, name)| *name)
-        .collect()
 }

@@ -2,6 +2,7 @@
 //! database reports. Only a clear yes deletes; what cannot be known is not guessed at.
 
 use minijinja::value::{Value as Jinja, ValueKind};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::descriptor::ClaimRule;
@@ -9,7 +10,7 @@ use crate::expr::{Context, Evaluator};
 use crate::render::jinja;
 
 /// What the report says of one pod's claims.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Membership {
     /// The pod belongs to the database, or joins it with an empty volume: its claims stay.
     Member,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::descriptor::{Plan, Text};
@@ -11,7 +12,7 @@ use crate::outputs::filled;
 use crate::render::engine::TextError;
 
 /// What the platform shows of an instance.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Display {
     /// OSB's `dashboard_url`.
     pub dashboard_url: Option<String>,
@@ -22,7 +23,7 @@ pub struct Display {
 }
 
 /// A text that has no value. Its own text holds no value either.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{key} cannot be evaluated: {message}")]
 pub struct Error {
     /// The key of plan.yaml: `dashboard_url`, `labels.<name>` …

@@ -40,8 +40,9 @@ impl fmt::Display for Fault {
 }
 
 /// A place in a file; lines and columns count from 1, and line 0 means the file as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pos {
+    #[serde(with = "shared_text")]
     pub(crate) file: std::sync::Arc<str>,
     pub(crate) line: u32,
     pub(crate) column: u32,
@@ -66,7 +67,7 @@ impl Pos {
 }
 
 /// A message with its place, before it is known which plan it belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Problem {
     pub(crate) pos: Option<Pos>,
     pub(crate) message: String,
@@ -94,5 +95,20 @@ impl Problem {
             line,
             message: self.message,
         }
+    }
+}
+
+/// Many places share the name of their file.
+mod shared_text {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+        String::deserialize(from).map(Arc::from)
     }
 }

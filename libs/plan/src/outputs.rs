@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::descriptor::{Expression, Output, Text};
@@ -17,7 +18,7 @@ use crate::render::{jinja, slots_to_json};
 pub const MAX_BYTES: usize = 64 * 1024;
 
 /// An output that has no value although nothing is missing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("output {name} cannot be evaluated: {message}")]
 pub struct Error {
     /// The output.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use minijinja::value::Value as Jinja;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::descriptor::{Expression, KindRef, ReadyRule, Text};
@@ -15,7 +15,7 @@ use crate::node::{Node, from_node};
 use crate::render::jinja;
 
 /// What an object's state means for the operation that waits for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Readiness {
     /// It is as it was asked to be.
     Ready,

@@ -10,10 +10,11 @@ pub(crate) mod engine;
 pub(crate) mod slots;
 mod tree;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The objects of one template file, a barrier of its own.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct File {
     /// The file's name in the plan folder.
     pub name: String,
@@ -33,7 +34,7 @@ impl std::fmt::Debug for File {
 }
 
 /// Why a template did not render. The text holds no value of a user or a Secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{file}:{line}:{column}: {message}")]
 pub struct Error {
     /// The file's name in the plan folder.

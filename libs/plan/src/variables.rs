@@ -52,8 +52,9 @@ pub(crate) const CONTEXT_KEYS: [&str; 13] = [
     "cluster_annotations",
 ];
 
-/// The input of a rendering, beside what the plan itself knows (`service`, `plan`).
-#[derive(Clone, Default, PartialEq)]
+/// The input of a rendering, beside what the plan itself knows (`service`, `plan`). Values may be
+/// secret: it is serialized for the process that renders, and for nothing else.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Variables {
     /// `instance`, and `name` and `namespace` at top level.
     pub instance: Instance,

@@ -1,6 +1,6 @@
 //! `extends`: a folder laid over its base, and that over its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fault::{Pos, Problem};
 use crate::node::{Kind, Node, unknown};
@@ -16,9 +16,10 @@ pub(crate) struct Resolved {
     pub(crate) origins: BTreeMap<String, String>,
 }
 
-/// Resolves a plan's folder.
+/// Resolves a plan's folder. `bases` are all that exist.
 pub(crate) fn folder(
     overlay: &Overlay<'_>,
+    bases: &BTreeSet<String>,
     provider: &str,
     name: &str,
 ) -> Result<Resolved, Vec<Problem>> {
@@ -49,7 +50,7 @@ pub(crate) fn folder(
             .folders
             .contains_key(&(provider.as_str(), name.as_str()))
         {
-            return Err(vec![missing(overlay, &base, &next)]);
+            return Err(vec![missing(bases, &base, &next)]);
         }
         let closes = chain.contains(&next);
         chain.push(next);
@@ -109,13 +110,7 @@ fn target(base: &Node, provider: &str) -> Result<(String, String), Problem> {
     Ok((provider.to_owned(), name.to_owned()))
 }
 
-fn missing(overlay: &Overlay<'_>, base: &Node, path: &str) -> Problem {
-    let bases: Vec<_> = overlay
-        .folders
-        .keys()
-        .filter(|(_, name)| name.starts_with('_'))
-        .map(|(provider, name)| format!("{provider}/{name}"))
-        .collect();
+fn missing(bases: &BTreeSet<String>, base: &Node, path: &str) -> Problem {
     let bases: Vec<_> = bases.iter().map(String::as_str).collect();
     let message = if bases.is_empty() {
         format!("base {path:?} does not exist")

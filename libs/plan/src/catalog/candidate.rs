@@ -1,0 +1,216 @@
+//! One plan before its check: all that the check needs, as data, so that it can be done elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::resolve::{self, Resolved};
+use crate::bundle::{Bundle, Content};
+use crate::descriptor::Service;
+use crate::fault::{Pos, Problem};
+use crate::id::{OfferingId, PlanId};
+use crate::lint;
+use crate::node::from_node;
+use crate::source::{Folder, Overlay, Tree};
+
+/// A plan that was found, with the bases that it may extend.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    provider: String,
+    name: String,
+    service: Service,
+    /// Its folder and those of bases, `<provider>/<folder>` -> files, these in base64.
+    folders: BTreeMap<String, BTreeMap<String, String>>,
+    /// Every base of the site, for the advice on one that is misspelt.
+    bases: BTreeSet<String>,
+    /// The plans of the same offering.
+    siblings: BTreeSet<String>,
+    broker_namespace: Option<String>,
+}
+
+/// What the check of a plan found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The plan's id, once the descriptor is known to be valid, and where it is written.
+    id: Option<(PlanId, Pos)>,
+    outcome: Result<Bundle, Vec<Problem>>,
+}
+
+/// The plans of a provider.
+pub(super) fn all(
+    overlay: &Overlay<'_>,
+    provider: &str,
+    service: &Service,
+    broker_namespace: Option<&str>,
+) -> Vec<Candidate> {
+    let is_plan = |(p, name): &&(&str, &str)| *p == provider && !name.starts_with('_');
+    let plans: Vec<_> = overlay.folders.keys().filter(is_plan).collect();
+    let siblings: BTreeSet<String> = plans.iter().map(|(_, name)| (*name).to_owned()).collect();
+    let candidate = |(_, name): &(&str, &str)| Candidate {
+        provider: provider.to_owned(),
+        name: (*name).to_owned(),
+        service: service.clone(),
+        folders: folders(overlay, provider, name),
+        bases: bases(overlay).map(|(p, name)| path(p, name)).collect(),
+        siblings: siblings.clone(),
+        broker_namespace: broker_namespace.map(str::to_owned),
+    };
+    plans.into_iter().map(candidate).collect()
+}
+
+fn path(provider: &str, folder: &str) -> String {
+    format!("{provider}/{folder}")
+}
+
+fn bases<'a>(overlay: &Overlay<'a>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let folders = overlay.folders.keys().copied();
+    folders.filter(|(_, name)| name.starts_with('_'))
+}
+
+/// A plan's folder and every base that it may extend: whose name stands in its plan.yaml, or in
+/// that of such a base. Nothing is parsed for it: a name cannot be written otherwise, except with
+/// escapes, and then every base may be meant.
+fn folders(
+    overlay: &Overlay<'_>,
+    provider: &str,
+    name: &str,
+) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    let mut next = vec![(provider, name)];
+    while let Some((provider, name)) = next.pop() {
+        let Some(folder) = overlay.folders.get(&(provider, name)) else {
+            continue;
+        };
+        if found.contains_key(&path(provider, name)) {
+            continue;
+        }
+        let text = folder.files.get("plan.yaml").copied().unwrap_or_default();
+        let text = String::from_utf8_lossy(text);
+        next.extend(bases(overlay).filter(|(_, base)| text.contains('\\') || text.contains(base)));
+        found.insert(path(provider, name), encoded(folder));
+    }
+    found
+}
+
+fn encoded(folder: &Folder<'_>) -> BTreeMap<String, String> {
+    let files = folder.files.iter();
+    files
+        .map(|(name, content)| ((*name).to_owned(), BASE64.encode(content)))
+        .collect()
+}
+
+impl Candidate {
+    /// The provider's folder.
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// The plan's folder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Checks the plan, with a trial rendering for each choice that a schema offers. What its
+    /// templates say is evaluated: it may take any time and memory.
+    pub fn check(&self) -> Checked {
+        let mut id = None;
+        let outcome = self.tree().and_then(|tree| self.build(&[tree], &mut id));
+        Checked { id, outcome }
+    }
+
+    /// What is said of a plan whose check did not come to an end, and why it did not.
+    pub fn not_checked(&self, why: impl std::fmt::Display) -> Checked {
+        let message = format!("the check of this plan was ended: {why}");
+        let pos = Pos::file(&path(&self.provider, &self.name));
+        Checked {
+            id: None,
+            outcome: Err(vec![Problem::at(&pos, message)]),
+        }
+    }
+
+    fn tree(&self) -> Result<Tree, Vec<Problem>> {
+        let mut tree = Tree::new();
+        for (folder, files) in &self.folders {
+            for (name, content) in files {
+                let file = format!("{folder}/{name}");
+                let content = BASE64
+                    .decode(content.as_bytes())
+                    .map_err(|_| vec![Problem::at(&Pos::file(&file), "arrived damaged")])?;
+                tree.insert(&file, content);
+            }
+        }
+        Ok(tree)
+    }
+
+    fn build(
+        &self,
+        trees: &[Tree],
+        id: &mut Option<(PlanId, Pos)>,
+    ) -> Result<Bundle, Vec<Problem>> {
+        let (provider, name) = (self.provider.as_str(), self.name.as_str());
+        let Resolved {
+            node,
+            files,
+            origins,
+        } = resolve::folder(&Overlay::of(trees), &self.bases, provider, name)?;
+        lint::refused(&node)?;
+        let descriptor = from_node(&node).map_err(|p| vec![p])?;
+        let subject = lint::Subject {
+            folder: path(provider, name),
+            node: &node,
+            descriptor: &descriptor,
+            files: &files,
+            siblings: self.siblings.iter().map(String::as_str).collect(),
+            origins: &origins,
+            broker_namespace: self.broker_namespace.as_deref(),
+        };
+        let checked = lint::plan(&subject)?;
+        let plan_id = descriptor
+            .id
+            .clone()
+            .unwrap_or_else(|| PlanId::derive(provider, name));
+        *id = Some((plan_id.clone(), node.place(["id"])));
+        let service = &self.service;
+        let content = Content {
+            format: 0,
+            provider: provider.to_owned(),
+            plan: name.to_owned(),
+            offering_id: service
+                .id
+                .clone()
+                .unwrap_or_else(|| OfferingId::derive(provider)),
+            plan_id,
+            service: service.clone(),
+            descriptor: descriptor.clone(),
+            kinds: checked.kinds,
+            schemas: checked.schemas,
+            files: files.clone(),
+        };
+        let bundle = Bundle::new(content);
+        lint::trial(&bundle, &subject)?;
+        Ok(bundle)
+    }
+}
+
+impl Checked {
+    /// The bundle, or what is wrong. An id that is in use is the fault of whoever comes later.
+    pub(super) fn judged(
+        self,
+        candidate: &Candidate,
+        taken: &mut BTreeSet<String>,
+    ) -> Result<Bundle, Vec<Problem>> {
+        if let Some((id, pos)) = self.id
+            && !taken.insert(id.to_string())
+        {
+            let message = format!("id {id} is in use already");
+            return Err(vec![Problem::at(&pos, message)]);
+        }
+        let bundle = self.outcome?;
+        if (bundle.provider(), bundle.name()) == (candidate.provider(), candidate.name()) {
+            Ok(bundle)
+        } else {
+            candidate.not_checked("it told of another plan").outcome
+        }
+    }
+}
