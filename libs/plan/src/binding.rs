@@ -108,7 +108,7 @@ impl fmt::Debug for Admin {
 }
 
 /// Why a binding has no address or login. No text holds a value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
     /// The plan's method is another one.
     #[error("plan does not bind by method database")]
@@ -117,7 +117,7 @@ pub enum Error {
     #[error("binding.{key} cannot be evaluated: {message}")]
     Key {
         /// The key below `binding`.
-        key: &'static str,
+        key: String,
         /// What is wrong.
         message: String,
     },
@@ -184,7 +184,10 @@ impl Scope<'_> {
         key: &'static str,
         source: &Expression,
     ) -> Result<Option<Value>, Error> {
-        let fail = |message| Error::Key { key, message };
+        let fail = |message| Error::Key {
+            key: key.to_owned(),
+            message,
+        };
         let value = self.evaluator.value(source, context).map_err(fail)?;
         if value.is_undefined() || value.is_none() {
             return Ok(None);
@@ -210,15 +213,16 @@ impl Scope<'_> {
     fn text(&self, key: &'static str, source: &Text) -> Result<String, Error> {
         match self.evaluator.text(source, self.public) {
             Ok(value) => string(key, value),
-            Err(TextError::Undefined(message) | TextError::Other(message)) => {
-                Err(Error::Key { key, message })
-            }
+            Err(TextError::Undefined(message) | TextError::Other(message)) => Err(Error::Key {
+                key: key.to_owned(),
+                message,
+            }),
         }
     }
 
     fn hosts(&self, source: &Expression) -> Result<Vec<String>, Error> {
         let fail = || Error::Key {
-            key: "hosts",
+            key: "hosts".to_owned(),
             message: "is not a list of host:port".to_owned(),
         };
         match self.json("hosts", source)? {
@@ -239,7 +243,7 @@ fn string(key: &'static str, value: Value) -> Result<String, Error> {
     match value {
         Value::String(text) => Ok(text),
         _ => Err(Error::Key {
-            key,
+            key: key.to_owned(),
             message: "is not a string".to_owned(),
         }),
     }
@@ -251,7 +255,7 @@ fn mode(text: &str) -> Result<TlsMode, Error> {
         "preferred" => Ok(TlsMode::Preferred),
         "required" => Ok(TlsMode::Required),
         _ => Err(Error::Key {
-            key: "tls.mode",
+            key: "tls.mode".to_owned(),
             message: "is none of disabled, preferred, required".to_owned(),
         }),
     }
@@ -259,7 +263,7 @@ fn mode(text: &str) -> Result<TlsMode, Error> {
 
 fn missing(key: &'static str) -> Error {
     Error::Key {
-        key,
+        key: key.to_owned(),
         message: "has no value".to_owned(),
     }
 }

@@ -14,7 +14,7 @@ use crate::expr::{Context, Evaluator};
 use crate::outputs;
 use crate::ready::{self, Readiness, Rules};
 use crate::render::engine::{Engine, TextError};
-use crate::render::{self, Detail, File, check};
+use crate::render::{self, Detail, File, check, secrecy};
 use crate::source::natural_order;
 use crate::variables::{self, Own, SECRET_NAMES, Variables};
 
@@ -25,6 +25,8 @@ pub struct Loaded {
     evaluator: Evaluator,
     files: Vec<String>,
     binding_files: Vec<String>,
+    /// The files that may use a secret.
+    secretive: Vec<String>,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -50,6 +52,7 @@ impl Loaded {
                 .collect();
             BundleError::Load(all.join("; "))
         })?;
+        let secretive = secrecy::users(bundle.files());
         let mut names: Vec<_> = bundle.files().keys().cloned().collect();
         names.sort_by(|a, b| natural_order(a, b));
         let (binding_files, files) = names.into_iter().partition(|n| n.starts_with("binding/"));
@@ -59,6 +62,7 @@ impl Loaded {
             evaluator: Evaluator::new(),
             files,
             binding_files,
+            secretive,
         })
     }
 
@@ -72,9 +76,12 @@ impl Loaded {
         &self.files
     }
 
-    /// Renders one file. `variables.outputs` holds what the files before it brought.
+    /// Renders one file. `variables.outputs` holds what the files before it brought. A file that
+    /// would show a secret outside of Secrets is refused.
     pub fn render_file(&self, name: &str, variables: &Variables) -> Result<File, render::Error> {
-        self.render_with(name, variables, &self.context(variables), Detail::Safe)
+        let masked = || self.context(&secrecy::masked(variables));
+        let context = self.context(variables);
+        self.render_with(name, variables, &context, masked, Detail::Safe)
     }
 
     /// Renders all files with the outputs that are known, and checks that no object is in two.
@@ -243,14 +250,20 @@ impl Loaded {
         variables::context(variables, &own)
     }
 
+    /// `masked` has other secrets than `context`, and is the same otherwise.
     pub(crate) fn render_with(
         &self,
         name: &str,
         variables: &Variables,
         context: &Context,
+        masked: impl FnOnce() -> Context,
         detail: Detail,
     ) -> Result<File, render::Error> {
         let documents = self.engine.render(name, context, detail)?;
+        // First: what comes after it may quote what was rendered.
+        if self.secretive.iter().any(|file| file == name) {
+            secrecy::check_with(&self.engine, name, &documents, &masked())?;
+        }
         let rules = check::Rules {
             kinds: self.bundle.kinds(),
             scope: self.bundle.scope(),

@@ -7,6 +7,7 @@
 pub(crate) mod ast;
 pub(crate) mod check;
 pub(crate) mod engine;
+pub(crate) mod secrecy;
 pub(crate) mod slots;
 mod tree;
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use data_encoding::BASE64;
 use minijinja::value::{Enumerator, Object, Value as Jinja};
 use serde_json::{Map, Value, json};
 
@@ -16,7 +17,7 @@ use crate::expr::Context;
 use crate::fault::{Pos, Problem};
 use crate::loaded::Loaded;
 use crate::ready::Readiness;
-use crate::render::{self, Detail, jinja};
+use crate::render::{self, Detail, jinja, secrecy};
 use crate::schema;
 use crate::variables::{Broker, Instance, Variables};
 
@@ -67,20 +68,21 @@ impl Trial<'_> {
     }
 
     fn render(&self, name: &str, variables: &Variables) -> Result<render::File, Problem> {
-        let context = self.context(variables);
+        let masked = || self.context(&secrecy::masked(variables), "others");
+        let context = self.context(variables, "sample");
         self.loaded
-            .render_with(name, variables, &context, Detail::Full)
+            .render_with(name, variables, &context, masked, Detail::Full)
             .map_err(|e| self.problem(&e))
     }
 
-    fn context(&self, variables: &Variables) -> Context {
+    fn context(&self, variables: &Variables, secret: &'static str) -> Context {
         let mut context = self.loaded.context(variables);
         let secrets: BTreeMap<_, _> = self
             .subject
             .descriptor
             .secrets
             .keys()
-            .map(|name| (name.clone(), Jinja::from_object(AnyKey)))
+            .map(|name| (name.clone(), Jinja::from_object(AnyKey(secret))))
             .collect();
         context.insert("secrets".to_owned(), jinja(secrets));
         context
@@ -211,9 +213,14 @@ impl Trial<'_> {
             .iter()
             .map(|(name, generate)| {
                 let value = match generate {
-                    Generate::Password { .. } | Generate::Key { .. } => json!("c2FtcGxl"),
+                    // As long as the real ones, so that no part of them goes unseen.
+                    Generate::Password { length } => json!(sample(*length as usize)),
+                    Generate::Key { bytes } => {
+                        json!(BASE64.encode(sample(*bytes as usize).as_bytes()))
+                    }
                     Generate::Certificate { .. } => {
-                        json!({"certificate": "sample", "key": "sample", "ca": "sample"})
+                        let pem = sample(1024);
+                        json!({"certificate": pem, "key": pem, "ca": pem, "pem": pem})
                     }
                 };
                 (name.clone(), value)
@@ -248,13 +255,17 @@ impl Trial<'_> {
     }
 }
 
+fn sample(length: usize) -> String {
+    "sample".chars().cycle().take(length).collect()
+}
+
 /// A Secret of the operator: its keys are not known here.
 #[derive(Debug)]
-struct AnyKey;
+struct AnyKey(&'static str);
 
 impl Object for AnyKey {
     fn get_value(self: &Arc<Self>, _: &Jinja) -> Option<Jinja> {
-        Some(Jinja::from("sample"))
+        Some(Jinja::from(self.0))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {

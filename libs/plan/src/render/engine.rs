@@ -353,17 +353,15 @@ pub(crate) fn describe(error: &JinjaError) -> String {
     }
 }
 
-/// What the engine says, as far as it cannot quote a value.
+/// What the engine says, as far as it cannot quote a value. Names of filters, tests and templates
+/// may be values: `map(x)`, `include x`.
 pub(crate) fn explain(error: &JinjaError, detail: Detail) -> String {
     let names_only = matches!(
         error.kind(),
         ErrorKind::UndefinedError
             | ErrorKind::SyntaxError
-            | ErrorKind::UnknownFilter
-            | ErrorKind::UnknownTest
             | ErrorKind::UnknownFunction
             | ErrorKind::UnknownMethod
-            | ErrorKind::TemplateNotFound
             | ErrorKind::OutOfFuel
     );
     if names_only || detail == Detail::Full {
