@@ -13,6 +13,7 @@ use cluster::{
 };
 use kube::Client;
 use prometheus_client::registry::Registry;
+use sandbox::Sandbox;
 use service::{
     Admin, Readiness, ReplicaArgs, Tasks,
     grpc::{Listeners, serve},
@@ -127,7 +128,7 @@ fn connect(
         pool,
         instances: Instances::connect(&args.provisioner)?,
         bundles: upstream::bundles(&args.catalog)?,
-        databases: Databases::new(client.clone()),
+        databases: Databases::new(client.clone(), Sandbox::new(&args.sandbox)),
         users: Arc::<Driver>::clone(&driver),
         reserve: Reserve::new(client.clone()),
         members: share.members(),

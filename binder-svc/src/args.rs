@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use cluster::names::State;
+use sandbox::SandboxArgs;
 use service::{ReplicaArgs, ServiceArgs, args::duration, process::Arguments};
 use work::WorkArgs;
 
@@ -39,6 +40,10 @@ pub struct Args {
         default_value = "provisioner-svc:7000"
     )]
     pub provisioner: String,
+
+    /// What the evaluation of a plan may take.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 
     /// The replicas that share the work.
     #[command(flatten)]

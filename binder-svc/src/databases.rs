@@ -11,6 +11,7 @@ use broker_proto::{json, v1::Instance};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use plan::{Loaded, Variables, variables};
+use sandbox::Sandbox;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ const FRESH: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Databases {
     client: Client,
+    sandbox: Sandbox,
     known: Arc<Mutex<HashMap<String, Known>>>,
 }
 
@@ -43,10 +45,12 @@ struct Known {
 }
 
 impl Databases {
-    /// With the rights of `client` to read Secrets in instance namespaces.
-    pub fn new(client: Client) -> Self {
+    /// With the rights of `client` to read Secrets in instance namespaces. Plans are evaluated in
+    /// `sandbox`.
+    pub fn new(client: Client, sandbox: Sandbox) -> Self {
         Self {
             client,
+            sandbox,
             known: Arc::default(),
         }
     }
@@ -64,7 +68,7 @@ impl Databases {
             self.generated(instance).await?
         };
         let variables = variables(instance, generated(&secret));
-        let database = plan.database(&variables)?;
+        let database = self.sandbox.database(plan, &variables).await??;
         let target = Arc::new(Target {
             key: key(&fingerprint, &secret),
             database,

@@ -46,6 +46,9 @@ pub enum Error {
     /// The plan does not tell where the database is.
     #[error("work out the instance's database from its plan")]
     Database(#[from] plan::binding::Error),
+    /// What the plan says of it takes too much to evaluate.
+    #[error("evaluate the instance's plan")]
+    Sandbox(#[from] sandbox::Error),
     /// A step came before the one that looks the instance up.
     #[error("use instance {0}, which was not looked up")]
     NotLookedUp(String),
@@ -71,6 +74,7 @@ impl Error {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Mongo(error) => error.is_final(),
+            Self::Sandbox(error) => !error.is_transient(),
             Self::Refused(_)
             | Self::Upstream(_)
             | Self::Bundle(_)
@@ -115,6 +119,9 @@ impl Error {
             Self::Cluster(cluster::Error::Conflict) => {
                 broker_proto::Error::unavailable("The binding's record")
             }
+            Self::Sandbox(error) if error.is_transient() => {
+                broker_proto::Error::unavailable("The evaluation of the instance's plan")
+            }
             Self::Mongo(mongo::Error::Unreachable(_) | mongo::Error::Login(_)) => {
                 broker_proto::Error::unavailable("The instance's database")
             }
@@ -129,6 +136,7 @@ impl Error {
             | Self::Ledger(_)
             | Self::NotOurs(_)
             | Self::Database(_)
+            | Self::Sandbox(_)
             | Self::NotLookedUp(_)
             | Self::NoAttempt(_)
             | Self::Json(_)

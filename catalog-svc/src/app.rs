@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use broker_proto::v1::catalog_server::CatalogServer;
 use kube::Client;
 use prometheus_client::registry::Registry;
+use sandbox::Sandbox;
 use service::{Admin, Readiness, Tasks, grpc::Listeners, supervise};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tonic::service::Routes;
 
 use crate::{
     args::Args,
-    discovery::{Discovery, Inputs},
+    discovery::{Discovery, Inputs, check::Checks},
     grpc,
     metrics::Metrics,
     orderable::Cluster,
@@ -98,6 +99,7 @@ impl App {
         let discovery = Discovery {
             namespace: args.namespace.clone(),
             fetcher,
+            checks: Checks::new(Sandbox::new(&args.sandbox)),
             store: store.clone(),
             cluster,
             publisher,

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args as ClapArgs;
 use cluster::names::State;
+use sandbox::{Program, SandboxArgs};
 use service::{ServiceArgs, args::duration};
 
 use crate::source::url::UrlArgs;
@@ -22,6 +23,10 @@ pub struct Args {
     /// What `*.url` files may name.
     #[command(flatten)]
     pub url: UrlArgs,
+
+    /// What the check of a plan may take.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 
     /// The broker's own namespace, in which its services are.
     #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]
@@ -69,13 +74,17 @@ impl Args {
         self.plans_namespace.clone().unwrap_or_else(default)
     }
 
-    /// These roots, one namespace for everything, no waiting, and every other
-    /// default: for tests.
+    /// These roots, one namespace for everything, no waiting, plans checked in
+    /// this process, and every other default: for tests.
     pub fn for_tests(templates: Vec<PathBuf>, namespace: &str) -> Self {
         Self {
             service: ServiceArgs::for_tests(),
             templates: TemplateArgs { templates },
             url: UrlArgs::default(),
+            sandbox: SandboxArgs {
+                program: Program::Here,
+                ..SandboxArgs::default()
+            },
             namespace: namespace.to_owned(),
             bundles_namespace: Some(namespace.to_owned()),
             plans_namespace: Some(namespace.to_owned()),

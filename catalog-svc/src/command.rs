@@ -12,7 +12,8 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use plan::{Catalog, Fault, Tree, catalog};
+use plan::{Catalog, Fault, Tree, catalog::Draft};
+use sandbox::{Sandbox, SandboxArgs};
 
 use crate::source::{directory::Directories, fetched};
 
@@ -92,6 +93,9 @@ pub(crate) struct Roots {
     /// The broker's namespace, in which plans cannot apply objects.
     #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]
     namespace: String,
+    /// What the check of a plan may take: it is done in a process of its own, as the service does.
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 /// What is in the folders, valid or not.
@@ -120,17 +124,25 @@ impl Roots {
 
     fn plans(&self) -> anyhow::Result<Plans> {
         let (trees, faults) = self.trees()?;
-        Ok(self.build(&trees, faults))
+        self.build(&trees, faults)
     }
 
-    fn build(&self, trees: &[Tree], mut faults: Vec<Fault>) -> Plans {
+    fn build(&self, trees: &[Tree], mut faults: Vec<Fault>) -> anyhow::Result<Plans> {
         let fetched = fetched::without(trees);
-        let catalog = catalog::build_in(&self.namespace, &fetched.trees);
+        let draft = Draft::of(Some(&self.namespace), &fetched.trees);
+        let catalog = wait(async {
+            let sandbox = Sandbox::new(&self.sandbox);
+            let mut checked = Vec::new();
+            for candidate in draft.candidates() {
+                checked.push(sandbox.check(candidate).await?);
+            }
+            Ok(draft.finish(checked))
+        })?;
         faults.extend(fetched.faults);
         faults.extend(catalog.faults.iter().cloned());
         faults.sort();
         faults.dedup();
-        Plans { catalog, faults }
+        Ok(Plans { catalog, faults })
     }
 
     /// The file of a fault as the caller knows it: the last folder that has it
@@ -154,6 +166,12 @@ impl Roots {
         }
         Ok(())
     }
+}
+
+/// Waits for processes.
+fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build()?.block_on(work)
 }
 
 fn read(folders: &[PathBuf]) -> (Vec<Tree>, Vec<Fault>) {

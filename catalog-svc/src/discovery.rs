@@ -1,6 +1,7 @@
 //! The loop: look at the sources, build, store, publish; again when something
 //! changes, and every minute for what the cluster allows.
 
+pub(crate) mod check;
 mod look;
 
 use std::{
@@ -16,6 +17,7 @@ use service::telemetry::chain;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use self::check::Checks;
 use crate::{
     metrics::Metrics,
     orderable::Cluster,
@@ -47,6 +49,7 @@ pub(crate) struct Discovery {
     /// The broker's own namespace, which plans must keep off.
     pub(crate) namespace: String,
     pub(crate) fetcher: Fetcher,
+    pub(crate) checks: Checks,
     pub(crate) store: Store,
     pub(crate) cluster: Cluster,
     pub(crate) publisher: watch::Sender<Option<Arc<Published>>>,

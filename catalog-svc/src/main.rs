@@ -6,6 +6,9 @@ use catalog_svc::{Cli, run};
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    if let Some(code) = sandbox::asked_for() {
+        return code;
+    }
     if let Some(command) = Cli::try_parse().ok().and_then(Cli::plan) {
         return command.run();
     }

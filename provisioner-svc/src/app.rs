@@ -18,6 +18,7 @@ use cluster::{
 use kube::Client;
 use objects::kinds::Kinds;
 use prometheus_client::registry::Registry;
+use sandbox::Sandbox;
 use service::{Admin, Readiness, Tasks, grpc::Listeners, supervise};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -92,6 +93,7 @@ impl App {
             pool,
             revisions: Revisions::new(client.clone(), &namespace),
             catalog: Catalog::new(catalog),
+            sandbox: Sandbox::new(&args.sandbox),
             events: Events::new(client, "provisioner-svc", &args.replica.replica),
             members: share.members(),
             tenure: share.tenure(),

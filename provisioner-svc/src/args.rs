@@ -5,6 +5,7 @@ use std::time::Duration;
 use ::work::WorkArgs;
 use clap::{Args as ClapArgs, Parser};
 use cluster::names::State;
+use sandbox::SandboxArgs;
 use service::{ReplicaArgs, ServiceArgs, args::duration, process::Arguments};
 
 /// Owns service instances: renders, applies, watches, updates and deletes deployments.
@@ -30,6 +31,10 @@ pub struct Args {
     /// How much work at once.
     #[command(flatten)]
     pub work: WorkArgs,
+
+    /// What one rendering may take.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 
     /// How long a synchronous request waits for its operation; the operation
     /// goes on after that.

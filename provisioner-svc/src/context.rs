@@ -18,6 +18,7 @@ use cluster::{
 use jiff::SignedDuration;
 use kube::{Client, ResourceExt as _};
 use objects::kinds::Kinds;
+use sandbox::Sandbox;
 use tokio::sync::watch;
 
 use crate::{
@@ -47,6 +48,8 @@ pub(crate) struct Context {
     pub revisions: Revisions,
     /// Bundles and today's catalog.
     pub catalog: Catalog,
+    /// Where plans are evaluated.
+    pub sandbox: Sandbox,
     /// Events on records.
     pub events: Events,
     /// Which replicas share the work.

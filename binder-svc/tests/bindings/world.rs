@@ -176,6 +176,7 @@ impl World {
             "2",
         ]);
         args.service = ServiceArgs::for_tests();
+        args.sandbox.program = sandbox::Program::At(env!("CARGO_BIN_EXE_binder-svc").into());
         args
     }
 

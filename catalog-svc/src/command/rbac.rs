@@ -38,7 +38,7 @@ impl Rbac {
             trees.extend(content.trees);
             faults.extend(content.faults);
         }
-        let plans = self.roots.build(&trees, faults);
+        let plans = self.roots.build(&trees, faults)?;
         if !plans.faults.is_empty() {
             self.roots.print(&plans.faults, err)?;
             return Err(Failure::Faults);

@@ -7,11 +7,13 @@ use clap::Args;
 use plan::{
     Bundle, Loaded, Variables,
     descriptor::Generate,
+    render::File,
     variables::{Broker, Instance},
 };
+use sandbox::Sandbox;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, Roots};
+use super::{Failure, Roots, wait};
 use crate::snapshot::PlanKey;
 
 /// Print the manifests of a plan.
@@ -48,19 +50,30 @@ impl Render {
                 return Err(Failure::Faults);
             }
         };
-        let mut variables = self.variables(bundle, resolved.effective);
-        let loaded = Loaded::new(Arc::clone(bundle))?;
-        let mut objects = Vec::new();
-        for name in loaded.files() {
-            let file = loaded.render_file(name, &variables)?;
+        let variables = self.variables(bundle, resolved.effective);
+        for file in self.files(bundle, variables)? {
             for object in &file.objects {
                 let text = serde_saphyr::to_string(object).context("print a manifest")?;
-                writeln!(out, "---\n# {name}\n{}", text.trim_end())?;
+                writeln!(out, "---\n# {}\n{}", file.name, text.trim_end())?;
             }
-            objects.extend(file.objects);
-            variables.outputs = loaded.outputs(&variables, &objects)?;
         }
         Ok(())
+    }
+
+    /// The files, each with the outputs of those before it.
+    fn files(&self, bundle: &Arc<Bundle>, mut variables: Variables) -> anyhow::Result<Vec<File>> {
+        let loaded = Loaded::new(Arc::clone(bundle))?;
+        wait(async {
+            let sandbox = Sandbox::new(&self.roots.sandbox);
+            let (mut files, mut objects) = (Vec::new(), Vec::new());
+            for name in loaded.files() {
+                let file = sandbox.render_file(&loaded, name, &variables).await??;
+                objects.extend(file.objects.clone());
+                files.push(file);
+                variables.outputs = sandbox.outputs(&loaded, &variables, &objects).await??;
+            }
+            Ok(files)
+        })
     }
 
     fn variables(&self, bundle: &Bundle, parameters: Map<String, Value>) -> Variables {

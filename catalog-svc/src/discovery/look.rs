@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use plan::{Bundle, Tree, catalog};
+use plan::{Bundle, Catalog, Tree, catalog::Draft};
 
 use super::{Discovery, Inputs, State};
 use crate::{
@@ -26,23 +26,27 @@ impl Discovery {
         let trees: Vec<Tree> = folders.trees.into_iter().chain(maps.trees).collect();
         let fetched = fetched::with(&mut self.fetcher, &trees).await;
         let retry = !fetched.faults.is_empty();
-        // Building renders every plan on trial: too long for a thread that
-        // answers calls.
+        // Reading all of it takes too long for a thread that answers calls.
         let namespace = self.namespace.clone();
-        let build = move || found(&namespace, &fetched.trees);
+        let (trees, draft) = tokio::task::spawn_blocking(move || {
+            let draft = Draft::of(Some(&namespace), &fetched.trees);
+            (fetched.trees, draft)
+        })
+        .await?;
+        let (checked, unchecked) = self.checks.of(&draft).await;
+        let build = move || found(&trees, draft.finish(checked));
         let mut found = tokio::task::spawn_blocking(build).await?;
         found.faults.extend(folders.faults);
         found.faults.extend(maps.faults);
         found.faults.extend(fetched.faults);
-        found.retry = retry;
+        found.retry = retry || unchecked;
         log_faults(state, &found);
         state.found = found;
         Ok(())
     }
 }
 
-fn found(namespace: &str, trees: &[Tree]) -> Found {
-    let catalog = catalog::build_in(namespace, trees);
+fn found(trees: &[Tree], catalog: Catalog) -> Found {
     let mut found = Found {
         folders: folders(trees),
         faults: catalog.faults.into_iter().collect(),

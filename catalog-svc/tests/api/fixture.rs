@@ -22,6 +22,7 @@ use kube::{
     Api, Client,
     api::{ListParams, ObjectMeta, PostParams},
 };
+use sandbox::Program;
 use testbed::ControlPlane;
 use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -157,7 +158,8 @@ impl TestApp {
     }
 
     /// Starts a replica.
-    pub(crate) async fn start_with(client: &Client, args: Args) -> Self {
+    pub(crate) async fn start_with(client: &Client, mut args: Args) -> Self {
+        args.sandbox.program = Program::At(env!("CARGO_BIN_EXE_catalog-svc").into());
         if std::env::var_os("BROKER_TEST_LOG").is_some() {
             // Only the first of the process succeeds, and serves all.
             let _ = service::telemetry::init(&args.service);

@@ -14,6 +14,9 @@ use crate::expr::{Context, Evaluator};
 use crate::node::{Node, from_node};
 use crate::render::jinja;
 
+/// Characters of a plan's message that a poll tells.
+const MAX_MESSAGE: usize = 1000;
+
 /// What an object's state means for the operation that waits for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Readiness {
@@ -169,7 +172,10 @@ pub(crate) fn evaluate(
     let say = |fallback: &str| {
         let said = message.and_then(|text| evaluator.message(text, &context).ok());
         match said.as_deref().map(str::trim) {
-            Some(said) if !said.is_empty() => format!("{label}: {said}"),
+            Some(said) if !said.is_empty() => {
+                let said: String = said.chars().take(MAX_MESSAGE).collect();
+                format!("{label}: {said}")
+            }
             _ => format!("{label} {fallback}"),
         }
     };

@@ -224,7 +224,7 @@ async fn create(
         context: asked.context.clone(),
         broker: context.args.broker.variables(),
     };
-    shown::check(loaded, &revision, &asked.instance_id)?;
+    shown::check(context, loaded, &revision, &asked.instance_id).await?;
     let place = find_place(bundle.namespace(), asked, name)?;
     if !place.own {
         check(context, bundle.namespace(), &place.namespace).await?;

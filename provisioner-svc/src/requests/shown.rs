@@ -45,19 +45,27 @@ async fn by(
     }
     let revision: Revision = context.revisions.recall(revision).await?;
     let spec = &record.resource.spec;
-    let shown = evaluate(&loaded, &revision, &spec.instance_id, &spec.namespace)?;
+    let shown = evaluate(context, &loaded, &revision, &spec.instance_id, &spec.namespace).await?;
     fields(shown)
 }
 
 /// Refuses what could not be shown, before anything is written.
-pub(super) fn check(loaded: &Loaded, revision: &Revision, instance_id: &str) -> Result<(), Error> {
+pub(super) async fn check(
+    context: &Context,
+    loaded: &Loaded,
+    revision: &Revision,
+    instance_id: &str,
+) -> Result<(), Error> {
     if loaded.bundle().descriptor().has_display() {
-        evaluate(loaded, revision, instance_id, "not-known-yet").and_then(fields)?;
+        evaluate(context, loaded, revision, instance_id, "not-known-yet")
+            .await
+            .and_then(fields)?;
     }
     Ok(())
 }
 
-fn evaluate(
+async fn evaluate(
+    context: &Context,
     loaded: &Loaded,
     revision: &Revision,
     instance_id: &str,
@@ -74,7 +82,23 @@ fn evaluate(
         broker: revision.broker.clone(),
         ..Variables::default()
     };
-    loaded.display(&variables).map_err(|error| {
+    let shown = context.sandbox.display(loaded, &variables).await;
+    let shown = shown.map_err(|error| {
+        if error.is_transient() {
+            return broker_proto::Error::unavailable("The evaluation of the plan").into();
+        }
+        let bundle = loaded.bundle();
+        Error::refusal(
+            ErrorCode::InvalidArgument,
+            format!(
+                "The plan {}/{} cannot be used with these parameters: the evaluation of \
+                 dashboard_url, labels and attributes was ended, since {error}.",
+                bundle.provider(),
+                bundle.name()
+            ),
+        )
+    })?;
+    shown.map_err(|error| {
         Error::refusal(
             ErrorCode::InvalidArgument,
             format!("The plan's {error}; does the request lack something?"),

@@ -5,7 +5,7 @@ use objects::{barrier::Written, manifest, write::Outcome};
 use plan::render::File;
 use serde_json::Value;
 
-use super::{Done, Halt, Job, inputs::Inputs, refuse};
+use super::{Done, Halt, Job, halt::ended, inputs::Inputs, refuse};
 use crate::step::Aim;
 
 /// Stop point: all is decided, nothing is written.
@@ -13,18 +13,20 @@ const CONFIRMED: &str = "Apply-confirmed";
 
 impl Job {
     /// Renders one file with what is known now.
-    pub(super) fn render(&self, inputs: &Inputs, index: usize) -> Result<File, Halt> {
+    pub(super) async fn render(&self, inputs: &Inputs, index: usize) -> Result<File, Halt> {
         let unknown = || refuse("The plan has no such file.");
         let name = inputs.loaded.files().get(index).ok_or_else(unknown)?;
-        inputs
-            .loaded
-            .render_file(name, &self.variables(inputs))
+        let sandbox = &self.context.sandbox;
+        sandbox
+            .render_file(&inputs.loaded, name, &self.variables(inputs))
+            .await
+            .map_err(|error| ended(&inputs.loaded, &format!("the rendering of {name}"), &error))?
             .map_err(|error| refuse(format!("The plan's template cannot be rendered: {error}")))
     }
 
     pub(super) async fn apply(&mut self, index: usize) -> Done {
         let inputs = self.inputs().await?;
-        let file = self.render(&inputs, index)?;
+        let file = self.render(&inputs, index).await?;
         let mut written = Vec::new();
         let mut changed = Vec::new();
         for manifest in file.objects {

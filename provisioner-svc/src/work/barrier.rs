@@ -13,7 +13,7 @@ use plan::ready::Readiness;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Done, Failure, Halt, Job, inputs::Inputs, refuse};
+use super::{Done, Failure, Halt, Job, halt::ended, inputs::Inputs, refuse};
 
 /// Between looks at what no watch tells (pods, volume claims, events).
 const DIAGNOSE_EVERY: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ impl Job {
         let mut diagnosed: Option<Instant> = None;
         let mut hints: Vec<String> = Vec::new();
         loop {
-            let waiting = self.judge(&inputs, index)?;
+            let waiting = self.judge(&inputs, index).await?;
             if waiting.is_empty() {
                 break;
             }
@@ -77,7 +77,7 @@ impl Job {
                 return Err(self.begin_again(index, &gone));
             }
         }
-        self.evaluate_outputs(&inputs, index)
+        self.evaluate_outputs(&inputs, index).await
     }
 
     /// Has a file applied again of which these objects are gone.
@@ -91,18 +91,25 @@ impl Job {
     }
 
     /// What is not ready yet, in words; an object that has failed is a failure.
-    fn judge(&self, inputs: &Inputs, index: usize) -> Result<Vec<String>, Halt> {
-        let variables = self.variables(inputs);
-        let now = Timestamp::now();
+    async fn judge(&self, inputs: &Inputs, index: usize) -> Result<Vec<String>, Halt> {
         let mut waiting = Vec::new();
+        let mut objects = Vec::new();
         for object in self.applied.get(&index).into_iter().flatten() {
             if object.is_terminating() {
                 waiting.push(format!("{} is being deleted", object.title()));
                 continue;
             }
-            let live = object.live_json();
-            let loaded = &inputs.loaded;
-            match loaded.readiness(&live, &object.manifest, &variables, now) {
+            objects.push((object.live_json(), object.manifest.clone()));
+        }
+        let (loaded, now) = (&inputs.loaded, Timestamp::now());
+        let judged = self
+            .context
+            .sandbox
+            .readiness(loaded, &objects, &self.variables(inputs), now)
+            .await
+            .map_err(|error| ended(loaded, "the evaluation of ready rules", &error))?;
+        for readiness in judged {
+            match readiness {
                 Readiness::Ready => {}
                 Readiness::Waiting(message) => {
                     waiting.push(diagnose::without_namespace(&message, self.namespace()));
@@ -118,7 +125,7 @@ impl Job {
         Ok(waiting)
     }
 
-    fn evaluate_outputs(&mut self, inputs: &Inputs, index: usize) -> Result<(), Halt> {
+    async fn evaluate_outputs(&mut self, inputs: &Inputs, index: usize) -> Result<(), Halt> {
         let objects: Vec<Value> = self
             .applied
             .values()
@@ -126,8 +133,12 @@ impl Job {
             .map(Written::live_json)
             .collect();
         let loaded = &inputs.loaded;
-        let outputs = loaded
-            .outputs(&self.variables(inputs), &objects)
+        let outputs = self
+            .context
+            .sandbox
+            .outputs(loaded, &self.variables(inputs), &objects)
+            .await
+            .map_err(|error| ended(loaded, "the evaluation of outputs", &error))?
             .map_err(|error| refuse(format!("The plan's outputs cannot be evaluated: {error}")))?;
         let missing = loaded.missing_outputs(&outputs).join(", ");
         if index + 1 == loaded.files().len() && !missing.is_empty() {

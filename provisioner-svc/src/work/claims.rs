@@ -1,6 +1,6 @@
 //! Deletes the volume claims that [`crate::claims`] decides on.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use cluster::error::{call, optional};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     Job,
-    halt::{Done, Halt},
+    halt::{Done, Halt, ended},
     inputs::Inputs,
 };
 use crate::claims::{self, Claim, Decision, Moment, View};
@@ -44,7 +44,7 @@ impl Job {
             return Ok(());
         }
         let mut wait = Vec::new();
-        for set in self.rendered_sets(&inputs)? {
+        for set in self.rendered_sets(&inputs).await? {
             let name = set.pointer("/metadata/name").and_then(Value::as_str);
             if let Some(rule) = name.and_then(|name| rules.get(name)) {
                 wait.extend(self.delete_claims_of(&inputs, &set, rule, moment).await?);
@@ -57,10 +57,10 @@ impl Job {
     }
 
     /// The StatefulSets that the update asks for.
-    fn rendered_sets(&self, inputs: &Inputs) -> Result<Vec<Value>, Halt> {
+    async fn rendered_sets(&self, inputs: &Inputs) -> Result<Vec<Value>, Halt> {
         let mut sets = Vec::new();
         for index in 0..inputs.loaded.files().len() {
-            let objects = self.render(inputs, index)?.objects;
+            let objects = self.render(inputs, index).await?.objects;
             sets.extend(objects.into_iter().filter(|o| o["kind"] == "StatefulSet"));
         }
         Ok(sets)
@@ -88,18 +88,16 @@ impl Job {
         let running = live
             .as_ref()
             .map_or(0..0, |live| claims::ordinals(&live.data));
-        let variables = self.variables(inputs);
+        let claimed = claims.iter().map(|claim| claim.ordinal);
+        let ordinals: BTreeSet<u32> = running.clone().chain(claimed).collect();
+        let ordinals: Vec<u32> = ordinals.into_iter().collect();
         let loaded = &inputs.loaded;
-        let memberships: BTreeMap<_, _> = running
-            .clone()
-            .chain(claims.iter().map(|claim| claim.ordinal))
-            .map(|ordinal| {
-                (
-                    ordinal,
-                    loaded.membership(rule, &report, ordinal, &variables),
-                )
-            })
-            .collect();
+        let memberships = self
+            .context
+            .sandbox
+            .membership(loaded, rule, &report, &ordinals, &self.variables(inputs))
+            .await
+            .map_err(|error| ended(loaded, "the evaluation of claims", &error))?;
         let view = View {
             moment,
             wanted: claims::ordinals(set),

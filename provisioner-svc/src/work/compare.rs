@@ -11,7 +11,7 @@ use objects::{
 };
 use serde_json::Value;
 
-use super::{Done, Halt, Job, apply::number, inputs::Inputs, prune::holds_data};
+use super::{Done, Halt, Job, apply::number, halt::ended, inputs::Inputs, prune::holds_data};
 use crate::storage;
 
 /// Stop point: fields are owned, nothing was tried out.
@@ -27,7 +27,7 @@ impl Job {
         let mut changed = Vec::new();
         let mut growths = Vec::new();
         for index in 0..inputs.loaded.files().len() {
-            for object in &self.render(&inputs, index)?.objects {
+            for object in &self.render(&inputs, index).await?.objects {
                 let (mut manifest, found) = self.with_kept_storage(object).await?;
                 for growth in found {
                     self.check_growth(&growth).await?;
@@ -101,8 +101,14 @@ impl Job {
         variables.outputs = applied.outputs;
         let mut all = Vec::new();
         for (index, name) in before.loaded.files().iter().enumerate() {
-            let Ok(file) = before.loaded.render_file(name, &variables) else {
-                continue;
+            let sandbox = &self.context.sandbox;
+            let rendered = sandbox.render_file(&before.loaded, name, &variables).await;
+            let file = match rendered {
+                Ok(Ok(file)) => file,
+                Err(error) if error.is_transient() => {
+                    return Err(ended(&before.loaded, &format!("the rendering of {name}"), &error));
+                }
+                Ok(Err(_)) | Err(_) => continue,
             };
             for object in file.objects {
                 let (manifest, _) = self.with_kept_storage(&object).await?;

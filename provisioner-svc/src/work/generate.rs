@@ -19,6 +19,7 @@ use service::telemetry::chain;
 use super::{
     Done, Halt, Job,
     grant::{generated_purpose, generated_secret},
+    halt::ended,
     refuse,
 };
 use crate::{ca, values};
@@ -28,9 +29,11 @@ type Data = BTreeMap<String, ByteString>;
 impl Job {
     pub(super) async fn generate(&mut self) -> Done {
         let inputs = self.inputs().await?;
-        let wanted = inputs
-            .loaded
-            .generate(&self.variables(&inputs))
+        let sandbox = &self.context.sandbox;
+        let wanted = sandbox
+            .generate(&inputs.loaded, &self.variables(&inputs))
+            .await
+            .map_err(|error| ended(&inputs.loaded, "the evaluation of generate", &error))?
             .map_err(|error| refuse(error.to_string()))?;
         if wanted.is_empty() {
             return Ok(());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cluster::{age, error::Obstacle, revision::RevisionError};
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use plan::rbac::PLANS_ROLE;
+use plan::{Loaded, rbac::PLANS_ROLE};
 use service::telemetry::chain;
 use tokio::time::Instant;
 
@@ -63,6 +63,19 @@ pub(super) fn refuse(message: impl Into<String>) -> Halt {
         message: message.into(),
         repeatable: false,
     })
+}
+
+/// What it means that an evaluation has no result: a plan that takes too much will do so again.
+pub(super) fn ended(plan: &Loaded, what: &str, error: &sandbox::Error) -> Halt {
+    if error.is_transient() {
+        return Halt::Wait(format!("waiting for {what} of the plan"));
+    }
+    let bundle = plan.bundle();
+    refuse(format!(
+        "The plan {}/{} cannot be used with these parameters: {what} was ended, since {error}.",
+        bundle.provider(),
+        bundle.name()
+    ))
 }
 
 /// What the worker does after a step that did not do its thing.

@@ -28,6 +28,7 @@ use kube::{
 };
 use plan::{Tree, bundle::Bundle};
 use provisioner_svc::{App, Args, resource::ServiceInstance};
+use sandbox::Program;
 use serde_json::{Map, Value};
 use service::ServiceArgs;
 use testbed::{ControlPlane, Controllers, Port};
@@ -199,6 +200,7 @@ impl World {
     pub(crate) fn args(&self, replica: &str) -> Args {
         let mut args = <Args as clap::Parser>::parse_from(["provisioner-svc"]);
         args.service = ServiceArgs::for_tests();
+        args.sandbox.program = Program::At(env!("CARGO_BIN_EXE_provisioner-svc").into());
         args.catalog = self.catalog_address.to_string();
         replica.clone_into(&mut args.replica.replica);
         args.replica.lease_renew = LEASE_RENEW;

@@ -104,6 +104,7 @@ async fn start() -> (Stack, Kept) {
     let mut args = provisioner_svc::Args::parse_from(["provisioner-svc", "--catalog", &catalog]);
     args.service = ServiceArgs::for_tests();
     args.sync_deadline = SYNC_DEADLINE;
+    args.sandbox.program = sandbox::Program::Here;
     let app = provisioner_svc::App::bind(args, client.clone())
         .await
         .unwrap();
@@ -120,6 +121,7 @@ async fn start() -> (Stack, Kept) {
         "2",
     ]);
     args.service = ServiceArgs::for_tests();
+    args.sandbox.program = sandbox::Program::Here;
     let app = binder_svc::App::bind(args, client).await.unwrap();
     let binder = app.address().to_string();
     spawn(app.run(CancellationToken::new()));

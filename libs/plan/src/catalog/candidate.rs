@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::resolve::{self, Resolved};
 use crate::bundle::{Bundle, Content};
+use crate::canonical;
 use crate::descriptor::Service;
 use crate::fault::{Pos, Problem};
-use crate::id::{OfferingId, PlanId};
+use crate::id::{Digest, OfferingId, PlanId};
 use crate::lint;
 use crate::node::from_node;
 use crate::source::{Folder, Overlay, Tree};
@@ -109,6 +110,11 @@ impl Candidate {
     /// The plan's folder.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Of all that the check depends on: two that are equal have the same outcome.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&canonical::bytes(self))
     }
 
     /// Checks the plan, with a trial rendering for each choice that a schema offers. What its

@@ -209,3 +209,64 @@ fn rules_of_the_cluster_role_follow_from_kinds() {
     assert_eq!(find("secrets").unwrap().verbs, all[..5]);
     assert!(rules.iter().all(|r| !r.resources.contains(&"*".to_owned())));
 }
+
+#[test]
+fn a_plan_that_is_checked_elsewhere_gives_the_same_catalog() {
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
+    let mut tree = plan::Tree::new();
+    for (path, content) in [
+        ("p/service.yaml", "description: A service\nid: s\n"),
+        ("p/a/plan.yaml", "extends: _base\nid: one\n"),
+        ("p/b/plan.yaml", "extends: \"\\u005fbase\"\nid: one\n"),
+        ("p/c/plan.yaml", "extends: _bose\n"),
+        ("p/d/1.yaml", "{{ nothing.at.all }}\n"),
+        ("p/e/1.yaml", map),
+        ("p/_base/plan.yaml", "extends: q/_deeper\n"),
+        ("q/_deeper/1.yaml", map),
+        ("q/_other/1.yaml", map),
+    ] {
+        tree.insert(path, content);
+    }
+    let trees = [tree];
+    let here = plan::catalog::build_in("broker", &trees);
+    let draft = plan::catalog::Draft::of(Some("broker"), &trees);
+    let elsewhere = |candidate: &plan::catalog::Candidate| {
+        let sent = serde_json::to_string(candidate).unwrap();
+        let received: plan::catalog::Candidate = serde_json::from_str(&sent).unwrap();
+        assert_eq!(received.digest(), candidate.digest());
+        let answer = serde_json::to_string(&received.check()).unwrap();
+        serde_json::from_str::<plan::catalog::Checked>(&answer).unwrap()
+    };
+    let checked: Vec<_> = draft.candidates().map(elsewhere).collect();
+    let there = draft.clone().finish(checked);
+    assert_eq!(
+        (&here.faults, &here.plans, &here.offerings),
+        (&there.faults, &there.plans, &there.offerings)
+    );
+    let faults: Vec<_> = here.faults.iter().map(ToString::to_string).collect();
+    let served: Vec<_> = here.plans.iter().map(|plan| plan.name()).collect();
+    assert_eq!(served, ["a", "e"], "{faults:?}");
+    assert!(faults.iter().any(|f| f.contains("id one is in use already")), "{faults:?}");
+    assert!(faults.iter().any(|f| f.contains("did you mean \"p/_base\"")), "{faults:?}");
+
+    let unchecked = draft.finish([]);
+    assert_eq!((unchecked.plans.len(), unchecked.faults.len()), (0, 5));
+}
+
+#[test]
+fn a_plan_is_to_be_checked_again_when_its_files_or_bases_change_and_not_for_others() {
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
+    let digests = |base: &str, other: &str| {
+        let mut tree = plan::Tree::new();
+        tree.insert("p/a/plan.yaml", "extends: _base\n");
+        tree.insert("p/b/1.yaml", other);
+        tree.insert("p/_base/1.yaml", base);
+        let draft = plan::catalog::Draft::of(None, &[tree]);
+        draft.candidates().map(|c| c.digest()).collect::<Vec<_>>()
+    };
+    let before = digests(map, map);
+    let other = digests(map, "# changed\n");
+    let base = digests("# changed\n", map);
+    assert_eq!((before[0] == other[0], before[1] == other[1]), (true, false));
+    assert_eq!((before[0] == base[0], before[1] == base[1]), (false, true));
+}

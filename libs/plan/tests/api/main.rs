@@ -12,4 +12,5 @@ mod folder;
 mod instance_display;
 mod lifecycle;
 mod rendering;
+mod secrecy;
 mod support;
