@@ -120,6 +120,7 @@ impl Discovery {
                 }
             }
             let wait = match outcome {
+                Outcome::Complete if state.found.unchecked => RETRY.min(self.recheck),
                 Outcome::Complete => self.recheck,
                 Outcome::Incomplete => pause,
             };
@@ -135,7 +136,7 @@ impl Discovery {
                     if outcome == Outcome::Incomplete {
                         pause = retry.pause();
                     }
-                    look = state.found.retry;
+                    look = state.found.retry || state.found.unchecked;
                 }
             }
         }

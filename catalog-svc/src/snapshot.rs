@@ -70,6 +70,8 @@ pub(crate) struct Found {
     pub(crate) faults: BTreeSet<Fault>,
     /// Whether a fault may mend itself: something could not be fetched.
     pub(crate) retry: bool,
+    /// Whether plans are still to be checked.
+    pub(crate) unchecked: bool,
 }
 
 impl Found {

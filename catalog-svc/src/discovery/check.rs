@@ -1,6 +1,6 @@
 //! The checks of plans, each in a process with limits, and what they found.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use plan::{
     catalog::{Candidate, Checked, Draft},
@@ -8,6 +8,11 @@ use plan::{
 };
 use sandbox::Sandbox;
 use service::telemetry::chain;
+use tokio::time::Instant;
+
+/// How long the checks of one look may take; the others follow with the next. Plans that take all
+/// the time they get hold up nobody who was served before, and nobody else for longer than this.
+const AT_A_TIME: Duration = Duration::from_secs(20);
 
 /// Checks plans, and remembers what it found of those that are still there.
 #[derive(Debug)]
@@ -24,15 +29,23 @@ impl Checks {
         }
     }
 
-    /// What is found of each plan, in order, and whether it is worth looking again: a check could
-    /// not take place. A plan whose files, bases and offering are the same is not checked again.
+    /// What is found of each plan, in order, and whether to look again soon: not all were checked.
+    /// A plan whose files, bases and offering are the same is not checked again.
     pub(crate) async fn of(&mut self, draft: &Draft) -> (Vec<Checked>, bool) {
         let mut before = std::mem::take(&mut self.known);
-        let (mut all, mut retry) = (Vec::new(), false);
+        let (mut all, mut more) = (Vec::new(), false);
+        let begun = Instant::now();
         for candidate in draft.candidates() {
             let digest = candidate.digest();
             let known = match before.remove(&digest) {
                 Some(known) => Ok(known),
+                None if begun.elapsed() > AT_A_TIME => {
+                    all.push(
+                        candidate.not_checked("the checks of other plans take long; it follows"),
+                    );
+                    more = true;
+                    continue;
+                }
                 None => self.sandbox.check(candidate).await,
             };
             match known {
@@ -42,12 +55,12 @@ impl Checks {
                 }
                 Err(error) => {
                     all.push(not_checked(candidate, &error));
-                    retry = true;
+                    more = true;
                 }
             }
         }
         self.sandbox.rest();
-        (all, retry)
+        (all, more)
     }
 }
 

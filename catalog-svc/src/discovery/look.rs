@@ -39,7 +39,8 @@ impl Discovery {
         found.faults.extend(folders.faults);
         found.faults.extend(maps.faults);
         found.faults.extend(fetched.faults);
-        found.retry = retry || unchecked;
+        found.retry = retry;
+        found.unchecked = unchecked;
         log_faults(state, &found);
         state.found = found;
         Ok(())

@@ -45,7 +45,14 @@ async fn by(
     }
     let revision: Revision = context.revisions.recall(revision).await?;
     let spec = &record.resource.spec;
-    let shown = evaluate(context, &loaded, &revision, &spec.instance_id, &spec.namespace).await?;
+    let shown = evaluate(
+        context,
+        &loaded,
+        &revision,
+        &spec.instance_id,
+        &spec.namespace,
+    )
+    .await?;
     fields(shown)
 }
 

@@ -87,7 +87,13 @@ pub(crate) async fn update(
                 if asked.is_context_only(applied) {
                     decide::context_only(target.loaded.bundle().service().allow_context_updates)?;
                 }
-                shown::check(context, &target.loaded, &target.revision, &request.instance_id).await?;
+                shown::check(
+                    context,
+                    &target.loaded,
+                    &target.revision,
+                    &request.instance_id,
+                )
+                .await?;
                 if let Some(begun) = begin(context, instance, applied, &target, &by).await? {
                     let part = Part::Began(&begun);
                     return conclude(context, part, instance.completion, mode).await;

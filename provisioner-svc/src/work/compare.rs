@@ -106,7 +106,11 @@ impl Job {
             let file = match rendered {
                 Ok(Ok(file)) => file,
                 Err(error) if error.is_transient() => {
-                    return Err(ended(&before.loaded, &format!("the rendering of {name}"), &error));
+                    return Err(ended(
+                        &before.loaded,
+                        &format!("the rendering of {name}"),
+                        &error,
+                    ));
                 }
                 Ok(Err(_)) | Err(_) => continue,
             };

@@ -56,7 +56,10 @@ data:
 ",
     );
     let parameters = "parameters: {create: {properties: {mode: {type: string, default: calm}}}}\n";
-    world.plan("hostile", &[("plan.yaml", parameters), ("10-all.yaml", &template)])
+    world.plan(
+        "hostile",
+        &[("plan.yaml", parameters), ("10-all.yaml", &template)],
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +111,10 @@ metadata:
     let descriptor = "generate: {admin: {type: password}}
 parameters: {create: {properties: {mode: {type: string, default: hide}}}}
 ";
-    let plan = world.plan("leaky", &[("plan.yaml", descriptor), ("10-all.yaml", template)]);
+    let plan = world.plan(
+        "leaky",
+        &[("plan.yaml", descriptor), ("10-all.yaml", template)],
+    );
     let provisioner = world.provisioner("a").await;
     let client = provisioner.client.clone();
     let operation = started(&client, plan.provision("i", json!({"mode": "show"}))).await;
@@ -116,7 +122,10 @@ parameters: {create: {properties: {mode: {type: string, default: hide}}}}
     assert_eq!(ended.state(), OperationState::Failed);
     let text = &ended.description;
     assert!(text.contains("10-all.yaml:1:1"), "{text}");
-    assert!(text.contains("metadata.annotations.shown of ConfigMap/settings"), "{text}");
+    assert!(
+        text.contains("metadata.annotations.shown of ConfigMap/settings"),
+        "{text}"
+    );
     let namespace = world.record("i").await.spec.namespace;
     assert!(world.config_map(&namespace, "settings").await.is_none());
     deprovisioned(&client, plan.deprovision("i")).await;

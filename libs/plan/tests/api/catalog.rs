@@ -246,8 +246,18 @@ fn a_plan_that_is_checked_elsewhere_gives_the_same_catalog() {
     let faults: Vec<_> = here.faults.iter().map(ToString::to_string).collect();
     let served: Vec<_> = here.plans.iter().map(|plan| plan.name()).collect();
     assert_eq!(served, ["a", "e"], "{faults:?}");
-    assert!(faults.iter().any(|f| f.contains("id one is in use already")), "{faults:?}");
-    assert!(faults.iter().any(|f| f.contains("did you mean \"p/_base\"")), "{faults:?}");
+    assert!(
+        faults
+            .iter()
+            .any(|f| f.contains("id one is in use already")),
+        "{faults:?}"
+    );
+    assert!(
+        faults
+            .iter()
+            .any(|f| f.contains("did you mean \"p/_base\"")),
+        "{faults:?}"
+    );
 
     let unchecked = draft.finish([]);
     assert_eq!((unchecked.plans.len(), unchecked.faults.len()), (0, 5));
@@ -267,6 +277,9 @@ fn a_plan_is_to_be_checked_again_when_its_files_or_bases_change_and_not_for_othe
     let before = digests(map, map);
     let other = digests(map, "# changed\n");
     let base = digests("# changed\n", map);
-    assert_eq!((before[0] == other[0], before[1] == other[1]), (true, false));
+    assert_eq!(
+        (before[0] == other[0], before[1] == other[1]),
+        (true, false)
+    );
     assert_eq!((before[0] == base[0], before[1] == base[1]), (false, true));
 }
