@@ -40,9 +40,9 @@ impl Checks {
             let known = match before.remove(&digest) {
                 Some(known) => Ok(known),
                 None if begun.elapsed() > AT_A_TIME => {
-                    all.push(
-                        candidate.not_checked("the checks of other plans take long; it follows"),
-                    );
+                    all.push(candidate.not_checked(
+                        "this plan is not checked yet: the checks of others take long; it follows",
+                    ));
                     more = true;
                     continue;
                 }
@@ -71,5 +71,7 @@ fn not_checked(candidate: &Candidate, error: &sandbox::Error) -> Checked {
         error = chain(error),
         "a plan cannot be checked; trying again"
     );
-    candidate.not_checked(error)
+    candidate.not_checked(format!(
+        "this plan is not checked yet: {error}; it is tried again"
+    ))
 }

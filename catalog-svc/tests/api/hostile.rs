@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use broker_proto::v1::{Fault, PlanReport};
+use broker_proto::v1::{PlanFault, PlanReport};
 use catalog_svc::Args;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -75,7 +75,7 @@ async fn plans_that_would_take_all_memory_and_time_are_faults_and_the_others_are
     let mut told = Vec::new();
     for (name, _) in WALKS {
         let checked = |report: &PlanReport| {
-            let pending = |fault: &Fault| fault.message.ends_with("it follows");
+            let pending = |fault: &PlanFault| fault.message.ends_with("it follows");
             !report.faults.iter().any(pending)
         };
         let report = app.report(name, name, checked).await;

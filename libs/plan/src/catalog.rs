@@ -117,7 +117,7 @@ impl Draft {
             for candidate in &of.candidates {
                 let checked = checked
                     .next()
-                    .unwrap_or_else(|| candidate.not_checked("it did not take place"));
+                    .unwrap_or_else(|| candidate.not_checked("this plan was not checked"));
                 match checked.judged(candidate, &mut taken.ids) {
                     Ok(bundle) => bundles.push(Arc::new(bundle)),
                     Err(problems) => {

@@ -60,7 +60,9 @@ impl Sandbox {
         let key = format!("{}/{}", candidate.provider(), candidate.name());
         let question = |_: &mut Process| Question::Check(Cow::Borrowed(candidate));
         match self.ask(&key, question).await {
-            Err(error) if !error.is_transient() => Ok(candidate.not_checked(error)),
+            Err(error) if !error.is_transient() => {
+                Ok(candidate.not_checked(format!("the check of this plan was ended: {error}")))
+            }
             outcome => outcome,
         }
     }

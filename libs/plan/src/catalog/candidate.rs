@@ -125,9 +125,8 @@ impl Candidate {
         Checked { id, outcome }
     }
 
-    /// What is said of a plan whose check did not come to an end, and why it did not.
-    pub fn not_checked(&self, why: impl std::fmt::Display) -> Checked {
-        let message = format!("the check of this plan was ended: {why}");
+    /// What is said of a plan whose check did not take place, or came to no end.
+    pub fn not_checked(&self, message: impl Into<String>) -> Checked {
         let pos = Pos::file(&path(&self.provider, &self.name));
         Checked {
             id: None,
@@ -216,7 +215,9 @@ impl Checked {
         if (bundle.provider(), bundle.name()) == (candidate.provider(), candidate.name()) {
             Ok(bundle)
         } else {
-            candidate.not_checked("it told of another plan").outcome
+            candidate
+                .not_checked("the check of this plan told of another one")
+                .outcome
         }
     }
 }
