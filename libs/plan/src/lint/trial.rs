@@ -214,9 +214,9 @@ impl Trial<'_> {
             .map(|(name, generate)| {
                 let value = match generate {
                     // As long as the real ones, so that no part of them goes unseen.
-                    Generate::Password { length } => json!(sample(*length as usize)),
+                    Generate::Password { length } => json!(sample(*length)),
                     Generate::Key { bytes } => {
-                        json!(BASE64.encode(sample(*bytes as usize).as_bytes()))
+                        json!(BASE64.encode(sample(*bytes).as_bytes()))
                     }
                     Generate::Certificate { .. } => {
                         let pem = sample(1024);
@@ -255,7 +255,8 @@ impl Trial<'_> {
     }
 }
 
-fn sample(length: usize) -> String {
+fn sample(length: u32) -> String {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
     "sample".chars().cycle().take(length).collect()
 }
 
