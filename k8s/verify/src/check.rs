@@ -45,14 +45,17 @@ pub(crate) async fn objects(
         .list(&ListParams::default())
         .await
         .context("list ConfigMaps")?;
-    let mut objects: BTreeMap<String, BTreeMap<String, String>> = found
+    let objects: BTreeMap<String, BTreeMap<String, String>> = found
         .into_iter()
         .filter(|object| object.name_any() != NOT_OURS)
         .map(|object| (object.name_any(), object.data.unwrap_or_default()))
         .collect();
-    let generated = objects
-        .get_mut("first")
-        .and_then(|data| data.remove(GENERATED))
+    let secrets: Api<Secret> = Api::namespaced(world.client(), namespace);
+    let first = secrets.get("first").await.context("read Secret first")?;
+    let generated = first
+        .data
+        .and_then(|mut data| data.remove(GENERATED))
+        .map(|value| String::from_utf8_lossy(&value.0).into_owned())
         .unwrap_or_default();
     ensure!(
         objects == wanted.objects(),

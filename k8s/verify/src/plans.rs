@@ -11,7 +11,7 @@ const SERVICE: &str = "description: Plans under faults\n";
 
 const BASE: &str = r#"
 version: 1.0.0
-kinds: [v1/ConfigMap]
+kinds: [v1/ConfigMap, v1/Secret]
 generate:
   token: {type: password}
 parameters:
@@ -34,7 +34,12 @@ const FIRST: &str = r#"
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: first}
-data: {size: "{{ size }}", token: "{{ generated.token }}"}
+data: {size: "{{ size }}"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: first}
+stringData: {token: "{{ generated.token }}"}
 "#;
 
 const SECOND: &str = r#"
@@ -111,7 +116,7 @@ impl Wanted {
     }
 }
 
-/// Key of the generated value in the first ConfigMap.
+/// Key of the generated value in the Secret `first`.
 pub(crate) const GENERATED: &str = "token";
 
 /// Writes the folders.

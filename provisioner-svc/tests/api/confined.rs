@@ -25,7 +25,7 @@ use crate::{
 
 fn reading(world: &World, secret: &str) -> Plan {
     let descriptor = format!("secrets: {{input: {{name: {secret}}}}}\n");
-    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {it: \"{{ secrets.input.key }}\"}\n";
+    let template = "apiVersion: v1\nkind: Secret\nmetadata: {name: settings}\nstringData: {it: \"{{ secrets.input.key }}\"}\n";
     world.plan(
         "reading",
         &[("plan.yaml", &descriptor), ("1.yaml", template)],
@@ -65,8 +65,9 @@ async fn a_plan_reads_a_secret_only_once_it_is_released_to_it() {
         .unwrap();
     succeeded(&client, "i", &operation).await;
     let namespace = world.record("i").await.spec.namespace;
-    let map = world.config_map(&namespace, "settings").await.unwrap();
-    assert_eq!(map.data.unwrap()["it"], "told");
+    let api: Api<Secret> = Api::namespaced(world.client(), &namespace);
+    let read = api.get("settings").await.unwrap();
+    assert_eq!(read.data.unwrap()["it"].0, b"told");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ pub(crate) const EVERY_STEP: [(&str, &str); 3] = [
     (
         "plan.yaml",
         "generate: {admin: {type: password}}
-kinds: [v1/ConfigMap]
+kinds: [v1/ConfigMap, v1/Secret]
 parameters:
   create: {properties: {extra: {type: boolean, default: true}}}
   update: {inherit: create}
@@ -24,7 +24,8 @@ parameters:
     ),
     (
         "1.yaml",
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: first}\ndata: {pw: \"{{ generated.admin }}\", extra: \"{{ extra }}\"}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: first}\ndata: {extra: \"{{ extra }}\"}\n\
+         ---\napiVersion: v1\nkind: Secret\nmetadata: {name: login}\nstringData: {pw: \"{{ generated.admin }}\"}\n",
     ),
     (
         "2.yaml",
@@ -195,13 +196,8 @@ async fn an_update_survives_a_crash_after_each_of_its_steps() {
     provisioned(&provisioner.client, plan.provision("i", json!({}))).await;
     provisioner.stop().await;
     let namespace = world.record("i").await.spec.namespace;
-    let password = world
-        .config_map(&namespace, "first")
-        .await
-        .unwrap()
-        .data
-        .unwrap()["pw"]
-        .clone();
+    let logins: Api<Secret> = Api::namespaced(world.client(), &namespace);
+    let password = logins.get("login").await.unwrap().data.unwrap();
     for (number, step) in OF_UPDATE.into_iter().enumerate() {
         let extra = number % 2 == 1;
         let request = plan.update("i", json!({"extra": extra}));
@@ -214,13 +210,8 @@ async fn an_update_survives_a_crash_after_each_of_its_steps() {
             extra,
             "after {step:?}"
         );
-        let data = world
-            .config_map(&namespace, "first")
-            .await
-            .unwrap()
-            .data
-            .unwrap();
-        assert_eq!(data["pw"], password, "generated values stay");
+        let data = logins.get("login").await.unwrap().data.unwrap();
+        assert_eq!(data, password, "generated values stay");
     }
 }
 
