@@ -41,6 +41,8 @@ pub enum Binary {
     KubeProxy,
     /// The command line.
     Kubectl,
+    /// Enforces NetworkPolicies: of kube-router, the firewall alone runs.
+    KubeRouter,
     /// Gives names to Services and pods.
     CoreDns,
     /// An image registry.
@@ -61,13 +63,14 @@ impl Binary {
         [Self::Etcd, Self::KubeApiServer, Self::KubeControllerManager];
 
     /// What a cluster with a node needs.
-    pub const CLUSTER: [Self; 10] = [
+    pub const CLUSTER: [Self; 11] = [
         Self::Etcd,
         Self::KubeApiServer,
         Self::KubeControllerManager,
         Self::KubeScheduler,
         Self::Kubelet,
         Self::KubeProxy,
+        Self::KubeRouter,
         Self::CoreDns,
         Self::Pause,
         Self::VolumeProvisioner,
@@ -86,6 +89,7 @@ impl Binary {
             Self::KubeScheduler => "kube-scheduler",
             Self::Kubelet => "kubelet",
             Self::KubeProxy => "kube-proxy",
+            Self::KubeRouter => "kube-router",
             Self::Kubectl => "kubectl",
             Self::CoreDns => "coredns",
             Self::Registry => "registry",
@@ -142,6 +146,7 @@ fn asset(binary: Binary) -> Result<Option<PathBuf>> {
         | Binary::KubeScheduler
         | Binary::Kubelet
         | Binary::KubeProxy
+        | Binary::KubeRouter
         | Binary::CoreDns
         | Binary::Registry
         | Binary::Crane

@@ -9,6 +9,7 @@ mod claim;
 mod clean;
 mod control;
 mod daemon;
+mod firewall;
 mod layout;
 mod network;
 mod node;

@@ -43,7 +43,7 @@ impl Package {
 }
 
 /// What a node needs beside Kubernetes itself.
-const NODE: [Package; 8] = [
+const NODE: [Package; 9] = [
     Package::program("containerd", "containerd"),
     Package::program("runc", "runc"),
     Package {
@@ -51,6 +51,7 @@ const NODE: [Package; 8] = [
         proof: Proof::File("/usr/lib/cni/bridge"),
     },
     Package::program("iptables", "iptables"),
+    Package::program("ipset", "ipset"),
     Package::program("conntrack", "conntrack"),
     Package::program("iproute2", "ip"),
     Package::program("mount", "mount"),

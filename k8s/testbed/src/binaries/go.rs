@@ -46,6 +46,7 @@ macro_rules! module {
 }
 
 static KUBERNETES: Module = module!("kubernetes", KUBERNETES_VERSION);
+static ROUTER: Module = module!("router", "");
 static COREDNS: Module = module!("coredns", "");
 static REGISTRY: Module = module!("registry", "");
 static CRANE: Module = module!("crane", "");
@@ -65,6 +66,10 @@ fn source(binary: Binary) -> (&'static Module, &'static str) {
         Binary::Kubelet => (&KUBERNETES, "k8s.io/kubernetes/cmd/kubelet"),
         Binary::KubeProxy => (&KUBERNETES, "k8s.io/kubernetes/cmd/kube-proxy"),
         Binary::Kubectl => (&KUBERNETES, "k8s.io/kubernetes/cmd/kubectl"),
+        Binary::KubeRouter => (
+            &ROUTER,
+            "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
+        ),
         Binary::CoreDns => (&COREDNS, "github.com/coredns/coredns"),
         Binary::Registry => (
             &REGISTRY,

@@ -5,6 +5,7 @@
 
 mod leftover;
 mod rules;
+mod sets;
 
 use std::{fs, path::Path};
 
@@ -26,6 +27,7 @@ pub(super) async fn everything(layout: &Layout, rights: Rights) -> Result<()> {
     if rights == Rights::Machine {
         network::delete_links().await?;
         rules::remove().await?;
+        sets::remove().await?;
         cgroup::remove().await?;
         leftover::remove_network_results();
         leftover::remove_plugin_socket();

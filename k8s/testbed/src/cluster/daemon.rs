@@ -18,13 +18,14 @@ use crate::{
 pub(super) const SHIM: &str = "containerd-shim-runc-v2";
 
 /// Everything that we start, or that what we start starts.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 13] = [
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
     "kubelet",
     "kube-proxy",
+    "kube-router",
     "coredns",
     "registry",
     "volume-provisioner",

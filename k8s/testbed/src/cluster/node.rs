@@ -1,4 +1,4 @@
-//! What makes pods run: kubelet, kube-proxy, DNS and storage.
+//! What makes pods run: kubelet, kube-proxy, DNS, storage and the firewall.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::{
     cgroup::{self, CGROUP},
-    control,
+    control, firewall,
     layout::Layout,
     network, objects,
 };
@@ -46,7 +46,9 @@ pub(super) async fn start(layout: &Layout, server: &Server, client: kube::Client
         &[&proxy, &dns, &provisioner, &kubelet],
         async || look_ready(client.clone()).await,
     )
-    .await
+    .await?;
+    // It needs the node's address; kube-proxy has put its own rules first by then.
+    firewall::start(layout, server, NODE).await
 }
 
 /// Whether the node is ready.

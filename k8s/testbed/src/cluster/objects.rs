@@ -1,5 +1,5 @@
 //! What every cluster with a node holds from the start: a default storage class, and the
-//! rights of DNS and of the provisioner of volumes.
+//! rights of DNS, of the firewall and of the provisioner of volumes.
 
 use k8s_openapi::api::{
     rbac::v1::{ClusterRole, ClusterRoleBinding},
@@ -12,6 +12,9 @@ use crate::error::Result;
 
 /// Who CoreDNS is to the API server.
 pub(super) const DNS_USER: &str = "system:coredns";
+
+/// Who enforces NetworkPolicies to the API server.
+pub(super) const FIREWALL_USER: &str = "system:kube-router";
 
 /// Who the provisioner of volumes is to the API server.
 pub(super) const PROVISIONER_USER: &str = "system:volume-provisioner";
@@ -36,6 +39,13 @@ pub(super) async fn create(client: kube::Client) -> Result<()> {
         { "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"] },
     ]);
     grant(client.clone(), DNS_USER, dns).await?;
+    let firewall = json!([
+        { "apiGroups": [""], "resources": ["namespaces", "pods", "services", "endpoints", "nodes"], "verbs": ["list", "watch"] },
+        { "apiGroups": [""], "resources": ["nodes"], "verbs": ["get"] },
+        { "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"] },
+        { "apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["list", "watch"] },
+    ]);
+    grant(client.clone(), FIREWALL_USER, firewall).await?;
     let provisioner = json!([
         { "apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["list", "watch"] },
         { "apiGroups": [""], "resources": ["persistentvolumes"], "verbs": ["list", "watch", "create", "delete"] },

@@ -17,7 +17,10 @@ use testbed::{
     images,
 };
 
-use super::{machine::Traces, objects};
+use super::{
+    machine::{self, Traces},
+    objects,
+};
 
 const CLUSTER: &str = "node-test";
 /// The bridge, where DNS listens.
@@ -115,6 +118,16 @@ async fn use_it(cluster: &Cluster) -> anyhow::Result<()> {
             .to_string()
             == second
     );
+
+    step("a NetworkPolicy is put into rules");
+    objects::close_database(&client).await?;
+    within(30, "the policy's set of addresses", async || {
+        let sets = machine::sets()?;
+        let is_there = sets.iter().any(|name| name.starts_with("KUBE-SRC-"));
+        ensure!(is_there, "there are only {sets:?}");
+        Ok(())
+    })
+    .await?;
 
     step("members find each other by these names");
     let uri = format!("mongodb://{first}/?directConnection=true");

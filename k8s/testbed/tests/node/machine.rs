@@ -21,6 +21,7 @@ pub(crate) struct Traces {
     links: BTreeSet<String>,
     mounts: BTreeSet<String>,
     rules: BTreeSet<String>,
+    sets: BTreeSet<String>,
     cgroups: BTreeSet<String>,
     files: BTreeSet<String>,
     settings: Vec<String>,
@@ -67,6 +68,7 @@ impl Traces {
             links: names("/sys/class/net"),
             mounts: mounts.lines().map(str::to_owned).collect(),
             rules,
+            sets: sets()?,
             cgroups: names("/sys/fs/cgroup/memory")
                 .into_iter()
                 .chain(names("/sys/fs/cgroup"))
@@ -79,6 +81,13 @@ impl Traces {
             processes: processes(root),
         })
     }
+}
+
+/// The sets of addresses that rules can refer to.
+pub(crate) fn sets() -> anyhow::Result<BTreeSet<String>> {
+    let output = Command::new("ipset").args(["list", "-name"]).output();
+    let text = String::from_utf8(output.context("ipset")?.stdout)?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// Living processes that have something to do with a folder.

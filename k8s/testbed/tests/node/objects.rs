@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{Event, Pod, Service},
+    networking::v1::NetworkPolicy,
 };
 use kube::{
     Api, ResourceExt as _,
@@ -78,6 +79,25 @@ pub(crate) async fn create_database(client: &kube::Client, replicas: i32) -> any
         .await?;
     Api::namespaced(client.clone(), "default")
         .create(&params, &set)
+        .await?;
+    Ok(())
+}
+
+/// Lets the members of the database reach each other, and nobody else.
+pub(crate) async fn close_database(client: &kube::Client) -> anyhow::Result<()> {
+    let policy: NetworkPolicy = serde_json::from_value(json!({
+        "metadata": { "name": "db" },
+        "spec": {
+            "podSelector": { "matchLabels": { "app": "db" } },
+            "policyTypes": ["Ingress"],
+            "ingress": [{
+                "from": [{ "podSelector": { "matchLabels": { "app": "db" } } }],
+                "ports": [{ "port": 27017 }],
+            }],
+        },
+    }))?;
+    Api::namespaced(client.clone(), "default")
+        .create(&PostParams::default(), &policy)
         .await?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The iptables rules and chains of a node: our own, by their comment, and those of kubelet and
-//! kube-proxy, by their names. The latter are only removed where the node was ours.
+//! The iptables rules and chains of a node: our own, by their comment, and those of kubelet,
+//! kube-proxy and kube-router, by their names. The latter are only removed where the node was ours.
 
 use std::{collections::BTreeSet, process::Stdio, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     paths,
 };
 
-/// What kubelet's and kube-proxy's chains begin with.
+/// What the chains of kubelet, kube-proxy and kube-router begin with.
 const KUBE: &str = "KUBE-";
 const LIMIT: Duration = Duration::from_secs(60);
 
