@@ -29,7 +29,7 @@ use crate::{
     context::{Context, Decoded},
     grpc::Service,
     metrics::Metrics,
-    sweep,
+    policy_probe, sweep,
     work::Instances,
 };
 
@@ -168,6 +168,8 @@ fn background(context: &Arc<Context>, share: Share, readiness: &Readiness) -> Ta
         context: Arc::clone(context),
     });
     tasks.spawn("work", context.pool.clone().run(instances, stop.clone()));
+    let probed = context.args.policy_probe.clone();
+    tasks.spawn("policy-probe", policy_probe::run(probed, stop.clone()));
     tasks.spawn("sweep", sweep::run(Arc::clone(context), stop));
     tasks
 }

@@ -53,6 +53,17 @@ pub struct Args {
         value_name = "DURATION", value_parser = duration)]
     pub sweep_interval: Duration,
 
+    /// A Service, as host:port, that the broker's own NetworkPolicy closes to
+    /// this one. The log says at the start if it can be reached all the same:
+    /// nothing enforces NetworkPolicies there. Empty: not tried.
+    #[arg(
+        long,
+        env = "BROKER_POLICY_PROBE",
+        default_value = "",
+        value_name = "HOST:PORT"
+    )]
+    pub policy_probe: String,
+
     /// How long after its RoleBinding was made a missing right counts as one
     /// that the API servers have not learnt of yet.
     #[arg(long, env = "BROKER_RIGHTS_DELAY", default_value = "30s",

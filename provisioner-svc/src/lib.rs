@@ -22,6 +22,7 @@ mod error;
 mod grpc;
 mod metrics;
 mod place;
+mod policy_probe;
 mod requests;
 mod storage;
 mod sweep;
