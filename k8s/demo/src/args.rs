@@ -125,4 +125,16 @@ pub enum Command {
         #[arg(long)]
         series: String,
     },
+    /// Inside the cluster: connects to addresses until each is as said, then prints what it found.
+    Reach {
+        /// One that must accept, as host:port.
+        #[arg(long, value_name = "HOST:PORT")]
+        open: Vec<String>,
+        /// One that must not.
+        #[arg(long, value_name = "HOST:PORT")]
+        closed: Vec<String>,
+        /// How many seconds it may take until all are as said.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
 }

@@ -40,6 +40,8 @@ pub mod writer;
 
 pub mod app_pod;
 
+pub mod reach;
+
 pub mod members;
 
 pub mod leftovers;

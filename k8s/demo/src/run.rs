@@ -1,6 +1,10 @@
 //! The demo's commands.
 
-use std::{path::Path, process::ExitCode, time::Instant};
+use std::{
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 
@@ -10,6 +14,7 @@ use crate::{
     deploy::NAMESPACE,
     diagnose, images,
     place::{Choice, Place},
+    reach,
     release::{self, Release},
     removal::{self, Whose},
     stage::Stage,
@@ -27,6 +32,14 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         }
         Command::Write { uri_file, series } => {
             return writer::run(&uri_file, &series).await.exit_code();
+        }
+        Command::Reach {
+            open,
+            closed,
+            seconds,
+        } => {
+            let expected = reach::expected(open, closed);
+            return reach::run(&expected, Duration::from_secs(seconds)).await;
         }
         Command::Demo { keep } => demo(&world, keep, transcript).await,
         Command::Up => up(&world, transcript).await,

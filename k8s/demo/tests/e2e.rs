@@ -5,6 +5,8 @@
 //!
 //! A machine that cannot run pods reports them as ignored, never as passed.
 
+#[path = "e2e/arrows.rs"]
+mod arrows;
 #[path = "e2e/cases.rs"]
 mod cases;
 #[path = "e2e/fixture.rs"]

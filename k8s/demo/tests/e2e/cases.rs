@@ -34,12 +34,13 @@ pub(crate) enum Case {
     SameIdAgain,
     BadImage,
     UnboundClaim,
+    Arrows,
     ReplicaSet,
     NoSecretInLogs,
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::WholeJob,
         Self::IdenticalPuts,
         Self::Rivals,
@@ -47,6 +48,7 @@ impl Case {
         Self::SameIdAgain,
         Self::BadImage,
         Self::UnboundClaim,
+        Self::Arrows,
         Self::ReplicaSet,
         // Last: it searches what all others caused.
         Self::NoSecretInLogs,
@@ -65,6 +67,7 @@ impl Case {
             Self::UnboundClaim => {
                 "a_claim_that_cannot_bind_fails_with_its_reason_and_is_cleaned_up"
             }
+            Self::Arrows => "nobody_connects_to_what_is_closed_to_them",
             Self::ReplicaSet => "a_replica_set_grows_survives_and_shrinks_without_losing_a_write",
             Self::NoSecretInLogs => "no_log_contains_a_secret",
         }
@@ -94,6 +97,7 @@ impl Case {
                 )
                 .await
             }
+            Self::Arrows => crate::arrows::are_as_drawn(fixture).await,
             Self::ReplicaSet => crate::replica_set::survives(fixture).await,
             Self::NoSecretInLogs => no_secret_in_logs(fixture).await,
         }
