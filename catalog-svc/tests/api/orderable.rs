@@ -108,9 +108,12 @@ async fn the_role_covers_plans_in_config_maps_if_they_are_asked_for() {
     let kubeconfig = control_plane().await.kubeconfig();
     let role = |flags: &[&str]| {
         let mut command = program();
-        command
-            .env("KUBECONFIG", kubeconfig)
-            .args(["plan", "rbac", "--plans-namespace", &namespace]);
+        command.env("KUBECONFIG", kubeconfig).args([
+            "plan",
+            "rbac",
+            "--plans-namespace",
+            &namespace,
+        ]);
         let output = command.args(flags).arg(templates.path()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
