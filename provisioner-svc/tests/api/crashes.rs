@@ -183,7 +183,7 @@ async fn a_create_survives_a_crash_after_each_of_its_steps() {
             "one namespace for each instance: {namespaces:?}"
         );
         let inventory = record.status.unwrap().inventory;
-        assert_eq!(inventory.len(), 3, "after {step:?}: {inventory:?}");
+        assert_eq!(inventory.len(), 4, "after {step:?}: {inventory:?}");
     }
     assert_eq!(world.revisions().await.len(), OF_CREATE.len());
 }
