@@ -202,7 +202,7 @@ run-bench: $(AUDITABLE)
 
 .PHONY: bench-plans
 bench-plans: ## What reading, checking and rendering a plan costs, without a cluster
-	@$(CARGO) bench --locked --package plan --bench plans
+	@$(CARGO) bench --locked --package plan --bench plans --package sandbox --bench render
 
 .PHONY: rbac
 rbac: ## Writes the ClusterRole that the shipped plans need
