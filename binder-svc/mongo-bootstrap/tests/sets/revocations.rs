@@ -181,11 +181,11 @@ async fn a_primary_that_changes_half_way_leaves_the_rest_to_the_next_one() {
     // Without a primary nothing is done, and nothing told.
     others[1].kill_mongod().await;
     ask(&world, &set, "r", "two", &["b-1"], 2).await;
-    let alone = connect(&set.host(1), Some(PASSWORD));
+    let alone = connect(&set.host(1), Some(PASSWORD)).database("admin");
     let start = Instant::now();
     loop {
-        let hello = alone.database("admin").run_command(doc! { "hello": 1 });
-        if !hello.await.unwrap().get_bool("isWritablePrimary").unwrap() {
+        let hello = alone.run_command(doc! { "hello": 1 }).await.unwrap();
+        if !hello.get_bool("isWritablePrimary").unwrap() {
             break;
         }
         assert!(start.elapsed() < LIMIT, "it stays primary alone");
