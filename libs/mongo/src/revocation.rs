@@ -52,9 +52,8 @@ pub type Answers = BTreeMap<String, Answer>;
 impl Request {
     /// Which of the users that bear the binding's mark go.
     pub fn doomed(&self, found: &[Found]) -> Vec<String> {
-        let goes = |user: &&Found| {
-            user.mark.attempt < self.below && self.users.iter().any(|name| *name == user.name)
-        };
+        let goes =
+            |user: &&Found| user.mark.attempt < self.below && self.users.contains(&user.name);
         let doomed = found.iter().filter(goes);
         doomed.map(|user| user.name.clone()).collect()
     }

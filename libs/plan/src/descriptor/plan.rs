@@ -157,11 +157,6 @@ impl PodSecurity {
     }
 
     /// Whether it is the level that needs no exception.
-    // Serde's attribute gives a reference.
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "the form that serde calls"
-    )]
     pub fn is_restricted(&self) -> bool {
         *self == Self::Restricted
     }
