@@ -51,11 +51,8 @@ pub async fn write(release: &Release<'_>) -> anyhow::Result<Vec<Image>> {
     }
     let manifests = manifests(release, &images).await?;
     save(&release.out.join(MANIFESTS), &manifests)?;
-    let digests: String = images
-        .iter()
-        .map(|image| format!("{}\n", image.pinned()))
-        .collect();
-    save(&release.out.join(DIGESTS), &digests)?;
+    let digests: Vec<String> = images.iter().map(Image::pinned).collect();
+    save(&release.out.join(DIGESTS), &(digests.join("\n") + "\n"))?;
     Ok(images)
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Process {
 #[derive(Debug)]
 enum Place {
     Child {
-        child: Child,
+        child: Box<Child>,
         to: ChildStdin,
         from: ChildStdout,
     },
@@ -103,7 +103,11 @@ fn child(mut command: Command, args: &SandboxArgs) -> Result<Place, Error> {
         .map_err(Error::Unavailable)?;
     let pipes = child.stdin.take().zip(child.stdout.take());
     let (to, from) = pipes.ok_or_else(unavailable).map_err(Error::Unavailable)?;
-    Ok(Place::Child { child, to, from })
+    Ok(Place::Child {
+        child: Box::new(child),
+        to,
+        from,
+    })
 }
 
 /// What the end of a process means, whose pipe has ended.

@@ -272,7 +272,10 @@ fn a_plan_is_to_be_checked_again_when_its_files_or_bases_change_and_not_for_othe
         tree.insert("p/b/1.yaml", other);
         tree.insert("p/_base/1.yaml", base);
         let draft = plan::catalog::Draft::of(None, &[tree]);
-        draft.candidates().map(|c| c.digest()).collect::<Vec<_>>()
+        draft
+            .candidates()
+            .map(plan::catalog::Candidate::digest)
+            .collect::<Vec<_>>()
     };
     let before = digests(map, map);
     let other = digests(map, "# changed\n");
