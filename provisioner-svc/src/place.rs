@@ -14,7 +14,7 @@ use cluster::{
     names::{self, NoNamespace},
 };
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt};
 
 use crate::args::BrokerArgs;
 
@@ -54,7 +54,7 @@ pub(crate) async fn check(
     }
     let api: Api<Namespace> = Api::all(client);
     let found = optional(call(api.get_metadata(name)).await)?;
-    let labels = found.as_ref().map(|found| found.labels());
+    let labels = found.as_ref().map(ResourceExt::labels);
     Ok(check_labels(labels, &broker.namespace))
 }
 
