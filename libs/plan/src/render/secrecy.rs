@@ -63,18 +63,12 @@ fn other(c: char) -> char {
     }
 }
 
-/// The files that may use a secret: that name one, or take in another file while any names one.
+/// The files that may use a secret: a file stands alone, so that it has to name one.
 pub(crate) fn users(files: &BTreeMap<String, String>) -> Vec<String> {
     let names = |text: &String| SECRET_NAMES.iter().any(|name| text.contains(name));
-    let joins = |text: &String| {
-        ["include", "import", "extends"]
-            .iter()
-            .any(|s| text.contains(s))
-    };
-    let any = files.values().any(names);
     files
         .iter()
-        .filter(|(_, text)| names(text) || (any && joins(text)))
+        .filter(|(_, text)| names(text))
         .map(|(name, _)| name.clone())
         .collect()
 }

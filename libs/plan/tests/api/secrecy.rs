@@ -112,14 +112,3 @@ fn the_content_of_secrets_and_what_is_public_of_a_certificate_may_stand_where_th
     );
     assert_eq!(faults(&format!("{secret}{public}")), "");
 }
-
-#[test]
-fn a_secret_in_a_file_that_another_one_takes_in_is_seen_as_well() {
-    let catalog = catalog(&[
-        ("p/a/plan.yaml", PLAN),
-        ("p/a/1.yaml", "{% include '2.yaml' %}"),
-        ("p/a/2.yaml", &map("", "x: \"{{ generated.a }}\"")),
-    ]);
-    let found = shown(&catalog);
-    assert!(found.contains("data.x of ConfigMap/c"), "{found}");
-}
