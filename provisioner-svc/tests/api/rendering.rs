@@ -42,12 +42,12 @@ async fn hostile_parameters_end_up_as_that_very_string_in_the_object() {
 
 /// Valid as far as a check sees: what it does depends on what the user says.
 fn hostile(world: &World) -> crate::harness::Plan {
-    let mut template = "{% if mode != 'calm' %}{% set x = [1] %}{% set y = [1] %}".to_owned();
+    let mut template = "{% set x = [1] %}{% set y = [1] %}".to_owned();
     for _ in 0..40 {
         template.push_str("{% set x=[x,x] %}{% set y=[y,y] %}");
     }
     template.push_str(
-        "{% endif %}
+        "
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: settings}
