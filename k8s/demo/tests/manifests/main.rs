@@ -60,7 +60,6 @@ pub(crate) async fn account(control_plane: &ControlPlane, name: &str) -> Client 
         .client()
 }
 #[track_caller]
-
 pub(crate) fn forbidden<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> String {
     match result {
         Err(kube::Error::Api(status)) if status.code == 403 => status.message.clone(),

@@ -23,6 +23,7 @@ use crate::{THREE, account, deployed, deployed_from, forbidden, role_binding, se
 const POLICY: &str = "ValidatingAdmissionPolicy";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const BROKER: &str = "mongodb-osb.io/broker";
+const EXCEPTIONS: &str = "pod-security-exceptions";
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 const ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
 
@@ -373,7 +374,6 @@ async fn a_plan_with_an_exception_gets_its_level_of_pod_security_and_no_other() 
         assert!(refusal.contains(part), "{refusal}");
     }
 
-    const EXCEPTIONS: &str = "pod-security-exceptions";
     let allow = Patch::Merge(json!({"data": {"acme.agent": "baseline"}}));
     let params = PatchParams::default();
     for name in ["gateway", "catalog-svc", "provisioner-svc", "binder-svc"] {

@@ -16,7 +16,7 @@ use k8s_openapi::api::{
     rbac::v1::{ClusterRole, PolicyRule, Role, RoleBinding},
 };
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, Client, ResourceExt,
     api::{ListParams, PostParams},
 };
 use serde_json::json;
@@ -119,7 +119,7 @@ async fn places(client: &Client) -> Vec<String> {
     let ours = ListParams::default().labels("app.kubernetes.io/part-of=mongodb-osb");
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let found = namespaces.list(&ours).await.unwrap();
-    let mut names: Vec<String> = found.iter().map(|found| found.name_any()).collect();
+    let mut names: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
     for state in [
         State::Instances,
         State::Bindings,
