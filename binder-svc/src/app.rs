@@ -15,8 +15,8 @@ use kube::Client;
 use prometheus_client::registry::Registry;
 use sandbox::Sandbox;
 use service::{
-    Admin, Readiness, ReplicaArgs, Tasks,
-    grpc::{Listeners, serve},
+    Admin, Readiness, ReplicaArgs, Tasks, Tls,
+    grpc::{Contract, Listeners, serve},
     supervise,
 };
 use tokio_util::sync::CancellationToken;
@@ -95,14 +95,20 @@ impl App {
         } = self;
         let (mut registry, readiness) = (Registry::default(), Readiness::default());
         let mut tasks = Tasks::new(&readiness);
-        let context = connect(&args, client, &mut registry, &mut tasks)?;
+        let tls = Tls::load(&args.service, &mut registry)?;
+        tasks.spawn("tls", tls.clone().follow(tasks.stop()));
+        let context = connect(&args, client, &tls, &mut registry, &mut tasks)?;
         background(&context, &mut tasks);
         let served = serve(
             &args.service,
             listeners,
+            tls,
             Routes::new(BinderServer::new(Server::new(context))),
-            broker_proto::DESCRIPTORS,
-            NAMES,
+            Contract {
+                descriptors: broker_proto::DESCRIPTORS,
+                names: NAMES,
+                callers: broker_proto::CALLERS,
+            },
             Admin::new(readiness, registry),
             shutdown.clone(),
         );
@@ -114,6 +120,7 @@ impl App {
 fn connect(
     args: &Args,
     client: Client,
+    tls: &Tls,
     registry: &mut Registry,
     tasks: &mut Tasks,
 ) -> anyhow::Result<Arc<Context>> {
@@ -126,8 +133,8 @@ fn connect(
         store: Store::new(client.clone(), &args.bindings_namespace()),
         cache,
         pool,
-        instances: Instances::connect(&args.provisioner)?,
-        bundles: upstream::bundles(&args.catalog)?,
+        instances: Instances::connect(&args.provisioner, tls.client())?,
+        bundles: upstream::bundles(&args.catalog, tls.client())?,
         databases: Databases::new(client.clone(), Sandbox::new(&args.sandbox)),
         users: Arc::<Driver>::clone(&driver),
         reserve: Reserve::new(client.clone()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use broker_proto::{
     Error as ProtoError, ErrorCode,
-    client::{Event, Target, Transport, follow},
+    client::{Event, Target, Tls, Transport, follow},
     v1::{
         GetInstanceRequest, HoldRequest, Instance, InstanceState, ReleaseHoldRequest,
         WatchInstancesRequest, provisioner_client::ProvisionerClient,
@@ -28,8 +28,8 @@ pub struct Instances {
 
 impl Instances {
     /// At `address` (host:port).
-    pub fn connect(address: &str) -> anyhow::Result<Self> {
-        let target = Target::new(address, DEADLINE, context::inject);
+    pub fn connect(address: &str, tls: Option<Tls>) -> anyhow::Result<Self> {
+        let target = Target::new(address, DEADLINE, context::inject).with_tls(tls);
         Ok(Self {
             client: target.provisioner()?,
         })
@@ -99,7 +99,7 @@ fn is_refusal(code: ErrorCode) -> bool {
 }
 
 /// Bundles from the catalog at `address` (host:port).
-pub fn bundles(address: &str) -> anyhow::Result<Bundles> {
-    let target = Target::new(address, DEADLINE, context::inject);
+pub fn bundles(address: &str, tls: Option<Tls>) -> anyhow::Result<Bundles> {
+    let target = Target::new(address, DEADLINE, context::inject).with_tls(tls);
     Ok(Bundles::new(target.catalog()?))
 }

@@ -7,7 +7,11 @@ use broker_proto::v1::catalog_server::CatalogServer;
 use kube::Client;
 use prometheus_client::registry::Registry;
 use sandbox::Sandbox;
-use service::{Admin, Readiness, Tasks, grpc::Listeners, supervise};
+use service::{
+    Admin, Readiness, Tasks, Tls,
+    grpc::{Contract, Listeners},
+    supervise,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -108,6 +112,8 @@ impl App {
             recheck: args.recheck,
         };
         let mut tasks = Tasks::new(&readiness);
+        let tls = Tls::load(&args.service, &mut registry)?;
+        tasks.spawn("tls", tls.clone().follow(tasks.stop()));
         let inputs = sources(&args, client, &mut tasks).await?;
         let work = discovery.run(inputs, tasks.stop());
         let opened = async move {
@@ -120,9 +126,13 @@ impl App {
         let served = service::grpc::serve(
             &args.service,
             listeners,
+            tls,
             Routes::new(CatalogServer::new(service)),
-            broker_proto::DESCRIPTORS,
-            &[grpc::NAME],
+            Contract {
+                descriptors: broker_proto::DESCRIPTORS,
+                names: &[grpc::NAME],
+                callers: broker_proto::CALLERS,
+            },
             Admin::new(readiness, registry),
             shutdown.clone(),
         );

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use axum::Router;
 use broker_proto::client::Target;
 use prometheus_client::registry::Registry;
-use service::{Admin, Readiness, Tasks, context, grpc::Listeners, http::Bounds, supervise};
+use service::{Admin, Readiness, Tasks, Tls, context, grpc::Listeners, http::Bounds, supervise};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,7 @@ const SLACK: Duration = Duration::from_secs(5);
 pub struct App {
     args: Args,
     listeners: Listeners,
+    tls: Tls,
     gateway: Shared,
     follower: Follower,
     admin: Admin,
@@ -50,15 +51,18 @@ impl App {
     pub async fn bind(args: Args) -> anyhow::Result<Self> {
         let credentials = Credentials::load(args.http.credentials.clone())?;
         let listeners = Listeners::bind(&args.service).await?;
-        let peers = Peers::connect(&args.peers).context("connect to the broker's services")?;
+        let mut registry = Registry::default();
+        let tls = Tls::load(&args.service, &mut registry)?;
+        let peers =
+            Peers::connect(&args.peers, &tls).context("connect to the broker's services")?;
         let catalog = Target::new(
             args.peers.catalog.clone(),
             args.peers.read_deadline,
             context::inject,
         )
+        .with_tls(tls.client())
         .catalog()
         .context("connect to catalog-svc (BROKER_CATALOG)")?;
-        let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let readiness = Readiness::default();
         let (slot, newest) = watch::channel(None);
@@ -83,6 +87,7 @@ impl App {
         };
         Ok(Self {
             listeners,
+            tls,
             gateway: Arc::new(gateway),
             follower,
             admin: Admin::new(readiness, registry),
@@ -111,12 +116,14 @@ impl App {
         let Self {
             args,
             listeners,
+            tls,
             gateway,
             follower,
             admin,
         } = self;
         let mut tasks = Tasks::new(&admin.readiness);
         let stop = tasks.stop();
+        tasks.spawn("tls", tls.follow(stop.clone()));
         let mut catalog = gateway.catalog.clone();
         let received = async move {
             // Not an error: the follower holds the sender.

@@ -31,7 +31,7 @@ impl Arguments for Args {
 /// Where the broker's services are, and how long they may take.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PeerArgs {
-    /// Address of catalog-svc: host:port, with https:// before it for TLS.
+    /// Address of catalog-svc: host:port.
     #[arg(long, env = "BROKER_CATALOG", default_value = "catalog-svc:7000")]
     pub catalog: String,
 

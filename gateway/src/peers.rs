@@ -13,7 +13,7 @@ use broker_proto::{
         binder_client::BinderClient, provisioner_client::ProvisionerClient,
     },
 };
-use service::context;
+use service::{Tls, context};
 use tonic::{Request, Response, Status};
 
 use crate::args::PeerArgs;
@@ -29,8 +29,10 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// Starts connecting; does not wait for it.
-    pub(crate) fn connect(args: &PeerArgs) -> Result<Self, client::Error> {
-        let target = |address: &str| Target::new(address, args.write_deadline, context::inject);
+    pub(crate) fn connect(args: &PeerArgs, tls: &Tls) -> Result<Self, client::Error> {
+        let target = |address: &str| {
+            Target::new(address, args.write_deadline, context::inject).with_tls(tls.client())
+        };
         Ok(Self {
             provisioner: target(&args.provisioner).provisioner()?,
             binder: target(&args.binder).binder()?,

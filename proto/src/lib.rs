@@ -27,3 +27,7 @@ pub mod v1 {
 
 /// The encoded `FileDescriptorSet` of all contracts, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
+
+/// Who may call what, by the contracts' option `callers`: for each method its path,
+/// `/package.Service/Method`, and the services whose certificates may call it.
+pub const CALLERS: &[(&str, &[&str])] = include!(concat!(env!("OUT_DIR"), "/callers.rs"));

@@ -19,7 +19,11 @@ use kube::Client;
 use objects::kinds::Kinds;
 use prometheus_client::registry::Registry;
 use sandbox::Sandbox;
-use service::{Admin, Readiness, Tasks, grpc::Listeners, supervise};
+use service::{
+    Admin, Readiness, Tasks, Tls,
+    grpc::{Contract, Listeners},
+    supervise,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -40,6 +44,7 @@ const CATALOG_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10)
 #[derive(Debug)]
 pub struct App {
     listeners: Listeners,
+    tls: Tls,
     context: Arc<Context>,
     share: Share,
     admin: Admin,
@@ -59,7 +64,9 @@ impl App {
         let listeners = Listeners::bind(&args.service).await?;
         let mut registry = Registry::default();
         let readiness = Readiness::default();
+        let tls = Tls::load(&args.service, &mut registry)?;
         let catalog = Target::new(&args.catalog, CATALOG_DEADLINE, service::context::inject)
+            .with_tls(tls.client())
             .catalog()
             .context("set up the client of --catalog")?;
         let namespace = args.broker.instances_namespace();
@@ -102,6 +109,7 @@ impl App {
         };
         Ok(Self {
             listeners,
+            tls,
             context: Arc::new(context),
             share,
             admin: Admin::new(readiness, registry),
@@ -122,11 +130,13 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self {
             listeners,
+            tls,
             context,
             share,
             admin,
         } = self;
-        let tasks = background(&context, share, &admin.readiness);
+        let mut tasks = background(&context, share, &admin.readiness);
+        tasks.spawn("tls", tls.clone().follow(tasks.stop()));
         let args = context.args.service.clone();
         let server = ProvisionerServer::new(Service {
             context,
@@ -135,9 +145,13 @@ impl App {
         let served = service::grpc::serve(
             &args,
             listeners,
+            tls,
             Routes::new(server),
-            broker_proto::DESCRIPTORS,
-            &[provisioner_server::SERVICE_NAME],
+            Contract {
+                descriptors: broker_proto::DESCRIPTORS,
+                names: &[provisioner_server::SERVICE_NAME],
+                callers: broker_proto::CALLERS,
+            },
             admin,
             shutdown.clone(),
         );

@@ -82,6 +82,17 @@ impl Serving {
     }
 }
 
+/// Serves the admin port alone until `shutdown`: for a process without another.
+pub async fn serve(
+    listener: TcpListener,
+    admin: Admin,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let serving = admin.serve(listener);
+    shutdown.cancelled().await;
+    serving.end().await
+}
+
 /// Binds a listener; the error names the address and the argument.
 pub async fn bind(address: SocketAddr, argument: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)

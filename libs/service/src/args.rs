@@ -1,6 +1,6 @@
 //! The arguments that every service takes.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -55,6 +55,22 @@ pub struct ServiceArgs {
     #[arg(long, env = "BROKER_MAX_CONNECTION_AGE", default_value = "300s",
         value_name = "DURATION", value_parser = duration)]
     pub max_connection_age: Duration,
+
+    /// Folder with tls.crt, tls.key and ca.crt: who this service is to the
+    /// broker's others, and the authorities that it believes. Changes take
+    /// effect on new connections. Without it gRPC is plaintext, and anybody
+    /// may call.
+    #[arg(long, env = "BROKER_TLS", value_name = "FOLDER")]
+    pub tls: Option<PathBuf>,
+
+    /// Time between two checks of that folder for changes.
+    #[arg(long, env = "BROKER_TLS_RELOAD", default_value = "5s",
+        value_name = "DURATION", value_parser = duration)]
+    pub tls_reload: Duration,
+
+    /// Describes the service to those who ask by gRPC reflection, as grpcurl does.
+    #[arg(long, env = "BROKER_REFLECTION")]
+    pub reflection: bool,
 }
 
 /// What identifies a replica among those that share its work.
@@ -95,6 +111,9 @@ impl ServiceArgs {
             drain_delay: Duration::ZERO,
             shutdown_deadline: Duration::from_secs(10),
             max_connection_age: Duration::from_secs(300),
+            tls: None,
+            tls_reload: Duration::from_millis(50),
+            reflection: true,
         }
     }
 

@@ -1,19 +1,25 @@
 //! The gRPC server of a service: health and reflection beside its own
-//! routes, request context, connection ageing, and the drain.
+//! routes, who may call them, request context, connection ageing, and the drain.
+
+mod access;
+mod incoming;
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{service::Routes, transport::Server};
 use tonic_health::ServingStatus;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use tower::ServiceBuilder;
 
-use crate::{admin::Admin, args::ServiceArgs, context::ContextLayer, readiness::Readiness};
+use self::{access::Access, incoming::incoming};
+use crate::{
+    admin::Admin, args::ServiceArgs, context::ContextLayer, readiness::Readiness, tls::Tls,
+};
+
+pub use self::access::Callers;
 
 /// Calls on a connection that is closed for its age may still take this long:
 /// longer than any call; streams are cut by it.
@@ -39,30 +45,34 @@ impl Listeners {
     }
 }
 
+/// What a service serves.
+#[derive(Debug, Clone, Copy)]
+pub struct Contract {
+    /// An encoded `FileDescriptorSet`, for reflection.
+    pub descriptors: &'static [u8],
+    /// The full names of the gRPC services, for health and reflection.
+    pub names: &'static [&'static str],
+    /// Who may call what, where there is TLS; an rpc that is missing is nobody's.
+    pub callers: Callers,
+}
+
 /// Serves `routes` until `shutdown`, then drains: it is not ready any more, but
 /// accepts connections for the drain delay; after that calls in flight may
 /// finish. The admin port closes last.
-///
-/// `descriptors` is an encoded `FileDescriptorSet` for reflection; `names` are
-/// the full names of the gRPC services, for health and reflection.
 pub async fn serve(
     args: &ServiceArgs,
     listeners: Listeners,
+    tls: Tls,
     routes: Routes,
-    descriptors: &'static [u8],
-    names: &'static [&'static str],
+    contract: Contract,
     admin: Admin,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let mut reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(descriptors)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-    for name in names.iter().chain([&HEALTH]) {
-        reflection = reflection.with_service_name(*name);
+    let mut routes = routes.add_service(health_service);
+    if args.reflection {
+        routes = routes.add_service(reflection(contract)?);
     }
-    let reflection = reflection.build_v1().context("set up gRPC reflection")?;
-    let routes = routes.add_service(health_service).add_service(reflection);
 
     let stop_accepting = CancellationToken::new();
     let readiness = admin.readiness.clone();
@@ -70,16 +80,19 @@ pub async fn serve(
     draining.open();
 
     let admin = admin.serve(listeners.admin);
-    let report = tokio::spawn(report_health(readiness, health, names));
+    let report = tokio::spawn(report_health(readiness, health, contract.names));
     let server = Server::builder()
-        .layer(ServiceBuilder::new().layer(ContextLayer))
+        .layer(
+            ServiceBuilder::new()
+                .layer(ContextLayer)
+                .layer(Access::new(contract.callers)),
+        )
         .max_connection_age(args.max_connection_age)
         .max_connection_age_grace(AGE_GRACE)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
-            // Without it Nagle's algorithm holds back small answers for 40 ms.
-            TcpIncoming::from(listeners.service).with_nodelay(Some(true)),
+            incoming(listeners.service, tls),
             stop_accepting.clone().cancelled_owned(),
         );
     tokio::pin!(server);
@@ -101,6 +114,16 @@ pub async fn serve(
     report.abort();
     let closed = admin.end().await;
     outcome.and(closed)
+}
+
+fn reflection(contract: Contract) -> anyhow::Result<ServerReflectionServer<impl ServerReflection>> {
+    let mut reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(contract.descriptors)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    for name in contract.names.iter().chain([&HEALTH]) {
+        reflection = reflection.with_service_name(*name);
+    }
+    reflection.build_v1().context("set up gRPC reflection")
 }
 
 /// Keeps the gRPC health of each service equal to the readiness.

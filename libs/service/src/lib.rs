@@ -14,8 +14,10 @@ pub mod readiness;
 mod settings;
 mod supervise;
 pub mod telemetry;
+pub mod tls;
 
 pub use admin::Admin;
 pub use args::{ReplicaArgs, ServiceArgs};
 pub use readiness::Readiness;
 pub use supervise::{Outcome, Tasks, supervise};
+pub use tls::Tls;

@@ -20,7 +20,7 @@ use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 /// A replica that could not be reached is avoided this long.
 const REST: Duration = Duration::from_secs(1);
@@ -51,10 +51,10 @@ pub(super) struct Replica {
 pub(super) struct InFlight<'r>(&'r AtomicUsize);
 
 impl Replica {
-    fn new(address: SocketAddr, endpoint: &Endpoint) -> Self {
+    fn new(address: SocketAddr, channel: Channel) -> Self {
         Self {
             address,
-            channel: endpoint.connect_lazy(),
+            channel,
             in_flight: AtomicUsize::new(0),
             rests_until: Mutex::new(None),
         }
@@ -95,22 +95,16 @@ impl Drop for InFlight<'_> {
 }
 
 impl Replicas {
-    /// Looks addresses up each `interval` until it is dropped; `endpoint` makes
-    /// the settings of a connection. Must be called inside a tokio runtime.
+    /// Looks addresses up each `interval` until it is dropped; `open` makes
+    /// the connection to one of them. Must be called inside a tokio runtime.
     pub(super) fn follow(
         lookup: Lookup,
         interval: Duration,
-        endpoint: impl Fn(SocketAddr) -> Option<Endpoint> + Send + 'static,
+        open: impl Fn(SocketAddr) -> Channel + Send + 'static,
     ) -> Self {
         let (sender, known) = watch::channel(Vec::new());
         let look_up = Arc::new(Notify::new());
-        tokio::spawn(feed(
-            sender,
-            lookup,
-            interval,
-            endpoint,
-            Arc::clone(&look_up),
-        ));
+        tokio::spawn(feed(sender, lookup, interval, open, Arc::clone(&look_up)));
         Self { known, look_up }
     }
 
@@ -156,12 +150,12 @@ async fn feed(
     sender: watch::Sender<Vec<Arc<Replica>>>,
     lookup: Lookup,
     interval: Duration,
-    endpoint: impl Fn(SocketAddr) -> Option<Endpoint>,
+    open: impl Fn(SocketAddr) -> Channel,
     asked: Arc<Notify>,
 ) {
     loop {
         match lookup().await {
-            Ok(found) => update(&sender, &found, &endpoint),
+            Ok(found) => update(&sender, &found, &open),
             // The old addresses stay: a DNS server that is away for a while
             // is no reason to stop calling replicas that answer.
             Err(error) => tracing::debug!(%error, "addresses of a service not found"),
@@ -188,7 +182,7 @@ async fn feed(
 fn update(
     sender: &watch::Sender<Vec<Arc<Replica>>>,
     found: &[SocketAddr],
-    endpoint: &impl Fn(SocketAddr) -> Option<Endpoint>,
+    open: &impl Fn(SocketAddr) -> Channel,
 ) {
     sender.send_if_modified(|known| {
         let before = known.len();
@@ -198,10 +192,8 @@ fn update(
             if known.iter().any(|replica| replica.address == *address) {
                 continue;
             }
-            if let Some(endpoint) = endpoint(*address) {
-                known.push(Arc::new(Replica::new(*address, &endpoint)));
-                changed = true;
-            }
+            known.push(Arc::new(Replica::new(*address, open(*address))));
+            changed = true;
         }
         changed
     });

@@ -13,7 +13,10 @@ use broker_proto::{
     v1::{self, provisioner_client::ProvisionerClient, provisioner_server},
 };
 use prometheus_client::registry::Registry;
-use service::{Admin, Readiness, ServiceArgs, grpc::Listeners};
+use service::{
+    Admin, Readiness, ServiceArgs, Tls,
+    grpc::{Contract, Listeners},
+};
 use tokio::{runtime::Runtime, sync::watch};
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +37,11 @@ impl Addresses {
 
     /// A client that looks them up each 100 ms, with a deadline of `deadline` a call.
     pub(crate) fn client(&self, deadline: Duration) -> ProvisionerClient<Transport> {
+        self.client_as(&Tls::plaintext(), deadline)
+    }
+
+    /// The same, with a certificate.
+    pub(crate) fn client_as(&self, tls: &Tls, deadline: Duration) -> ProvisionerClient<Transport> {
         let list = Arc::clone(&self.0);
         let lookup: Lookup = Arc::new(move || {
             let found = list.lock().unwrap().clone();
@@ -42,9 +50,16 @@ impl Addresses {
         let mut target = Target::new("provisioner:7000", deadline, Ok);
         target.lookup = Some(lookup);
         target.resolve_every = Duration::from_millis(100);
-        target.provisioner().unwrap()
+        target.with_tls(tls.client()).provisioner().unwrap()
     }
 }
+
+/// What replicas serve.
+pub(crate) const CONTRACT: Contract = Contract {
+    descriptors: broker_proto::DESCRIPTORS,
+    names: &[provisioner_server::SERVICE_NAME],
+    callers: broker_proto::CALLERS,
+};
 
 /// An address at which nobody listens.
 pub(crate) fn refusing() -> SocketAddr {
@@ -75,6 +90,14 @@ impl Replica {
     }
 
     pub(crate) fn start_with(answers: Answers, change: impl FnOnce(&mut ServiceArgs)) -> Self {
+        Self::start_as(Tls::plaintext(), answers, change)
+    }
+
+    pub(crate) fn start_as(
+        tls: Tls,
+        answers: Answers,
+        change: impl FnOnce(&mut ServiceArgs),
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let mut args = ServiceArgs::for_tests();
         change(&mut args);
@@ -104,9 +127,9 @@ impl Replica {
             service::grpc::serve(
                 &args,
                 listeners,
+                tls,
                 routes,
-                broker_proto::DESCRIPTORS,
-                &[provisioner_server::SERVICE_NAME],
+                CONTRACT,
                 Admin::new(Readiness::default(), Registry::default()),
                 stop,
             )
