@@ -29,6 +29,10 @@ FROM base AS gateway
 COPY bin/gateway /gateway
 ENTRYPOINT ["/gateway"]
 
+FROM base AS identity
+COPY bin/identity /identity
+ENTRYPOINT ["/identity"]
+
 # Runs beside mongod in the pods of an instance.
 FROM base AS mongo-bootstrap
 COPY bin/mongo-bootstrap /mongo-bootstrap

@@ -18,11 +18,12 @@ use testbed::images::ImageSpec;
 use dockerfile::Stage;
 
 /// The images, each a stage of the Dockerfile.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 7] = [
     "catalog-svc",
     "provisioner-svc",
     "binder-svc",
     "gateway",
+    "identity",
     "mongo-bootstrap",
     "demo",
 ];

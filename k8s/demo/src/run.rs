@@ -214,7 +214,8 @@ The OSB endpoint:
   password=$($kubectl --namespace {NAMESPACE} get secret gateway-credentials --output=jsonpath='{{.data.password}}' | base64 -d)
   curl --user \"demo:$password\" --header 'X-Broker-API-Version: 2.17' http://localhost:8080/v2/catalog
 
-The gRPC services:",
+The gRPC services, with the certificate of a person:
+  for file in tls.crt tls.key ca.crt; do $kubectl --namespace {NAMESPACE} get secret admin-tls --output=go-template=\"{{{{index .data \\\"$file\\\" | base64decode}}}}\" >$file; done",
         place.kubectl.prefix()
     );
     for (service, name, port) in [
@@ -224,7 +225,7 @@ The gRPC services:",
     ] {
         println!(
             "  $kubectl --namespace {NAMESPACE} port-forward service/{service} {port}:7000 &
-  grpcurl -plaintext localhost:{port} describe mongodb_osb.v1.{name}"
+  grpcurl -cacert ca.crt -cert tls.crt -key tls.key -authority {service} localhost:{port} describe mongodb_osb.v1.{name}"
         );
     }
     println!("\n`make down` removes it.");
