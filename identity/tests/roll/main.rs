@@ -40,7 +40,7 @@ const CALLERS: [&str; 5] = [
 ];
 
 fn shipped<T: DeserializeOwned + Resource<DynamicType = ()>>(file: &str) -> Vec<T> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s/base/identity");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s/base");
     let text = std::fs::read_to_string(folder.join(file)).unwrap();
     let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).unwrap();
     let ours = documents
@@ -49,14 +49,13 @@ fn shipped<T: DeserializeOwned + Resource<DynamicType = ()>>(file: &str) -> Vec<
     ours.map(|it| serde_json::from_value(it).unwrap()).collect()
 }
 
-async fn create<T>(client: &Client, file: &str)
+async fn create<T>(client: &Client, namespace: &str, file: &str)
 where
     T: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     T: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
     for object in shipped::<T>(file) {
-        let namespace = object.namespace().unwrap();
-        let api: Api<T> = Api::namespaced(client.clone(), &namespace);
+        let api: Api<T> = Api::namespaced(client.clone(), namespace);
         api.create(&PostParams::default(), &object).await.unwrap();
     }
 }
@@ -85,10 +84,15 @@ impl World {
                 .await
                 .unwrap();
         }
-        create::<ServiceAccount>(&admin, "account.yaml").await;
-        create::<Role>(&admin, "role.yaml").await;
-        create::<RoleBinding>(&admin, "role.yaml").await;
-        create::<Secret>(&admin, "certificates.yaml").await;
+        create::<ServiceAccount>(&admin, AUTHORITY, "identity/account.yaml").await;
+        for (namespace, file) in [
+            (AUTHORITY, "identity/role.yaml"),
+            (BROKER, "broker/certificates/identity.yaml"),
+        ] {
+            create::<Role>(&admin, namespace, file).await;
+            create::<RoleBinding>(&admin, namespace, file).await;
+        }
+        create::<Secret>(&admin, BROKER, "broker/certificates/secrets.yaml").await;
         let account = control_plane.service_account(AUTHORITY, "identity").await;
         Self {
             account: account.unwrap().client(),
