@@ -16,7 +16,8 @@ use futures::future::join_all;
 use testbed::Port;
 
 use crate::world::{
-    Binder, LIMIT, World, connect, credentials, done, until, uri, use_database, wait_ready,
+    Binder, LIMIT, NAMESPACE, World, connect, credentials, done, until, uri, use_database,
+    wait_ready,
 };
 
 /// A binder in a process of its own that ends after a step.
@@ -35,6 +36,7 @@ impl Doomed {
             .env_clear()
             .env("KUBECONFIG", world.control_plane.kubeconfig())
             .env("BROKER_CRASH_AT", step.name())
+            .env("BROKER_BINDINGS_NAMESPACE", NAMESPACE)
             .arg(format!("--listen=127.0.0.1:{port}"))
             .arg(format!("--admin-listen=127.0.0.1:{admin}"))
             .arg(format!("--catalog={}", world.fakes))

@@ -51,7 +51,7 @@ impl Sleeper {
             .arg(format!("--admin-listen=127.0.0.1:{admin}"))
             .arg(format!("--catalog={}", world.fakes))
             .arg(format!("--provisioner={}", world.fakes))
-            .arg(format!("--namespace={namespace}"))
+            .arg(format!("--bindings-namespace={namespace}"))
             .arg("--replica=sleeper")
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -6,7 +6,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, api::ListParams};
 use tokio::process::Command;
 
-use crate::world::World;
+use crate::world::{NAMESPACE, World};
 
 #[tokio::test]
 async fn a_background_task_that_panics_ends_the_process_and_gives_the_lease_back() {
@@ -17,6 +17,7 @@ async fn a_background_task_that_panics_ends_the_process_and_gives_the_lease_back
         let output = Command::new(env!("CARGO_BIN_EXE_binder-svc"))
             .env("KUBECONFIG", world.control_plane.kubeconfig())
             .env("BROKER_PANIC_AT", format!("task-{task}"))
+            .env("BROKER_BINDINGS_NAMESPACE", NAMESPACE)
             .args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
             .args(["--drain-delay=0", "--replica=doomed"])
             .arg(format!("--catalog={}", world.fakes))
