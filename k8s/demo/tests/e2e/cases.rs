@@ -227,7 +227,7 @@ async fn kubectl(fixture: &Fixture) -> anyhow::Result<()> {
             ["INSTANCE", "PLAN", "PHASE", "OPERATION", "AGE"],
         ),
     ] {
-        let text = fixture.kubectl(&["get", kind]).await?;
+        let text = fixture.kubectl(&["get", kind, "--all-namespaces"]).await?;
         println!("{text}");
         let head = text.lines().next().unwrap_or_default();
         for column in columns {
@@ -236,10 +236,20 @@ async fn kubectl(fixture: &Fixture) -> anyhow::Result<()> {
         ensure!(text.contains("Ready"), "nothing is Ready:\n{text}");
     }
     let record = format!("serviceinstance/{}", cluster::names::instance_record(TWINS));
+    let namespace = format!(
+        "--namespace={}",
+        State::Instances.namespace(deploy::NAMESPACE)
+    );
     fixture
-        .kubectl(&["wait", "--for=condition=Ready", "--timeout=10s", &record])
+        .kubectl(&[
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=10s",
+            &record,
+            &namespace,
+        ])
         .await?;
-    let described = fixture.kubectl(&["describe", &record]).await?;
+    let described = fixture.kubectl(&["describe", &record, &namespace]).await?;
     println!("{described}");
     for part in ["Conditions:", "Events:"] {
         ensure!(described.contains(part), "kubectl describe shows no {part}");
