@@ -101,15 +101,15 @@ impl World {
         }
     }
 
-    /// A process of it; lifetimes in seconds, an authority rolls after ten.
+    /// A process of it; lifetimes in seconds, an authority rolls after twenty.
     async fn identity(&self) -> JoinHandle<anyhow::Result<()>> {
         let mut args = Args::parse_from([
             "identity",
-            "--leaf-lifetime=6s",
-            "--leaf-renew-after=3s",
-            "--authority-lifetime=20s",
-            "--authority-renew-after=10s",
-            "--authority-overlap=2s",
+            "--leaf-lifetime=12s",
+            "--leaf-renew-after=6s",
+            "--authority-lifetime=40s",
+            "--authority-renew-after=20s",
+            "--authority-overlap=6s",
             "--recheck=200ms",
         ]);
         args.service = ServiceArgs::for_tests();
