@@ -1,7 +1,7 @@
 //! Gives each service of the broker a certificate, and keeps the authority
 //! that signs them. Knows nothing of what the services do.
 //!
-//! What is stored decides what comes next ([`step`]): one conditional write at
+//! What is stored decides what comes next (`step`): one conditional write at
 //! a time, so that this process may be killed anywhere and run twice.
 
 mod app;
