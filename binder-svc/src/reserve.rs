@@ -38,22 +38,26 @@ impl Reserve {
         Self { client }
     }
 
-    /// Whether there is this way to the instance's database. If so, the request of this binding
-    /// record is there from now on.
+    /// The request of this binding record that is there from now on: this one, or one that asks
+    /// for the same already, whose answer may be on its way. `None`: there is no such way to the
+    /// instance's database.
     pub async fn ask(
         &self,
         instance: &Instance,
         record: &str,
-        request: &Request,
-    ) -> Result<bool, Error> {
+        request: Request,
+    ) -> Result<Option<Request>, Error> {
         let Some(object) = self.object(instance).await? else {
-            return Ok(false);
+            return Ok(None);
         };
-        let text = serde_json::to_string(request).unwrap_or_default();
-        if data(&object, record) != Some(&text) {
-            self.put(instance, &object, record, json!(text)).await?;
+        let standing: Option<Request> =
+            data(&object, record).and_then(|text| serde_json::from_str(text).ok());
+        if let Some(standing) = standing.filter(|it| it.asks_the_same(&request)) {
+            return Ok(Some(standing));
         }
-        Ok(true)
+        let text = serde_json::to_string(&request).unwrap_or_default();
+        self.put(instance, &object, record, json!(text)).await?;
+        Ok(Some(request))
     }
 
     /// The answer to this very request, if there is one.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, FutureExt as _};
 use secrecy::ExposeSecret as _;
 
-use self::revoke::Blocked;
 use super::method::{Goal, Issue, Method, Place, Session, Site};
 use crate::{
     credentials::Issued,
@@ -59,7 +58,6 @@ fn next(goal: Goal, observed: &Observed) -> Option<Step> {
 pub(crate) struct Database {
     observed: Observed,
     issue: Option<Issue>,
-    blocked: Blocked,
 }
 
 impl Method for Database {
@@ -71,7 +69,11 @@ impl Method for Database {
         async move {
             match next(goal, &self.observed) {
                 Some(Step::CreateUser) => self.create_user(&site).await,
-                Some(Step::DropUsers) => self.drop_users(&site).await,
+                Some(Step::DropUsers) => {
+                    revoke::drop_users(&site).await?;
+                    self.observed.dropped = true;
+                    Ok(())
+                }
                 None => Ok(()),
             }
         }
@@ -80,7 +82,6 @@ impl Method for Database {
 
     fn restart(&mut self) {
         self.observed = Observed::default();
-        self.blocked = Blocked::default();
     }
 
     fn issue(&self) -> Option<&Issue> {

@@ -10,6 +10,8 @@ use crate::world::until;
 const AGAIN: Duration = Duration::from_secs(3);
 /// So many in a row are refused where none is left.
 const TRIES: usize = 20;
+/// Between two of them: together longer than clients take to open again what they lost.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Lasts until it is dropped.
 pub(crate) struct Attack {
@@ -41,12 +43,13 @@ impl Attack {
         attack
     }
 
-    /// Whether nobody else gets a connection.
+    /// Whether nobody else gets a connection, for some seconds.
     pub(crate) async fn holds_all(&self) -> bool {
         for _ in 0..TRIES {
             if !is_refused(self.address, Duration::from_secs(1)).await {
                 return false;
             }
+            tokio::time::sleep(PAUSE).await;
         }
         true
     }

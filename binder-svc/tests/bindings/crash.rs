@@ -87,6 +87,23 @@ pub(crate) async fn doomed_unbind(world: &World, binding: &str, step: Step) {
     doomed.died(binding).await;
 }
 
+/// Sends an unbind to a process that dies at a step; whether it came there before the end.
+pub(crate) async fn unbind_dies(world: &World, binding: &str, step: Step) -> bool {
+    let mut doomed = Doomed::start(world, binding, step);
+    wait_ready(doomed.admin).await;
+    let mut request = world.unbind_request("i", binding);
+    request.accepts_incomplete = true;
+    let _ = tokio::time::timeout(LIMIT, doomed.client.clone().unbind(request)).await;
+    let mut has_died = false;
+    until("the unbind ends, or the process", async || {
+        has_died = doomed.child.try_wait().unwrap().is_some();
+        let record = world.record("i", binding).await;
+        has_died || record.is_none_or(|record| record.phase() == Phase::Deleted)
+    })
+    .await;
+    has_died
+}
+
 /// The steps of method `database`.
 pub(crate) const CREATE_USER: Step = Step::Make("CreateUser");
 pub(crate) const DROP_USERS: Step = Step::Revoke("DropUsers");

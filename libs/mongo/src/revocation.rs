@@ -50,6 +50,12 @@ pub struct Answer {
 pub type Answers = BTreeMap<String, Answer>;
 
 impl Request {
+    /// Whether another one asks for the same users to go. What answers one then answers both: no
+    /// login is made in an attempt that is over.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        self.users == other.users && self.below == other.below
+    }
+
     /// Which of the users that bear the binding's mark go.
     pub fn doomed(&self, found: &[Found]) -> Vec<String> {
         let goes =

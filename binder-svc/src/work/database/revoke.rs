@@ -8,112 +8,89 @@ use mongo::revocation::{Answer, Request};
 use service::failpoint;
 use tokio::time::Instant;
 
-use super::{Database, Site, target};
+use super::{Site, target};
 use crate::{
     error::Error,
     ledger::Record,
     mongo::{self as users, Target},
 };
 
-/// How long the server may give no connection before mongo-bootstrap is asked.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long one step waits for the answer.
+/// How long the server may give no connection before mongo-bootstrap is asked, from when the
+/// operation was accepted: that is on the record, and whoever goes on counts from then.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
+/// How long one step waits for the answer. What is asked stands, and the next step finds it.
 const WAIT: Duration = Duration::from_secs(5);
 /// Between two looks for it.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What is known of a server that gives no connection. It goes with this process: another one has
-/// the same patience, and asks anew.
-#[derive(Debug, Default)]
-pub(super) struct Blocked {
-    since: Option<Instant>,
-    asked: Option<Request>,
+/// Drops what the ledger names and what the database knows to be of this
+/// binding, up to the newest attempt that must go. A later attempt, of a
+/// replica that took over meanwhile, is not ours to judge.
+pub(super) async fn drop_users(site: &Site<'_>) -> Result<(), Error> {
+    let target = target(&site.place).await?;
+    let dropped = drop_directly(site, &target).await;
+    // Before that nobody has asked, either.
+    let is_patient = is_patient(site.record, Timestamp::now());
+    match dropped {
+        Ok(()) if is_patient => Ok(()),
+        Ok(()) => withdraw(site).await,
+        Err(Error::Mongo(error @ users::Error::Unreachable(_))) => {
+            if is_patient || !revoked_beside(site).await? {
+                return Err(Error::Unreached(error));
+            }
+            withdraw(site).await
+        }
+        Err(error) => Err(error),
+    }
 }
 
-impl Database {
-    /// Drops what the ledger names and what the database knows to be of this
-    /// binding, up to the newest attempt that must go. A later attempt, of a
-    /// replica that took over meanwhile, is not ours to judge.
-    pub(super) async fn drop_users(&mut self, site: &Site<'_>) -> Result<(), Error> {
-        let target = target(&site.place).await?;
-        match drop_directly(site, &target).await {
-            Ok(()) => self.withdraw(site).await?,
-            Err(Error::Mongo(error @ users::Error::Unreachable(_))) => {
-                let since = *self.blocked.since.get_or_insert_with(Instant::now);
-                // The try itself took its time.
-                if since.elapsed() < PATIENCE || !self.ask(site).await? {
-                    return Err(Error::Unreached(error));
-                }
-                self.answered(site).await?;
-                self.withdraw(site).await?;
+/// Has mongo-bootstrap drop the users, and waits until it has proved that they are gone. False
+/// where there is none to ask.
+async fn revoked_beside(site: &Site<'_>) -> Result<bool, Error> {
+    let below = limit(site.record);
+    let Some(mut asked) = ask(site, doomed(site.record)).await? else {
+        return Ok(false);
+    };
+    failpoint::reach("AskReserve");
+    let (reserve, record) = (&site.place.context.reserve, site.record.name());
+    let waited = Instant::now();
+    loop {
+        let answer = reserve.answer(site.place.instance, record, &asked).await?;
+        match answer.map(|answer| judge(&answer, below)) {
+            Some(Verdict::Gone) => {
+                tracing::info!(
+                    binding.record = record,
+                    "login revoked by mongo-bootstrap: the database gives no connection"
+                );
+                failpoint::reach("AcceptAnswer");
+                return Ok(true);
             }
-            Err(error) => return Err(error),
+            Some(Verdict::More(users)) => match ask(site, users).await? {
+                Some(next) => asked = next,
+                None => return Ok(false),
+            },
+            Some(Verdict::Refused) => return Err(Error::NotOurs(record.to_owned())),
+            None if waited.elapsed() >= WAIT => return Err(Error::NoConnections),
+            None => tokio::time::sleep(LOOK).await,
         }
-        self.blocked = Blocked::default();
-        self.observed.dropped = true;
-        Ok(())
     }
+}
 
-    /// Has mongo-bootstrap asked; whether there is one.
-    async fn ask(&mut self, site: &Site<'_>) -> Result<bool, Error> {
-        let request = self.blocked.asked.get_or_insert_with(|| Request {
-            id: cluster::names::random(10),
-            users: doomed(site.record),
-            below: limit(site.record),
-        });
-        let (reserve, record) = (&site.place.context.reserve, site.record.name());
-        let is_there = reserve.ask(site.place.instance, record, request).await?;
-        if is_there {
-            failpoint::reach("AskReserve");
-        } else {
-            self.blocked.asked = None;
-        }
-        Ok(is_there)
-    }
+/// The request to drop these users that stands from now on.
+async fn ask(site: &Site<'_>, users: Vec<String>) -> Result<Option<Request>, Error> {
+    let request = Request {
+        id: cluster::names::random(10),
+        users,
+        below: limit(site.record),
+    };
+    let (reserve, record) = (&site.place.context.reserve, site.record.name());
+    reserve.ask(site.place.instance, record, request).await
+}
 
-    /// Waits until mongo-bootstrap has proved that the users are gone.
-    async fn answered(&mut self, site: &Site<'_>) -> Result<(), Error> {
-        let (reserve, record) = (&site.place.context.reserve, site.record.name());
-        let waited = Instant::now();
-        while let Some(request) = &self.blocked.asked {
-            let answer = reserve.answer(site.place.instance, record, request).await?;
-            match answer.map(|answer| judge(&answer, request.below)) {
-                Some(Verdict::Gone) => {
-                    tracing::info!(
-                        binding.record = record,
-                        "login revoked by mongo-bootstrap: the database gives no connection"
-                    );
-                    failpoint::reach("AcceptAnswer");
-                    return Ok(());
-                }
-                Some(Verdict::More(users)) => {
-                    let next = Request {
-                        id: cluster::names::random(10),
-                        users,
-                        below: request.below,
-                    };
-                    reserve.ask(site.place.instance, record, &next).await?;
-                    self.blocked.asked = Some(next);
-                }
-                Some(Verdict::Refused) => return Err(Error::NotOurs(record.to_owned())),
-                None if waited.elapsed() >= WAIT => return Err(Error::NoConnections),
-                None => tokio::time::sleep(LOOK).await,
-            }
-        }
-        Err(Error::NoConnections)
-    }
-
-    /// Takes a request back that is done with. Who worked on this before may have made it; that is
-    /// looked for only where the work has lasted so long.
-    async fn withdraw(&self, site: &Site<'_>) -> Result<(), Error> {
-        if self.blocked.asked.is_none() && !may_have_been_asked(site.record, Timestamp::now()) {
-            return Ok(());
-        }
-        let reserve = &site.place.context.reserve;
-        reserve
-            .withdraw(site.place.instance, site.record.name())
-            .await
-    }
+/// Takes a request back that is done with, whoever made it.
+async fn withdraw(site: &Site<'_>) -> Result<(), Error> {
+    let (reserve, record) = (&site.place.context.reserve, site.record.name());
+    reserve.withdraw(site.place.instance, record).await
 }
 
 async fn drop_directly(site: &Site<'_>, target: &Target) -> Result<(), Error> {
@@ -156,11 +133,10 @@ fn limit(record: &Record) -> u32 {
     record.kept_attempt().unwrap_or(record.ledger.attempts + 1)
 }
 
-fn may_have_been_asked(record: &Record, now: Timestamp) -> bool {
-    let patience = SignedDuration::try_from(PATIENCE).unwrap_or(SignedDuration::MAX);
-    record
-        .open_operation()
-        .is_none_or(|open| now.duration_since(open.started_at) >= patience)
+/// Whether a connection may still come. What goes on after its operation has waited long enough.
+fn is_patient(record: &Record, now: Timestamp) -> bool {
+    let open = record.open_operation();
+    open.is_some_and(|open| now.duration_since(open.started_at) < PATIENCE)
 }
 
 /// What an answer means.
@@ -207,12 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_a_predecessor_is_looked_for_once_there_can_be_one() {
+    fn patience_is_counted_from_the_record_and_ends_with_the_operation() {
         let record = testing::unbinding();
         let started = record.operation().started_at;
         let after = |seconds| started + SignedDuration::from_secs(seconds);
-        assert!(!may_have_been_asked(&record, after(9)));
-        assert!(may_have_been_asked(&record, after(10)));
-        assert!(may_have_been_asked(&testing::tombstone(), at(1)));
+        assert!(is_patient(&record, after(9)));
+        assert!(!is_patient(&record, after(10)));
+        assert!(!is_patient(&testing::tombstone(), at(1)));
     }
 }
