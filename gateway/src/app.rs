@@ -35,6 +35,7 @@ pub struct App {
     args: Args,
     listeners: Listeners,
     tls: Tls,
+    https: Tls,
     gateway: Shared,
     follower: Follower,
     admin: Admin,
@@ -53,6 +54,8 @@ impl App {
         let listeners = Listeners::bind(&args.service).await?;
         let mut registry = Registry::default();
         let tls = Tls::load(&args.service, &mut registry)?;
+        let reload = args.service.tls_reload;
+        let https = Tls::load_https(args.http.https.clone(), reload, &mut registry)?;
         let peers =
             Peers::connect(&args.peers, &tls).context("connect to the broker's services")?;
         let catalog = Target::new(
@@ -88,6 +91,7 @@ impl App {
         Ok(Self {
             listeners,
             tls,
+            https,
             gateway: Arc::new(gateway),
             follower,
             admin: Admin::new(readiness, registry),
@@ -117,6 +121,7 @@ impl App {
             args,
             listeners,
             tls,
+            https,
             gateway,
             follower,
             admin,
@@ -124,6 +129,7 @@ impl App {
         let mut tasks = Tasks::new(&admin.readiness);
         let stop = tasks.stop();
         tasks.spawn("tls", tls.follow(stop.clone()));
+        tasks.spawn("https", https.clone().follow(stop.clone()));
         let mut catalog = gateway.catalog.clone();
         let received = async move {
             // Not an error: the follower holds the sender.
@@ -140,6 +146,7 @@ impl App {
                 head_timeout: HEAD_TIMEOUT,
             },
             listeners,
+            https,
             router,
             error::unparsed,
             admin,

@@ -77,6 +77,12 @@ pub struct HttpArgs {
         value_name = "DURATION", value_parser = duration)]
     pub credentials_reload: Duration,
 
+    /// Folder with tls.crt and tls.key, with which platforms are served over HTTPS. Changes take
+    /// effect on new connections, looked for once a BROKER_TLS_RELOAD. Without it HTTP is plaintext:
+    /// then something in front of the gateway must end TLS.
+    #[arg(long, env = "BROKER_HTTPS", value_name = "FOLDER")]
+    pub https: Option<PathBuf>,
+
     /// Largest request body in bytes; larger ones are answered 413. At most
     /// 716800: a body can grow six-fold on its way to a service, which takes
     /// messages of 4 MiB.

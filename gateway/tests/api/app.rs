@@ -77,6 +77,7 @@ impl TestApp {
             http: HttpArgs {
                 credentials: credentials.path().to_owned(),
                 credentials_reload: Duration::from_millis(50),
+                https: None,
                 max_body: 64 * 1024,
                 max_in_flight: 64,
                 max_connections: 384,

@@ -17,6 +17,7 @@ mod bounds;
 mod catalog;
 mod errors;
 mod headers;
+mod https;
 mod instances;
 mod malformed;
 mod openapi;

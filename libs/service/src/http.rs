@@ -26,14 +26,16 @@ use hyper_util::{
 };
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{io::InspectReader, sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
 use self::{error_body::ErrorBodyWriter, head::HeadClock};
-use crate::{admin::Admin, args::ServiceArgs, grpc::Listeners};
+use crate::{admin::Admin, args::ServiceArgs, grpc::Listeners, tls::Tls};
 
 pub use self::error_body::ErrorBody;
 
@@ -64,7 +66,7 @@ pub struct Bounds {
     pub head_timeout: Duration,
 }
 
-/// Serves `router` until `shutdown`, then drains: it is not ready any more;
+/// Serves `router`, over TLS if there is a certificate, until `shutdown`, then drains: it is not ready any more;
 /// for the drain delay every answer closes its connection; then no connections
 /// are accepted, and requests in flight may finish. The admin port closes last.
 /// `unparsed` makes the body of the answer to what is not HTTP.
@@ -75,6 +77,7 @@ pub async fn serve(
     args: &ServiceArgs,
     bounds: Bounds,
     listeners: Listeners,
+    tls: Tls,
     router: Router,
     unparsed: ErrorBody,
     admin: Admin,
@@ -90,6 +93,7 @@ pub async fn serve(
     let life = Life {
         places: Arc::new(Semaphore::new(bounds.connections)),
         head_timeout: bounds.head_timeout,
+        tls,
         unparsed,
         max_age: args.max_connection_age,
         draining: CancellationToken::new(),
@@ -125,6 +129,7 @@ struct Life {
     /// One for each connection that may be open.
     places: Arc<Semaphore>,
     head_timeout: Duration,
+    tls: Tls,
     unparsed: ErrorBody,
     max_age: Duration,
     /// Answers say `connection: close` from here on.
@@ -146,7 +151,7 @@ async fn accept(listener: TcpListener, router: &Router, life: &Life, connections
         };
         match accepted {
             Ok((stream, peer)) => {
-                let served = connection(stream, Peer(peer.ip()), router.clone(), life.clone());
+                let served = open(stream, Peer(peer.ip()), router.clone(), life.clone());
                 connections.spawn(async move {
                     served.await;
                     drop(place);
@@ -164,10 +169,25 @@ async fn accept(listener: TcpListener, router: &Router, life: &Life, connections
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-/// Serves one connection to its end.
-async fn connection(stream: TcpStream, peer: Peer, router: Router, life: Life) {
+/// Serves one connection to its end, once it is one.
+async fn open(stream: TcpStream, peer: Peer, router: Router, life: Life) {
     // Without it small answers wait for the client's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
+    let Some(config) = life.tls.server() else {
+        return connection(stream, peer, router, life).await;
+    };
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    match tokio::time::timeout(life.head_timeout, handshake).await {
+        Ok(Ok(stream)) => connection(stream, peer, router, life).await,
+        // The client's: it speaks no TLS, does not believe the certificate, or is silent.
+        Ok(Err(_)) | Err(_) => life.tls.refused(),
+    }
+}
+
+async fn connection<S>(stream: S, peer: Peer, router: Router, life: Life)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let opened = Instant::now();
     let multiplexed = Arc::new(AtomicBool::new(false));
     let (clock, unknown) = (HeadClock::start(), CancellationToken::new());
@@ -322,7 +342,8 @@ mod tests {
         let (tracker, stop) = (TaskTracker::new(), shutdown.clone());
         let unparsed: ErrorBody = |_| "{}".to_owned();
         tracker.spawn(async move {
-            serve(&args, bounds, listeners, router, unparsed, admin, stop).await
+            let tls = Tls::plaintext();
+            serve(&args, bounds, listeners, tls, router, unparsed, admin, stop).await
         });
         tracker.close();
         (address, shutdown, tracker)

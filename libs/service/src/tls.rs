@@ -1,5 +1,6 @@
 //! Who a service is, and whom it believes: key, certificate and authorities
-//! from a mounted Secret, read again while the process runs.
+//! from a mounted Secret, read again while the process runs. And the key and
+//! certificate of an HTTP server, likewise.
 
 mod files;
 mod leaf;
@@ -13,14 +14,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    files::{Files, Identity},
+    files::{Audience, Files, Identity},
     metrics::Metrics,
 };
 use crate::{args::ServiceArgs, telemetry::chain};
 
 pub use self::leaf::Leaf;
 
-/// What the connections of a service are made with. Cheap to clone.
+/// What connections are made with. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Tls(Option<Folder>);
 
@@ -29,7 +30,9 @@ struct Folder {
     path: PathBuf,
     reload: Duration,
     sender: Arc<watch::Sender<Identity>>,
-    client: watch::Sender<Arc<ClientConfig>>,
+    /// None for a server that anybody may connect to.
+    client: Option<watch::Sender<Arc<ClientConfig>>>,
+    audience: Audience,
     metrics: Metrics,
 }
 
@@ -48,10 +51,38 @@ impl Tls {
             );
             return Ok(Self::plaintext());
         };
-        let identity = Files::read(&path)?.identity()?;
+        Self::of(path, Audience::Services, args.tls_reload, registry)
+    }
+
+    /// For an HTTP server, of a folder with tls.crt and tls.key, looked at once a `reload`; without
+    /// one, plaintext with a warning. The metrics' names begin with `https`.
+    pub fn load_https(
+        folder: Option<PathBuf>,
+        reload: Duration,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Self> {
+        let Some(path) = folder else {
+            tracing::warn!(
+                "HTTP is plaintext: logins and credentials can be read on the way, unless something \
+                 in front of the gateway ends TLS. Set BROKER_HTTPS to a folder with tls.crt and \
+                 tls.key"
+            );
+            return Ok(Self::plaintext());
+        };
+        let registry = registry.sub_registry_with_prefix("https");
+        Self::of(path, Audience::Anybody, reload, registry)
+    }
+
+    fn of(
+        path: PathBuf,
+        audience: Audience,
+        reload: Duration,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Self> {
+        let identity = Files::read(&path, audience)?.identity()?;
         tracing::info!(
             folder = %path.display(),
-            service = identity.leaf.service().unwrap_or("none"),
+            service = identity.leaf.service(),
             not_after = %identity.leaf.not_after(),
             "certificate loaded"
         );
@@ -59,16 +90,18 @@ impl Tls {
         metrics.loaded(&identity.leaf);
         Ok(Self(Some(Folder {
             path,
-            reload: args.tls_reload,
-            client: watch::Sender::new(Arc::clone(&identity.client)),
+            reload,
+            client: identity.client.clone().map(watch::Sender::new),
             sender: Arc::new(watch::Sender::new(identity)),
+            audience,
             metrics,
         })))
     }
 
     /// For the clients of a service: each new connection takes the newest.
     pub fn client(&self) -> Option<watch::Receiver<Arc<ClientConfig>>> {
-        self.0.as_ref().map(|folder| folder.client.subscribe())
+        let folder = self.0.as_ref()?;
+        folder.client.as_ref().map(watch::Sender::subscribe)
     }
 
     /// The service's own certificate, as it is now.
@@ -102,9 +135,10 @@ impl Tls {
                 () = tokio::time::sleep(folder.reload) => {}
                 () = stop.cancelled() => return,
             }
-            let path = folder.path.clone();
+            let (path, audience) = (folder.path.clone(), folder.audience);
             // A mounted Secret is memory, but the mount may be anything.
-            let Ok(read) = tokio::task::spawn_blocking(move || Files::read(&path)).await else {
+            let Ok(read) = tokio::task::spawn_blocking(move || Files::read(&path, audience)).await
+            else {
                 continue;
             };
             folder.take(read, &mut last);
@@ -128,7 +162,9 @@ impl Folder {
             Ok(identity) => {
                 tracing::info!(not_after = %identity.leaf.not_after(), "certificate changed");
                 self.metrics.loaded(&identity.leaf);
-                self.client.send_replace(Arc::clone(&identity.client));
+                if let (Some(sender), Some(client)) = (&self.client, &identity.client) {
+                    sender.send_replace(Arc::clone(client));
+                }
                 self.sender.send_replace(identity);
                 *last = None;
             }

@@ -1,4 +1,4 @@
-//! The files of a service's Secret, and what rustls makes of them.
+//! The files of a Secret with a certificate, and what rustls makes of them.
 
 use std::{
     fs, io,
@@ -24,7 +24,10 @@ const AUTHORITIES: &str = "ca.crt";
 /// Why a folder gives no identity. Nothing of a key is shown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
-    #[error("read {} (BROKER_TLS names a folder with {CHAIN}, {KEY} and {AUTHORITIES})", path.display())]
+    #[error(
+        "read {} (BROKER_TLS names a folder with {CHAIN}, {KEY} and {AUTHORITIES}, BROKER_HTTPS one with the first two)",
+        path.display()
+    )]
     Read {
         path: PathBuf,
         #[source]
@@ -60,7 +63,17 @@ pub(super) struct Files {
     folder: PathBuf,
     chain: Vec<u8>,
     key: Vec<u8>,
-    authorities: Vec<u8>,
+    /// Of clients; none where they need no certificate.
+    authorities: Option<Vec<u8>>,
+}
+
+/// Whom a certificate is shown to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// The broker's services, who show theirs.
+    Services,
+    /// Whoever comes, over HTTP.
+    Anybody,
 }
 
 impl std::fmt::Debug for Files {
@@ -77,13 +90,14 @@ pub(super) struct Identity {
     pub(super) files: Files,
     pub(super) leaf: Leaf,
     pub(super) server: Arc<ServerConfig>,
-    pub(super) client: Arc<ClientConfig>,
+    /// None where the certificate is a server's alone.
+    pub(super) client: Option<Arc<ClientConfig>>,
 }
 
 impl Files {
     /// The kubelet may swap them between two reads; certificate and key do not
-    /// fit together then, and the next look finds all three of one time.
-    pub(super) fn read(folder: &Path) -> Result<Self, Fault> {
+    /// fit together then, and the next look finds all of one time.
+    pub(super) fn read(folder: &Path, audience: Audience) -> Result<Self, Fault> {
         let read = |name: &str| {
             let path = folder.join(name);
             fs::read(&path).map_err(|source| Fault::Read { path, source })
@@ -92,7 +106,10 @@ impl Files {
             folder: folder.to_owned(),
             chain: read(CHAIN)?,
             key: read(KEY)?,
-            authorities: read(AUTHORITIES)?,
+            authorities: match audience {
+                Audience::Services => Some(read(AUTHORITIES)?),
+                Audience::Anybody => None,
+            },
         })
     }
 
@@ -106,12 +123,21 @@ impl Files {
             path: at(KEY),
             what: "private key",
         })?;
-        let roots = Arc::new(self.roots()?);
         let pair = |source| Fault::Pair {
             path: self.folder.clone(),
             source,
         };
         let provider = Arc::new(ring::default_provider());
+        let Some(authorities) = &self.authorities else {
+            let server = public(provider, chain, key).map_err(pair)?;
+            return Ok(Identity {
+                server: Arc::new(server),
+                client: None,
+                files: self,
+                leaf,
+            });
+        };
+        let roots = Arc::new(self.roots(authorities)?);
         let server = server(&provider, &roots, chain.clone(), key.clone_key());
         let server = server.map_err(|error| match error {
             Broken::Pair(source) => pair(source),
@@ -123,16 +149,16 @@ impl Files {
         let client = client(provider, roots, chain, key).map_err(pair)?;
         Ok(Identity {
             server: Arc::new(server),
-            client: Arc::new(client),
+            client: Some(Arc::new(client)),
             files: self,
             leaf,
         })
     }
 
-    fn roots(&self) -> Result<RootCertStore, Fault> {
+    fn roots(&self, authorities: &[u8]) -> Result<RootCertStore, Fault> {
         let path = || self.folder.join(AUTHORITIES);
         let mut roots = RootCertStore::empty();
-        for authority in certificates(&self.authorities, path)? {
+        for authority in certificates(authorities, path)? {
             roots.add(authority).map_err(|source| Fault::Authority {
                 path: path(),
                 source,
@@ -179,6 +205,20 @@ fn server(
     // A resumed session is not verified again, and connections are few.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// For an HTTP server: TLS 1.2 as well, which some platforms still speak.
+fn public(
+    provider: Arc<CryptoProvider>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 

@@ -19,17 +19,17 @@ impl Metrics {
         let metrics = Self::default();
         registry.register(
             "tls_not_after_seconds",
-            "When the service's own certificate ends, as a Unix time",
+            "When the certificate ends, as a Unix time",
             metrics.not_after.clone(),
         );
         registry.register(
             "tls_files_faulty",
-            "1 while BROKER_TLS cannot be read again and the last good certificate stays",
+            "1 while the certificate's folder cannot be read again and the last good one stays",
             metrics.faulty.clone(),
         );
         registry.register(
             "tls_connections_refused",
-            "Connections without a certificate of an authority of ours",
+            "Connections whose handshake failed, such as one without a certificate of an authority of ours",
             metrics.refused.clone(),
         );
         metrics
