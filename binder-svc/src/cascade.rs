@@ -13,7 +13,7 @@ use broker_proto::{
     client::Event,
     v1::{InstancePhase, InstanceState},
 };
-use cluster::names;
+use cluster::{audit::Requester, names};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use service::telemetry::chain;
 use tokio::{task::JoinSet, time::Instant};
@@ -184,11 +184,15 @@ async fn remove(context: &Context, mut record: Record) -> Result<(), Error> {
             driver: context.replica.clone(),
             ..open.clone()
         },
-        Some(_) | None => context.operation(Kind::Unbind, record.next_seq(), String::new()),
+        Some(_) | None => context.operation(Kind::Unbind, record.next_seq(), Requester::default()),
     };
-    record.begin_unbind(operation, context.times.keep);
+    let is_new = operation.id != record.operation().id;
+    record.begin_unbind(operation);
     let term = context.tenure.now();
     let record = context.store.replace(record).await?;
+    if is_new {
+        record.audit().accepted();
+    }
     let (name, operation) = (record.name().to_owned(), record.operation().id.clone());
     let seed = Context::seed(term, &record, None);
     let reports = context.pool.ensure(&name, Some(seed));

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use broker_proto::v1::Instance;
 use bundles::Bundles;
 use cluster::{
+    audit::Requester,
     cache::Cache,
     event::Events,
     share::{Members, Tenure, Term},
@@ -130,7 +131,7 @@ impl Context {
     }
 
     /// A new operation, driven by this replica.
-    pub(crate) fn operation(&self, kind: Kind, seq: u64, requester: String) -> Operation {
+    pub(crate) fn operation(&self, kind: Kind, seq: u64, requested_by: Requester) -> Operation {
         let now = Timestamp::now();
         let limit = match kind {
             Kind::Bind => self.times.bind,
@@ -142,7 +143,7 @@ impl Context {
             started_at: now,
             deadline: now.checked_add(limit).unwrap_or(Timestamp::MAX),
             driver: self.replica.clone(),
-            requester,
+            requested_by,
         }
     }
 

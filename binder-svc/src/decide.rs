@@ -369,7 +369,6 @@ pub fn cache_can_answer(record: &Record, operation: &str) -> bool {
 mod tests {
     use broker_proto::v1::catalog_verdict;
     use cluster::operation::Ended;
-    use jiff::SignedDuration;
 
     use super::*;
     use crate::testing;
@@ -754,10 +753,8 @@ mod tests {
                 ("unbind-2-aaaa", None)
             );
         }
-        record.ledger.history.add(
-            Ended::failed("unbind-2-aaaa", "why", testing::at(9)),
-            SignedDuration::from_hours(72),
-        );
+        let ended = Ended::failed("unbind-2-aaaa", "why", testing::at(9));
+        record.ledger.history.add(ended);
         let polled = poll(&record, "");
         assert_eq!(
             (polled.succeeded, polled.description.as_str()),

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use broker_proto::decide::is_owner;
 use cluster::{
+    audit::Entry,
     names,
     operation::{Ended, History},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,9 @@ use crate::resource::{Kind, Operation, Phase, ServiceBinding, ServiceBindingSpec
 pub const ANNOTATION: &str = "mongodb-osb.io/ledger";
 /// Keeps a record that is deleted by hand until its users are dropped.
 pub const FINALIZER: &str = "mongodb-osb.io/binding";
+
+/// How a bind ends that an unbind interrupts.
+pub const HALTED: &str = "Halted: the binding was deleted.";
 
 /// What a binding's operations came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,12 +166,29 @@ impl Record {
         &self.object.spec.operation
     }
 
+    /// What the audit log says of the newest operation.
+    pub fn audit(&self) -> Entry<'_> {
+        let (spec, operation) = (self.spec(), self.operation());
+        Entry {
+            instance: &spec.instance_id,
+            binding: Some(&spec.binding_id),
+            plan: &spec.plan,
+            operation: &operation.id,
+            by: &operation.requested_by,
+        }
+    }
+
+    /// Whether it belongs to the platform that asks; one that is not named sees all.
+    pub fn is_of(&self, platform: &str) -> bool {
+        is_owner(&self.spec().platform, platform)
+    }
+
     /// Begins an unbind; a bind that is still open ends here, halted.
-    pub fn begin_unbind(&mut self, operation: Operation, keep: SignedDuration) {
+    pub fn begin_unbind(&mut self, operation: Operation) {
         if self.is_open(Kind::Bind) {
             let at = operation.started_at;
-            let ended = Ended::failed(&self.operation().id, "Halted: the binding was deleted.", at);
-            self.ledger.history.add(ended, keep);
+            let ended = Ended::failed(&self.operation().id, HALTED, at);
+            self.note(ended);
         }
         self.object.spec.operation = operation;
     }
@@ -238,9 +260,15 @@ impl Record {
     }
 
     /// Ends the open operation.
-    pub fn end(&mut self, state: State, ended: Ended, keep: SignedDuration) {
+    pub fn end(&mut self, state: State, ended: Ended) {
         self.ledger.state = state;
-        self.ledger.history.add(ended, keep);
+        self.note(ended);
+    }
+
+    fn note(&mut self, ended: Ended) {
+        let asked = self.operation();
+        let ended = ended.asked_for(asked.started_at, &asked.requested_by);
+        self.ledger.history.add(ended);
     }
 
     /// The attempt whose login must stay, if one must.

@@ -8,6 +8,7 @@ pub(crate) mod wait;
 mod answer;
 
 use broker_proto::{json, v1};
+use cluster::audit::Requester;
 use plan::{Loaded, descriptor};
 use serde_json::{Map, Value};
 
@@ -25,16 +26,20 @@ fn object(field: Option<prost_types::Struct>) -> Map<String, Value> {
     field.map(json::from_struct).unwrap_or_default()
 }
 
-/// Who asked, as JSON text for audit.
-fn requester(requester: Option<&v1::Requester>) -> String {
-    requester.map_or_else(String::new, |requester| {
-        serde_json::json!({
-            "user": requester.broker_user,
-            "platform": requester.platform,
-            "identity": object(requester.identity.clone()),
-        })
-        .to_string()
-    })
+/// Who asked, for the record.
+fn requester(told: Option<&v1::Requester>) -> Requester {
+    let told = told.cloned().unwrap_or_default();
+    Requester {
+        platform: told.platform,
+        login: told.login,
+        peer: told.peer,
+        user: told.user,
+    }
+}
+
+/// The platform that asks.
+fn platform(told: Option<&v1::Requester>) -> &str {
+    told.map_or("", |told| &told.platform)
 }
 
 /// The plan as far as it decides.

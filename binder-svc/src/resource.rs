@@ -2,6 +2,7 @@
 //! status what a person wants to see; what decides is the annotation of
 //! [`crate::ledger`]. It never holds a password or a user's parameter.
 
+use cluster::audit::Requester;
 use jiff::Timestamp;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -33,6 +34,9 @@ pub struct ServiceBindingSpec {
     pub binding_id: String,
     /// OSB service id of the instance.
     pub service_id: String,
+    /// The platform that the instance belongs to; for other platforms the binding does not exist.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub platform: String,
     /// OSB plan id of the instance when the binding was asked for.
     pub plan_id: String,
     /// The plan's name, for people.
@@ -105,9 +109,9 @@ pub struct Operation {
     pub deadline: Timestamp,
     /// The replica that took the request and works it while its lease lives.
     pub driver: String,
-    /// Who asked, for audit: JSON text, opaque to the broker.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub requester: String,
+    /// Who asked.
+    #[serde(default, skip_serializing_if = "Requester::is_nobody")]
+    pub requested_by: Requester,
 }
 
 /// What an operation does.

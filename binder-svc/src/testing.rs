@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::operation::Ended;
+use cluster::{audit::Requester, operation::Ended};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -10,8 +10,6 @@ use crate::{
     ledger::{Attempt, Ledger, Login, Record, State},
     resource::{Kind, Method, Operation, Server, ServiceBindingSpec, ServiceBindingStatus},
 };
-
-const KEEP: SignedDuration = SignedDuration::from_hours(72);
 
 /// Some seconds after an arbitrary start.
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -33,7 +31,7 @@ pub(crate) fn operation(kind: Kind, seq: u64) -> Operation {
         started_at: at(0),
         deadline: at(600),
         driver: "me".to_owned(),
-        requester: String::new(),
+        requested_by: Requester::default(),
     }
 }
 
@@ -42,6 +40,7 @@ fn spec(operation: Operation) -> ServiceBindingSpec {
         instance_id: "i1".to_owned(),
         binding_id: "b1".to_owned(),
         service_id: "s1".to_owned(),
+        platform: "cf".to_owned(),
         plan_id: "p1".to_owned(),
         plan: "small".to_owned(),
         bundle_digest: "d1".to_owned(),
@@ -86,9 +85,7 @@ pub(crate) fn binding_in_progress(holder: &str) -> Record {
 pub(crate) fn ready() -> Record {
     let mut ledger = binding_in_progress("me/1").ledger;
     ledger.state = State::Ready;
-    ledger
-        .history
-        .add(Ended::succeeded("bind-1-aaaa", at(1)), KEEP);
+    ledger.history.add(Ended::succeeded("bind-1-aaaa", at(1)));
     with(operation(Kind::Bind, 1), ledger)
 }
 
@@ -98,7 +95,7 @@ pub(crate) fn failed() -> Record {
     ledger.attempt = None;
     ledger
         .history
-        .add(Ended::failed("bind-1-aaaa", "no luck", at(1)), KEEP);
+        .add(Ended::failed("bind-1-aaaa", "no luck", at(1)));
     with(operation(Kind::Bind, 1), ledger)
 }
 
@@ -110,9 +107,7 @@ pub(crate) fn tombstone() -> Record {
     let mut ledger = ready().ledger;
     ledger.state = State::Deleted;
     ledger.attempt = None;
-    ledger
-        .history
-        .add(Ended::succeeded("unbind-2-aaaa", at(2)), KEEP);
+    ledger.history.add(Ended::succeeded("unbind-2-aaaa", at(2)));
     with(operation(Kind::Unbind, 2), ledger)
 }
 

@@ -14,7 +14,7 @@ use axum::http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
 use self::pairs::Pairs;
-pub(crate) use self::{directory::Fault, slowdown::Slowdown};
+pub(crate) use self::{directory::Fault, pairs::Login, slowdown::Slowdown};
 
 /// The logins, as last read without a fault.
 #[derive(Debug, Clone)]
@@ -29,6 +29,7 @@ impl Credentials {
         let pairs = directory::read(&directory)?;
         tracing::info!(
             logins = pairs.len(),
+            platforms = ?pairs.platforms(),
             directory = %directory.display(),
             "broker credentials loaded"
         );
@@ -38,8 +39,8 @@ impl Credentials {
         })
     }
 
-    /// The user that the headers prove to be; nothing if they prove none.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Option<Arc<str>> {
+    /// The login that the headers prove; nothing if they prove none.
+    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Option<Arc<Login>> {
         let pairs = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         pairs.authenticate(headers)
     }
@@ -80,7 +81,11 @@ impl Credentials {
         let pairs = read?;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if **current != pairs {
-            tracing::info!(logins = pairs.len(), "broker credentials changed");
+            tracing::info!(
+                logins = pairs.len(),
+                platforms = ?pairs.platforms(),
+                "broker credentials changed"
+            );
             *current = Arc::new(pairs);
         }
         Ok(())
@@ -113,10 +118,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(&folder.path().join("cf"), "cf", "old");
         let credentials = Credentials::load(folder.path().to_owned()).unwrap();
-        assert_eq!(
-            credentials.authenticate(&basic("cf", "old")).as_deref(),
-            Some("cf")
-        );
+        let login = credentials.authenticate(&basic("cf", "old")).unwrap();
+        assert_eq!((&*login.user, &*login.platform), ("cf", "cf"));
 
         write(&folder.path().join("cf"), "cf", "new");
         write(&folder.path().join("k8s"), "k8s", "p");

@@ -1,16 +1,15 @@
 //! `X-Broker-API-Originating-Identity`: on whose behalf the platform asks.
 //!
-//! It is kept for audit and decides nothing, so a malformed header is logged
-//! (without its value, which names a person) and otherwise ignored: refusing
-//! it would let a platform's fault block a clean-up.
+//! Only who that is is kept, for audit: `user_id` of Cloud Foundry, `username` of Kubernetes. It
+//! decides nothing, so a malformed header is logged (without its value, which names a person) and
+//! otherwise ignored: refusing it would let a platform's fault block a clean-up.
 
 use axum::http::HeaderValue;
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use broker_proto::v1::Requester;
-use prost_types::Struct;
+use serde_json::{Map, Value};
 
 use crate::extract::json;
 
@@ -23,67 +22,66 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Who asked: the login, and what the header says.
-pub(crate) fn requester(user: &str, header: Option<&HeaderValue>) -> Requester {
-    let (platform, identity) = header.map_or_else(Default::default, |value| {
-        let (platform, identity) = read(value);
-        if identity.is_none() {
-            tracing::info!("originating identity ignored, it is malformed");
-        }
-        (platform, identity)
-    });
-    Requester {
-        broker_user: user.to_owned(),
-        platform,
-        identity,
-    }
+/// What names a user, by platform.
+const KEYS: [&str; 2] = ["user_id", "username"];
+
+/// The most characters of a name that are kept.
+const MAX_NAME: usize = 256;
+
+/// Who the header says that it is; empty if it does not.
+pub(crate) fn user(header: Option<&HeaderValue>) -> String {
+    let Some(header) = header else {
+        return String::new();
+    };
+    let Some(identity) = read(header) else {
+        tracing::info!("originating identity ignored, it is malformed");
+        return String::new();
+    };
+    let named = KEYS.iter().find_map(|key| identity.get(*key)?.as_str());
+    let named = named.unwrap_or_default().chars();
+    named.filter(|c| !c.is_control()).take(MAX_NAME).collect()
 }
 
-/// The platform's name, and the object if it can be read.
-fn read(value: &HeaderValue) -> (String, Option<Struct>) {
-    let Some((platform, encoded)) = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.trim().split_once(' '))
-    else {
-        return Default::default();
-    };
-    let identity = BASE64
-        .decode(encoded.trim())
-        .ok()
-        .and_then(|bytes| json::parse_object(&bytes).ok())
-        .and_then(|object| json::to_struct(&object, "").ok());
-    (platform.to_owned(), identity)
+/// The object behind the platform's name, if it can be read.
+fn read(value: &HeaderValue) -> Option<Map<String, Value>> {
+    let (_platform, encoded) = value.to_str().ok()?.trim().split_once(' ')?;
+    let bytes = BASE64.decode(encoded.trim()).ok()?;
+    json::parse_object(&bytes).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn requester_of(text: &str) -> Requester {
-        requester("cf", Some(&HeaderValue::from_str(text).unwrap()))
+    fn user_of(text: &str) -> String {
+        user(Some(&HeaderValue::from_str(text).unwrap()))
+    }
+
+    fn encoded(identity: &str) -> String {
+        user_of(&format!("any {}", BASE64.encode(identity)))
     }
 
     /// H-05, H-06, H-07.
     #[test]
-    fn an_identity_is_decoded_with_whatever_it_holds() {
+    fn only_who_asks_is_read_of_an_identity() {
         // {"user_id":"683ea748-3092-4ff4-b656-39cacc4d5360","extra":1}
-        let encoded =
+        let text =
             "eyJ1c2VyX2lkIjoiNjgzZWE3NDgtMzA5Mi00ZmY0LWI2NTYtMzljYWNjNGQ1MzYwIiwiZXh0cmEiOjF9";
-        let requester = requester_of(&format!("cloudfoundry {encoded}"));
-        assert_eq!(requester.broker_user, "cf");
-        assert_eq!(requester.platform, "cloudfoundry");
-        let identity = requester.identity.unwrap();
-        assert!(identity.fields.contains_key("user_id"));
-        assert!(identity.fields.contains_key("extra"));
+        let user = user_of(&format!("cloudfoundry {text}"));
+        assert_eq!(user, "683ea748-3092-4ff4-b656-39cacc4d5360");
+        let kubernetes = r#"{"username":"duke","uid":"c2","groups":["admin"],"extra":{}}"#;
+        assert_eq!(encoded(kubernetes), "duke");
+        assert_eq!(encoded(r#"{"user_id":7,"email":"duke@example.org"}"#), "");
+        assert_eq!(encoded("{\"user_id\":\"a\\nb\"}"), "ab");
+        let long = format!(r#"{{"user_id":"{}"}}"#, "ü".repeat(9000));
+        assert_eq!(encoded(&long).chars().count(), MAX_NAME);
     }
 
     #[test]
     fn a_malformed_identity_is_ignored() {
         for text in ["", "alone", "kubernetes %%%", "kubernetes W10=", "a b c"] {
-            assert!(requester_of(text).identity.is_none(), "{text}");
+            assert_eq!(user_of(text), "", "{text}");
         }
-        assert_eq!(requester_of("kubernetes W10=").platform, "kubernetes");
-        assert!(requester("cf", None).platform.is_empty());
+        assert_eq!(user(None), "");
     }
 }

@@ -219,6 +219,7 @@ impl Context {
             Err(error) => return Err(error.into()),
         };
         let record = Record::new(written.clone())?;
+        record.audit().accepted();
         let seed = Seed {
             term,
             object: Arc::new(written),

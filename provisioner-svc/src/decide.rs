@@ -362,6 +362,11 @@ pub fn absent() -> Error {
     Error::new(ErrorCode::NotFound, "There is no such service instance.")
 }
 
+/// 409 for an id that another platform has given to an instance of its own.
+pub fn taken() -> Error {
+    Error::new(ErrorCode::Conflict, "The instance id is taken.")
+}
+
 /// An update that this instance cannot have.
 pub fn unsupported(message: impl Into<String>) -> Error {
     Error {

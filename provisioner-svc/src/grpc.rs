@@ -59,7 +59,7 @@ impl Provisioner for Service {
         &self,
         request: Request<v1::FetchInstanceRequest>,
     ) -> Result<Response<v1::FetchInstanceResponse>, Status> {
-        answer(requests::fetch::fetch(&self.context, &request.into_inner().instance_id).await)
+        answer(requests::fetch::fetch(&self.context, &request.into_inner()).await)
     }
 
     #[instrument(skip_all, fields(instance.id = request.get_ref().instance_id))]

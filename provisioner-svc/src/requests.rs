@@ -12,10 +12,11 @@ mod shown;
 mod wait;
 
 use broker_proto::{Error as ApiError, ErrorCode, json, v1};
+use cluster::audit::Requester;
 use plan::Loaded;
 use serde_json::{Map, Value};
 
-use crate::{place, resource::Requester, state::begin::Aim};
+use crate::{place, state::begin::Aim};
 
 /// How often a handler starts over after a rival's write.
 const MAX_CONFLICTS: usize = 5;
@@ -33,18 +34,12 @@ fn named(platform_context: &Map<String, Value>) -> Result<Option<&str>, ApiError
 
 /// Who asked, for the record.
 fn requester(requester: Option<v1::Requester>) -> Requester {
-    let Some(requester) = requester else {
-        return Requester::default();
-    };
-    let identity = object(requester.identity);
+    let told = requester.unwrap_or_default();
     Requester {
-        user: requester.broker_user,
-        platform: requester.platform,
-        identity: if identity.is_empty() {
-            String::new()
-        } else {
-            Value::Object(identity).to_string()
-        },
+        platform: told.platform,
+        login: told.login,
+        peer: told.peer,
+        user: told.user,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The ServiceInstance custom resource: spec is what was asked, status what
 //! was seen. The outcome of operations is in neither: see [`crate::state`].
 
+use cluster::audit::Requester;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message","priority":1}"#,
     printcolumn = r#"{"name":"Instance ID","type":"string","jsonPath":".spec.instanceId","priority":1}"#,
     printcolumn = r#"{"name":"Organization","type":"string","jsonPath":".spec.organizationGuid","priority":1}"#,
+    printcolumn = r#"{"name":"Platform","type":"string","jsonPath":".spec.platform","priority":1}"#,
     printcolumn = r#"{"name":"Space","type":"string","jsonPath":".spec.spaceGuid","priority":1}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
@@ -52,6 +54,9 @@ pub struct ServiceInstanceSpec {
     pub organization_guid: String,
     /// OSB space_guid.
     pub space_guid: String,
+    /// The platform whose login asked for it; for other platforms it does not exist.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub platform: String,
     /// The newest operation.
     pub operation: Operation,
     /// Bindings exist: a deletion waits until the binder has removed them.
@@ -85,7 +90,7 @@ pub struct Operation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
     /// Who asked.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Requester::is_nobody")]
     pub requested_by: Requester,
 }
 
@@ -132,20 +137,6 @@ impl Kind {
             Self::Delete => "delete",
         }
     }
-}
-
-/// Who asked for an operation, for audit.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Requester {
-    /// The broker login.
-    pub user: String,
-    /// The platform of the originating identity.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub platform: String,
-    /// The originating identity's JSON object, as text.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub identity: String,
 }
 
 /// What was seen. Can be rebuilt from spec, state and cluster.

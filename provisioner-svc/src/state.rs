@@ -6,7 +6,9 @@
 
 pub mod begin;
 
+use broker_proto::decide::is_owner;
 use cluster::{
+    audit::Entry,
     names,
     operation::{Ended, History, KEPT},
 };
@@ -161,6 +163,23 @@ impl Record {
     /// The newest operation.
     pub fn operation(&self) -> &Operation {
         &self.resource.spec.operation
+    }
+
+    /// What the audit log says of the newest operation.
+    pub fn audit(&self) -> Entry<'_> {
+        let operation = self.operation();
+        Entry {
+            instance: &self.resource.spec.instance_id,
+            binding: None,
+            plan: &self.resource.spec.plan_name,
+            operation: &operation.id,
+            by: &operation.requested_by,
+        }
+    }
+
+    /// Whether it belongs to the platform that asks; one that is not named sees all.
+    pub fn is_of(&self, platform: &str) -> bool {
+        is_owner(&self.resource.spec.platform, platform)
     }
 
     /// The newest operation, while it has no committed outcome.
@@ -330,9 +349,11 @@ impl Record {
     }
 
     /// The state after the open operation ended in `ended`.
-    pub fn after(&self, ended: Ended, keep: SignedDuration) -> State {
+    pub fn after(&self, ended: Ended) -> State {
         let mut state = self.state.clone();
-        state.operations.add(ended, keep);
+        let asked = self.operation();
+        let ended = ended.asked_for(asked.started_at, &asked.requested_by);
+        state.operations.add(ended);
         state
     }
 }
@@ -353,7 +374,9 @@ pub fn encode(state: &State) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::resource::{Requester, ServiceInstanceSpec};
+    use cluster::audit::Requester;
+
+    use crate::resource::ServiceInstanceSpec;
 
     pub(crate) fn record(kind: Kind) -> Record {
         let mut resource = ServiceInstance::new(
@@ -369,6 +392,7 @@ pub(crate) mod tests {
                 plan_name: "small".into(),
                 organization_guid: "org".into(),
                 space_guid: "space".into(),
+                platform: "cf".into(),
                 operation: Operation {
                     id: format!("{}-1-x", kind.as_str()),
                     seq: 1,
@@ -395,7 +419,7 @@ pub(crate) mod tests {
         } else {
             Ended::failed(&id, "because", Timestamp::UNIX_EPOCH)
         };
-        record.state = record.after(outcome, SignedDuration::from_hours(72));
+        record.state = record.after(outcome);
         record
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use broker_proto::{
     Error as ProtoError, ErrorCode,
-    decide::{Completion, Mode},
+    decide::{Completion, Mode, is_owner},
     v1::{BindRequest, BindResponse, Instance, Outcome},
 };
 use cluster::names;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::{
-    MAX_CONFLICTS, answer, object, plan_facts,
+    MAX_CONFLICTS, answer, object, plan_facts, platform,
     wait::{self, Settled},
 };
 use crate::{
@@ -60,7 +60,7 @@ pub(crate) async fn bind(
         deadline,
         request,
     };
-    let known = look_up(context, &request.instance_id).await?;
+    let known = look_up(context, request).await?;
     // Whether the record is there is decided by its creation; a record that
     // the cache knows is read first.
     let mut existing = match context.cache.get(&asked.record) {
@@ -90,8 +90,10 @@ pub(crate) async fn bind(
     Err(Error::Cluster(cluster::Error::Conflict))
 }
 
-async fn look_up(context: &Context, instance_id: &str) -> Result<Known, Error> {
-    let instance = context.instances.get(instance_id).await?;
+async fn look_up(context: &Context, request: &BindRequest) -> Result<Known, Error> {
+    let asking = platform(request.requester.as_ref());
+    let instance = context.instances.get(&request.instance_id).await?;
+    let instance = instance.filter(|instance| is_owner(&instance.platform, asking));
     let plan = match &instance {
         Some(instance) if !instance.bundle_digest.is_empty() => {
             Some(context.bundles.get(&instance.bundle_digest).await?)

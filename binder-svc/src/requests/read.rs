@@ -26,6 +26,7 @@ pub(crate) async fn fetch(
 ) -> Result<Binding, Error> {
     let name = names::binding_record(&request.instance_id, &request.binding_id);
     let record = context.store.read(&name).await?;
+    let record = record.filter(|record| record.is_of(&request.platform));
     let record = decide::fetch(record.as_ref()).map_err(Error::Refused)?;
     answer::of_record(context, record).await
 }
@@ -40,10 +41,15 @@ pub(crate) async fn poll(
         .cache
         .get(&name)
         .and_then(|object| Record::read(object.as_ref().clone()).ok())
+        .filter(|record| record.is_of(&request.platform))
         .filter(|record| decide::cache_can_answer(record, &request.operation));
     let record = match cached {
         Some(record) => record,
-        None => context.store.read(&name).await?.ok_or_else(unknown)?,
+        None => {
+            let read = context.store.read(&name).await?;
+            let read = read.filter(|record| record.is_of(&request.platform));
+            read.ok_or_else(unknown)?
+        }
     };
     Ok(status(decide::poll(&record, &request.operation)))
 }

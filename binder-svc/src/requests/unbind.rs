@@ -10,12 +10,12 @@ use cluster::names;
 use futures::{FutureExt as _, select_biased};
 use tokio::time::Instant;
 
-use super::{MAX_CONFLICTS, plan_facts, requester, wait};
+use super::{MAX_CONFLICTS, plan_facts, platform, requester, wait};
 use crate::{
     context::{Context, Handover, Seed},
     decide::{self, UnbindDecision},
     error::Error,
-    ledger::Record,
+    ledger::{HALTED, Record},
     resource::{Kind, Phase},
     step::Step,
 };
@@ -40,6 +40,8 @@ pub(crate) async fn unbind(
             Some(seen) => (Some(seen), false),
             None => (context.store.read(&name).await?, true),
         };
+        let asking = platform(request.requester.as_ref());
+        let record = record.filter(|record| record.is_of(asking));
         let completion = completion(context, request, record.as_ref()).await;
         let asked = decide::Unbind {
             service_id: &request.service_id,
@@ -85,7 +87,8 @@ async fn begin(
 ) -> Result<Seed, Error> {
     let requester = requester(request.requester.as_ref());
     let operation = context.operation(Kind::Unbind, record.next_seq(), requester);
-    record.begin_unbind(operation, context.times.keep);
+    let before = record.is_open(Kind::Bind).then(|| record.clone());
+    record.begin_unbind(operation);
     let term = context.tenure.now();
     // Beside the write, not after it; what has not come by then, or is an error,
     // is asked for again by the worker.
@@ -98,6 +101,10 @@ async fn begin(
             looked = looked => instance = looked.ok().flatten(),
         }
     };
+    if let Some(halted) = before {
+        halted.audit().ended(false, HALTED);
+    }
+    record.audit().accepted();
     service::failpoint::reach(Step::WriteRecord.name());
     let handover = instance.map(|instance| Handover {
         request: None,

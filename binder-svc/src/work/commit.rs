@@ -1,7 +1,7 @@
 //! The steps that write the record: outcomes, each one conditional write, and
 //! the status that follows from them.
 
-use cluster::{names, operation::Ended};
+use cluster::{audit::Requester, names, operation::Ended};
 use jiff::{SignedDuration, Timestamp};
 use service::telemetry::chain;
 
@@ -21,11 +21,13 @@ const LATER: SignedDuration = SignedDuration::from_hours(24);
 impl Job {
     pub(super) async fn adopt_removal(&mut self) -> Result<(), Error> {
         let mut record = self.record.clone();
-        let operation = self
-            .context
-            .operation(Kind::Unbind, record.next_seq(), String::new());
-        record.begin_unbind(operation, self.context.times.keep);
-        self.write(record).await
+        let operation =
+            self.context
+                .operation(Kind::Unbind, record.next_seq(), Requester::default());
+        record.begin_unbind(operation);
+        self.write(record).await?;
+        self.record.audit().accepted();
+        Ok(())
     }
 
     /// The record goes alone; login and Secrets are found again if it comes back.
@@ -123,21 +125,14 @@ impl Job {
                 Ended::failed(&operation.id, why.clone(), now),
             ),
         };
-        record.end(state, ended, self.context.times.keep);
+        record.end(state, ended);
         self.write(record).await?;
         let took = now.duration_since(operation.started_at).unsigned_abs();
         self.context
             .metrics
             .operation(operation.kind, outcome, took);
-        tracing::info!(
-            instance.id = self.record.spec().instance_id,
-            binding.id = self.record.spec().binding_id,
-            op.id = operation.id,
-            duration_ms = took.as_millis(),
-            failure,
-            "operation ended: {}",
-            status::reason(self.record.phase())
-        );
+        let text = failure.as_deref().unwrap_or_default();
+        self.record.audit().ended(failure.is_none(), text);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod logs;
 mod orphans;
 mod outage;
 mod paused;
+mod platforms;
 mod replicas;
 mod revocations;
 mod rights;

@@ -303,6 +303,7 @@ impl Binder {
         let request = FetchBindingRequest {
             instance_id: instance.into(),
             binding_id: binding.into(),
+            platform: String::new(),
         };
         let answer = self.client.clone().fetch_binding(request).await;
         answer
@@ -320,6 +321,7 @@ impl Binder {
             instance_id: instance.into(),
             binding_id: binding.into(),
             operation: operation.into(),
+            platform: String::new(),
         };
         let answer = self.client.clone().last_binding_operation(request).await;
         answer

@@ -1,5 +1,8 @@
 //! Reads logins from mounted Secrets: `username` and `password` in the
-//! directory itself, or in sub-directories of it, one for each login.
+//! directory itself, or in sub-directories of it, one for each login. A file
+//! `platform` beside them names the platform that the login belongs to; without
+//! one, that is the user name. So a platform keeps its instances when its user
+//! name changes.
 
 use std::{
     fs, io,
@@ -8,7 +11,7 @@ use std::{
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::pairs::Pairs;
+use super::pairs::{Login, Pairs};
 
 /// Why the logins cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,11 @@ pub(crate) enum Fault {
     Empty { path: PathBuf },
     #[error("broker credentials: {} holds a colon, which HTTP Basic cannot carry", path.display())]
     Colon { path: PathBuf },
+    #[error(
+        "broker credentials in {}: the login of user {user} is there twice, for two platforms; give each platform its own password",
+        path.display()
+    )]
+    Ambiguous { path: PathBuf, user: String },
 }
 
 /// All logins of a directory, in the order of their names.
@@ -41,7 +49,14 @@ pub(super) fn read(directory: &Path) -> Result<Pairs, Fault> {
             path: directory.to_owned(),
         });
     }
-    Ok(Pairs::new(logins))
+    let pairs = Pairs::new(logins);
+    match pairs.ambiguous() {
+        Some(user) => Err(Fault::Ambiguous {
+            path: directory.to_owned(),
+            user: user.to_owned(),
+        }),
+        None => Ok(pairs),
+    }
 }
 
 /// The directory and its sub-directories, without the `..data` and the like
@@ -65,7 +80,7 @@ fn folders(directory: &Path) -> Result<Vec<PathBuf>, Fault> {
 }
 
 /// The login of one folder; nothing if neither file is there.
-fn login(folder: &Path) -> Result<Option<(String, SecretString)>, Fault> {
+fn login(folder: &Path) -> Result<Option<(Login, SecretString)>, Fault> {
     let (user_file, password_file) = (folder.join("username"), folder.join("password"));
     match (text(&user_file)?, text(&password_file)?) {
         (None, None) => Ok(None),
@@ -73,7 +88,12 @@ fn login(folder: &Path) -> Result<Option<(String, SecretString)>, Fault> {
             if username.expose_secret().contains(':') {
                 return Err(Fault::Colon { path: user_file });
             }
-            Ok(Some((username.expose_secret().to_owned(), password)))
+            let user = username.expose_secret().to_owned();
+            let platform = match text(&folder.join("platform"))? {
+                Some(named) => named.expose_secret().to_owned(),
+                None => user.clone(),
+            };
+            Ok(Some((Login { user, platform }, password)))
         }
         (None, Some(_)) => Err(Fault::Empty { path: user_file }),
         (Some(_), None) => Err(Fault::Empty {
@@ -126,15 +146,18 @@ mod tests {
             ("cf/password", "p"),
             ("k8s/username", "k8s"),
             ("k8s/password", "p"),
+            ("k8s/platform", "clusters\n"),
             ("..2026_01/username", "hidden"),
             ("unrelated/file", "x"),
         ]);
-        assert_eq!(read(nested.path()).unwrap().len(), 2);
+        let pairs = read(nested.path()).unwrap();
+        assert_eq!(pairs.len(), 2);
+        assert_eq!(pairs.platforms(), ["cf", "clusters"].into());
     }
 
     #[test]
     fn a_faulty_directory_is_refused_by_the_name_of_the_file() {
-        let cases: [(&[(&str, &str)], &str); 5] = [
+        let cases: [(&[(&str, &str)], &str); 7] = [
             (&[], "no broker credentials in"),
             (&[("username", "u")], "password is missing or empty"),
             (&[("password", "p")], "username is missing or empty"),
@@ -143,6 +166,20 @@ mod tests {
                 "username is missing",
             ),
             (&[("username", "a:b"), ("password", "p")], "holds a colon"),
+            (
+                &[("username", "a"), ("password", "p"), ("platform", "")],
+                "platform is missing or empty",
+            ),
+            (
+                &[
+                    ("one/username", "a"),
+                    ("one/password", "p"),
+                    ("two/username", "a"),
+                    ("two/password", "p"),
+                    ("two/platform", "other"),
+                ],
+                "the login of user a is there twice",
+            ),
         ];
         for (files, expected) in cases {
             let folder = folder(files);

@@ -1,6 +1,10 @@
 //! A set of logins, and the comparison of a request with it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 use base64::{
@@ -23,35 +27,58 @@ pub(super) struct Pairs(Vec<Pair>);
 
 #[derive(Clone, PartialEq, Eq)]
 struct Pair {
-    username: Arc<str>,
+    login: Arc<Login>,
     digest: [u8; 32],
 }
 
+/// Who a platform is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Login {
+    /// The user name of the login.
+    pub(crate) user: String,
+    /// The platform that the login belongs to.
+    pub(crate) platform: String,
+}
+
 impl Pairs {
-    pub(super) fn new(logins: impl IntoIterator<Item = (String, SecretString)>) -> Self {
+    pub(super) fn new(logins: impl IntoIterator<Item = (Login, SecretString)>) -> Self {
         Self(
             logins
                 .into_iter()
-                .map(|(username, password)| Pair {
+                .map(|(login, password)| Pair {
                     digest: Sha256::new()
-                        .chain_update(username.as_bytes())
+                        .chain_update(login.user.as_bytes())
                         .chain_update(b":")
                         .chain_update(password.expose_secret().as_bytes())
                         .finalize()
                         .into(),
-                    username: username.into(),
+                    login: Arc::new(login),
                 })
                 .collect(),
         )
+    }
+
+    /// A user whose login is there twice, for different platforms.
+    pub(super) fn ambiguous(&self) -> Option<&str> {
+        let mut seen: HashMap<&[u8; 32], &str> = HashMap::new();
+        self.0.iter().find_map(|pair| {
+            let platform = seen.entry(&pair.digest).or_insert(&pair.login.platform);
+            (*platform != pair.login.platform).then_some(&*pair.login.user)
+        })
+    }
+
+    /// The platforms, each once.
+    pub(super) fn platforms(&self) -> BTreeSet<&str> {
+        self.0.iter().map(|pair| &*pair.login.platform).collect()
     }
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The user whose login the headers carry. Takes the same time whichever
+    /// The login that the headers carry. Takes the same time whichever
     /// login matches, and whether one does.
-    pub(super) fn authenticate(&self, headers: &HeaderMap) -> Option<Arc<str>> {
+    pub(super) fn authenticate(&self, headers: &HeaderMap) -> Option<Arc<Login>> {
         let given = given(headers)?;
         let digest: [u8; 32] = Sha256::digest(given.expose_secret()).into();
         let mut found = Choice::from(0);
@@ -64,7 +91,7 @@ impl Pairs {
         bool::from(found)
             .then(|| self.0.get(usize::try_from(index).ok()?))
             .flatten()
-            .map(|pair| Arc::clone(&pair.username))
+            .map(|pair| Arc::clone(&pair.login))
     }
 }
 
@@ -85,7 +112,7 @@ fn given(headers: &HeaderMap) -> Option<SecretSlice<u8>> {
 impl fmt::Debug for Pairs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.0.iter().map(|pair| &pair.username))
+            .entries(self.0.iter().map(|pair| &pair.login))
             .finish()
     }
 }
@@ -95,16 +122,26 @@ mod tests {
     use super::*;
 
     fn pairs() -> Pairs {
+        let login = |user: &str| Login {
+            user: user.to_owned(),
+            platform: format!("{user}-platform"),
+        };
         Pairs::new([
-            ("first".to_owned(), SecretString::from("pass:word")),
-            ("second".to_owned(), SecretString::from("hunter2")),
+            (login("first"), SecretString::from("pass:word")),
+            (login("second"), SecretString::from("hunter2")),
         ])
     }
 
-    fn authenticate(value: &str) -> Option<Arc<str>> {
+    fn authenticate(value: &str) -> Option<Arc<Login>> {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, value.parse().unwrap());
         pairs().authenticate(&headers)
+    }
+
+    fn user(value: &str) -> Option<String> {
+        let login = authenticate(value)?;
+        assert_eq!(login.platform, format!("{}-platform", login.user));
+        Some(login.user.clone())
     }
 
     fn encode(text: &str) -> String {
@@ -115,15 +152,10 @@ mod tests {
     fn any_of_the_logins_is_taken_and_its_user_is_told() {
         for (text, user) in [("first:pass:word", "first"), ("second:hunter2", "second")] {
             let encoded = encode(text);
-            assert_eq!(
-                authenticate(&format!("Basic {encoded}")).as_deref(),
-                Some(user)
-            );
             let bare = encoded.trim_end_matches('=');
-            assert_eq!(
-                authenticate(&format!("bASIC  {bare}")).as_deref(),
-                Some(user)
-            );
+            for header in [format!("Basic {encoded}"), format!("bASIC  {bare}")] {
+                assert_eq!(self::user(&header).as_deref(), Some(user), "{header}");
+            }
         }
     }
 

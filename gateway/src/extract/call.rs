@@ -7,15 +7,18 @@ use axum::{
     http::{HeaderValue, request::Parts},
 };
 use broker_proto::v1::Requester;
+use service::http::Peer;
 
 use super::query::Query;
-use crate::{error::Error, identity, version::ApiVersion};
+use crate::{auth::Login, error::Error, identity, version::ApiVersion};
 
 /// What admission found out, as an extension of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Admitted {
     /// The login that was used.
-    pub(crate) user: Arc<str>,
+    pub(crate) login: Arc<Login>,
+    /// Where the connection came from.
+    pub(crate) peer: Option<Peer>,
     /// The version that the platform speaks.
     pub(crate) version: ApiVersion,
 }
@@ -25,14 +28,27 @@ pub(crate) struct Admitted {
 pub(crate) struct Call {
     pub(crate) version: ApiVersion,
     pub(crate) query: Query,
-    user: Arc<str>,
+    login: Arc<Login>,
+    peer: Option<Peer>,
     identity: Option<HeaderValue>,
 }
 
 impl Call {
-    /// Who asks, for audit.
+    /// Who asks.
     pub(crate) fn requester(&self) -> Requester {
-        identity::requester(&self.user, self.identity.as_ref())
+        Requester {
+            platform: self.platform(),
+            login: self.login.user.clone(),
+            peer: self
+                .peer
+                .map_or_else(String::new, |peer| peer.0.to_string()),
+            user: identity::user(self.identity.as_ref()),
+        }
+    }
+
+    /// The platform that asks: what others made does not exist for it.
+    pub(crate) fn platform(&self) -> String {
+        self.login.platform.clone()
     }
 }
 
@@ -47,7 +63,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Call {
         Ok(Self {
             version: admitted.version,
             query: Query::new(parts.uri.query()),
-            user: Arc::clone(&admitted.user),
+            login: Arc::clone(&admitted.login),
+            peer: admitted.peer,
             identity: parts.headers.get(identity::HEADER).cloned(),
         })
     }

@@ -2,6 +2,7 @@
 //! concurrent requests.
 
 use axum::{extract::Request, http::HeaderMap};
+use service::http::Peer;
 use tokio::sync::SemaphorePermit;
 
 use crate::{error::Error, extract::Admitted, gateway::Gateway, version::ApiVersion};
@@ -19,7 +20,7 @@ pub(super) fn admit<'g>(
 ) -> Result<SemaphorePermit<'g>, Error> {
     let headers = request.headers();
     check_size(headers)?;
-    let user = gateway
+    let login = gateway
         .credentials
         .authenticate(headers)
         .ok_or(Error::Unauthorized)?;
@@ -28,7 +29,13 @@ pub(super) fn admit<'g>(
         .in_flight
         .try_acquire()
         .map_err(|_| Error::Overloaded)?;
-    request.extensions_mut().insert(Admitted { user, version });
+    let peer = request.extensions().get::<Peer>().copied();
+    let admitted = Admitted {
+        login,
+        peer,
+        version,
+    };
+    request.extensions_mut().insert(admitted);
     Ok(permit)
 }
 

@@ -63,7 +63,7 @@ async fn a_bind_is_passed_on_whole() {
     assert_eq!(json!(from_struct(asked.context.unwrap())), body["context"]);
     assert!(asked.accepts_incomplete);
     assert_eq!(asked.verdict.unwrap().bundle_digest, "digest-p-1");
-    assert_eq!(asked.requester.unwrap().broker_user, "platform");
+    assert_eq!(asked.requester.unwrap().login, "platform");
 }
 
 /// BND-10, BND-25 and trap 15.

@@ -21,5 +21,6 @@ mod https;
 mod instances;
 mod malformed;
 mod openapi;
+mod platforms;
 mod polls;
 mod process;

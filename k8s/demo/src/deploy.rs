@@ -139,6 +139,7 @@ async fn ensure_login(client: &kube::Client) -> anyhow::Result<()> {
         },
         string_data: Some(
             [
+                ("platform".to_owned(), "demo".to_owned()),
                 ("username".to_owned(), "demo".to_owned()),
                 ("password".to_owned(), cluster::names::random(20)),
             ]

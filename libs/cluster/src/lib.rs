@@ -10,6 +10,8 @@ pub mod error;
 
 pub mod list;
 
+pub mod audit;
+
 pub mod operation;
 
 pub mod records;

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::names;
+use crate::{audit::Requester, names};
 
 /// How many results a record keeps at most.
 pub const KEPT: usize = 20;
@@ -99,6 +99,12 @@ pub struct Ended {
     pub description: String,
     /// When.
     pub at: Timestamp,
+    /// When it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Requester::is_nobody")]
+    pub requested_by: Requester,
     /// OSB `instance_usable`, on a failed update or delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_usable: Option<bool>,
@@ -115,6 +121,8 @@ impl Ended {
             succeeded: true,
             description: String::new(),
             at,
+            started_at: None,
+            requested_by: Requester::default(),
             instance_usable: None,
             update_repeatable: None,
         }
@@ -127,6 +135,14 @@ impl Ended {
             description: bounded(&description.into()),
             ..Self::succeeded(id, at)
         }
+    }
+
+    /// With when it was accepted, and from whom.
+    #[must_use]
+    pub fn asked_for(mut self, at: Timestamp, by: &Requester) -> Self {
+        self.started_at = Some(at);
+        self.requested_by = by.clone();
+        self
     }
 }
 
@@ -146,15 +162,11 @@ impl History {
         self.0.last()
     }
 
-    /// Adds a result; the first one of an operation stands. Results older than
-    /// `keep` before the new one, and more than [`KEPT`], are dropped, never
-    /// the new one itself.
-    pub fn add(&mut self, ended: Ended, keep: jiff::SignedDuration) {
+    /// Adds a result; the first one of an operation stands. The last [`KEPT`] stay.
+    pub fn add(&mut self, ended: Ended) {
         if self.get(&ended.id).is_some() {
             return;
         }
-        let oldest = ended.at.checked_sub(keep).unwrap_or(Timestamp::MIN);
-        self.0.retain(|old| old.at >= oldest);
         self.0.push(ended);
         let excess = self.0.len().saturating_sub(KEPT);
         self.0.drain(..excess);
@@ -166,8 +178,6 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-
-    const KEEP: SignedDuration = SignedDuration::from_hours(72);
 
     fn at(hours: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours)
@@ -185,8 +195,8 @@ mod tests {
     #[test]
     fn the_first_result_of_an_operation_stands() {
         let mut history = History::default();
-        history.add(Ended::failed("a", "no", at(0)), KEEP);
-        history.add(Ended::succeeded("a", at(1)), KEEP);
+        history.add(Ended::failed("a", "no", at(0)));
+        history.add(Ended::succeeded("a", at(1)));
         assert!(!history.get("a").unwrap().succeeded);
     }
 
@@ -202,7 +212,7 @@ mod tests {
             assert!(!kept.contains(char::is_control));
             let mut history = History::default();
             for number in 0..KEPT {
-                history.add(Ended::failed(&number.to_string(), &*text, at(0)), KEEP);
+                history.add(Ended::failed(&number.to_string(), &*text, at(0)));
             }
             let written = serde_json::to_string(&history).unwrap();
             assert!(written.len() < 64 * 1024, "{}", written.len());
@@ -211,14 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn results_are_bounded_in_number_and_age_but_the_newest_stays() {
+    fn the_last_results_stay() {
         let mut history = History::default();
         for number in 0..30 {
-            history.add(Ended::succeeded(&number.to_string(), at(number)), KEEP);
+            history.add(Ended::succeeded(&number.to_string(), at(number)));
         }
         assert_eq!((history.0.len(), history.get("9")), (KEPT, None));
-        history.add(Ended::succeeded("late", at(1000)), KEEP);
-        assert_eq!(history.0.len(), 1);
-        assert_eq!(history.newest().unwrap().id, "late");
+        assert_eq!(history.newest().unwrap().id, "29");
     }
 }

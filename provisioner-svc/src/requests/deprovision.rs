@@ -12,7 +12,10 @@ use crate::{
     context::Context,
     decide::{self, Completion, Deprovision, Instance, Mode},
     error::Error,
-    state::{Record, begin::Order},
+    state::{
+        Record,
+        begin::{INTERRUPTED, Order},
+    },
     work::Known,
 };
 
@@ -28,7 +31,7 @@ pub(crate) async fn deprovision(
     for _ in 0..MAX_CONFLICTS {
         let record = context.read(&name).await?;
         let instance = match &record {
-            Some(record) if !record.is_tombstone() => {
+            Some(record) if !record.is_tombstone() && record.is_of(&by.platform) => {
                 Instance::of(record, completion(context, record).await)
             }
             Some(_) | None => None,
@@ -44,12 +47,11 @@ pub(crate) async fn deprovision(
                     driver: context.driver(instance.completion),
                     by: by.clone(),
                 };
-                let deleting = instance.record.begin_delete(order, context.keep());
+                let deleting = instance.record.begin_delete(order);
                 if let Some(begun) = context.begin(&deleting, Known::default()).await? {
-                    tracing::info!(
-                        instance.id = %request.instance_id,
-                        op.id = %begun.record.operation().id, "deprovision accepted"
-                    );
+                    if instance.record.open_operation().is_some() {
+                        instance.record.audit().ended(false, INTERRUPTED);
+                    }
                     let part = Part::Began(&begun);
                     return conclude(context, part, instance.completion, mode).await;
                 }

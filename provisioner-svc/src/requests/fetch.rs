@@ -2,7 +2,7 @@
 
 use broker_proto::{
     json,
-    v1::{FetchInstanceResponse, Instance, InstancePhase},
+    v1::{FetchInstanceRequest, FetchInstanceResponse, Instance, InstancePhase},
 };
 use cluster::names;
 use serde_json::{Map, Value};
@@ -20,11 +20,11 @@ use crate::{
 /// The instance as last applied.
 pub(crate) async fn fetch(
     context: &Context,
-    instance_id: &str,
+    request: &FetchInstanceRequest,
 ) -> Result<FetchInstanceResponse, Error> {
-    let record = context
-        .current(&names::instance_record(instance_id))
-        .await?;
+    let name = names::instance_record(&request.instance_id);
+    let record = context.current(&name).await?;
+    let record = record.filter(|record| record.is_of(&request.platform));
     let record = decide::fetch(record.as_ref())?;
     let Some(applied) = &record.state.applied else {
         return Err(decide::absent().into());
@@ -66,6 +66,7 @@ pub(super) async fn message(context: &Context, record: &Record) -> Result<Instan
         generated_secret: generated_secret(&spec.incarnation),
         organization_guid: spec.organization_guid.clone(),
         space_guid: spec.space_guid.clone(),
+        platform: spec.platform.clone(),
         name: names::short(record.instance()).to_owned(),
         ..Instance::default()
     };

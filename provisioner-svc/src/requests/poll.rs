@@ -23,12 +23,15 @@ pub(crate) async fn poll(
     let name = names::instance_record(&request.instance_id);
     let asked: Option<OperationId> = request.operation.parse().ok();
     let seen = context.shown(&name)?;
-    if let Some(seen) = seen
+    // Whose it is never changes in one life.
+    if let Some(seen) = seen.filter(|seen| seen.is_of(&request.platform))
         && is_sure(&seen, asked.as_ref(), context.is_alone())
     {
         return status(&seen, &request.operation).map_err(Error::Refused);
     }
-    let record = context.read(&name).await?.ok_or_else(decide::absent)?;
+    let record = context.read(&name).await?;
+    let record = record.filter(|record| record.is_of(&request.platform));
+    let record = record.ok_or_else(decide::absent)?;
     status(&record, &request.operation).map_err(Error::Refused)
 }
 

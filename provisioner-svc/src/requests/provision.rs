@@ -4,7 +4,7 @@ use broker_proto::{
     ErrorCode,
     v1::{CatalogVerdict, Outcome, ProvisionRequest, ProvisionResponse},
 };
-use cluster::names;
+use cluster::{audit::Requester, names};
 use jiff::Timestamp;
 use plan::{Loaded, descriptor::Namespace};
 use serde_json::{Map, Value};
@@ -19,7 +19,6 @@ use crate::{
     decide::{self, Completion, Existing, Identity, Mode, Provision},
     error::Error,
     place,
-    resource::Requester,
     revision::Revision,
     state::{
         Phase, Record,
@@ -79,6 +78,9 @@ pub(crate) async fn provision(
         let record = context.read(&name).await?;
         let existing = match &record {
             Some(record) if record.is_tombstone() => Some(Existing::Tombstone(record)),
+            Some(record) if !record.is_of(&asked.requester.platform) => {
+                return Err(decide::taken().into());
+            }
             Some(record) => Some(compare(context, record, &asked).await?),
             None => None,
         };
@@ -245,15 +247,9 @@ async fn create(
     };
     let resource = begin::create(name, tombstone, birth(asked, loaded, place), &aim, order);
     let begun = context.begin(&resource, known).await?;
-    match &begun {
-        Some(begun) => {
-            tracing::info!(
-                instance.id = %asked.instance_id, plan = bundle.name(),
-                op.id = %begun.record.operation().id, "provision accepted"
-            );
-        }
+    if begun.is_none() {
         // Nothing names it: it would be swept, but need not wait for that.
-        None => context.revisions.delete(&aim.revision).await?,
+        context.revisions.delete(&aim.revision).await?;
     }
     Ok(begun)
 }
@@ -286,6 +282,7 @@ fn birth(asked: &Asked, loaded: &Loaded, place: Place) -> Birth {
         service_name: name.unwrap_or_else(|| bundle.provider()).to_owned(),
         organization_guid: asked.organization_guid.clone(),
         space_guid: asked.space_guid.clone(),
+        platform: asked.requester.platform.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use broker_proto::v1::{CatalogVerdict, Outcome, UpdateRequest, UpdateResponse};
-use cluster::names;
+use cluster::{audit::Requester, names};
 use jiff::Timestamp;
 use plan::Loaded;
 use serde_json::{Map, Value};
@@ -17,7 +17,6 @@ use crate::{
     context::{Begun, Context},
     decide::{self, BundleAsked, Completion, Instance, Mode, Update, UpdateAsked},
     error::Error,
-    resource::Requester,
     revision::Revision,
     state::{Applied, Phase, Record, begin::Order},
     work::Known,
@@ -53,7 +52,7 @@ pub(crate) async fn update(
     for _ in 0..MAX_CONFLICTS {
         let record = context.read(&name).await?;
         let instance = match &record {
-            Some(record) if !record.is_tombstone() => {
+            Some(record) if !record.is_tombstone() && record.is_of(&by.platform) => {
                 Instance::of(record, completion(context, record).await?)
             }
             Some(_) | None => None,
@@ -245,10 +244,6 @@ async fn begin(
         context.revisions.delete(&aim.revision).await?;
         return Ok(None);
     };
-    tracing::info!(
-        instance.id = %record.resource.spec.instance_id,
-        op.id = %begun.record.operation().id, "update accepted"
-    );
     // That of a failed update; a failure here leaves it to the sweep.
     let superseded = record.operation().revision.as_ref();
     if let Some(superseded) = superseded.filter(|name| **name != applied.revision)

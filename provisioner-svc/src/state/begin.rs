@@ -4,14 +4,18 @@
 use std::collections::BTreeMap;
 
 use cluster::{
+    audit::Requester,
     names,
     operation::{Ended, OperationId},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::{ResourceExt as _, api::ObjectMeta};
 
 use super::{ANNOTATION, FINALIZER, Record, State, encode};
-use crate::resource::{Kind, Operation, Requester, ServiceInstance, ServiceInstanceSpec};
+use crate::resource::{Kind, Operation, ServiceInstance, ServiceInstanceSpec};
+
+/// How an operation ends that a deprovision interrupts.
+pub const INTERRUPTED: &str = "Interrupted by a deprovision.";
 
 /// What a request says of the operation that it begins.
 #[derive(Debug, Clone)]
@@ -53,6 +57,7 @@ pub struct Birth {
     pub service_name: String,
     pub organization_guid: String,
     pub space_guid: String,
+    pub platform: String,
 }
 
 fn operation(kind: Kind, seq: u64, order: Order, aim: Option<&Aim>) -> Operation {
@@ -103,6 +108,7 @@ pub fn create(
             plan_name: aim.plan_name.clone(),
             organization_guid: birth.organization_guid,
             space_guid: birth.space_guid,
+            platform: birth.platform,
             operation: operation(Kind::Create, seq, order, Some(aim)),
             held: false,
         },
@@ -122,20 +128,19 @@ impl Record {
         resource
     }
 
-    /// The record with a deletion; what it interrupts has failed. Results are
-    /// kept for `keep`.
-    pub fn begin_delete(&self, order: Order, keep: SignedDuration) -> ServiceInstance {
+    /// The record with a deletion; what it interrupts has failed.
+    pub fn begin_delete(&self, order: Order) -> ServiceInstance {
         let before = self.operation();
         let mut resource = match self.open_operation() {
             None => self.resource.clone(),
             Some(interrupted) => {
                 let id = &interrupted.id;
-                let mut ended = Ended::failed(id, "Interrupted by a deprovision.", order.at);
+                let mut ended = Ended::failed(id, INTERRUPTED, order.at);
                 if interrupted.kind == Kind::Update {
                     ended.instance_usable = Some(false);
                     ended.update_repeatable = Some(false);
                 }
-                self.with_state(&self.after(ended, keep))
+                self.with_state(&self.after(ended))
             }
         };
         let first = before.bundles.first().cloned().unwrap_or_default();
@@ -220,8 +225,6 @@ mod tests {
         }
     }
 
-    const KEEP: SignedDuration = SignedDuration::from_hours(72);
-
     fn birth() -> Birth {
         Birth {
             instance_id: "i".into(),
@@ -232,6 +235,7 @@ mod tests {
             service_name: "mongodb".into(),
             organization_guid: "org".into(),
             space_guid: "space".into(),
+            platform: "cf".into(),
         }
     }
 
@@ -275,7 +279,7 @@ mod tests {
         for (kind, usable) in [(Kind::Create, None), (Kind::Update, Some(false))] {
             let before = record(kind);
             let id = before.operation().id.clone();
-            let deleting = Record::new(before.begin_delete(order(), KEEP)).unwrap();
+            let deleting = Record::new(before.begin_delete(order())).unwrap();
             assert_eq!(deleting.phase(), Phase::Deprovisioning);
             let interrupted = deleting.state.operations.get(&id).unwrap();
             assert!(!interrupted.succeeded);
@@ -284,7 +288,7 @@ mod tests {
         }
         let ready = ended(record(Kind::Create), true);
         let ready = Record::new(ready.with_state(&ready.state)).unwrap();
-        let deleting = Record::new(ready.begin_delete(order(), KEEP)).unwrap();
+        let deleting = Record::new(ready.begin_delete(order())).unwrap();
         assert!(
             deleting
                 .state

@@ -295,7 +295,7 @@ mod tests {
                         "x".repeat(500),
                         Timestamp::UNIX_EPOCH,
                     );
-                    record.state = record.after(end, KEEP);
+                    record.state = record.after(end);
                 }
                 record.with_state(&record.state)
             })

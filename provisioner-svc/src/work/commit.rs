@@ -75,9 +75,8 @@ impl Job {
             )));
         }
         let ended = Ended::succeeded(&self.record.operation().id, Timestamp::now());
-        let keep = self.context.keep();
         self.commit(|record| {
-            let mut state = record.after(ended.clone(), keep);
+            let mut state = record.after(ended.clone());
             state.touched_by = None;
             state.applied = Some(applied.clone());
             record.with_state(&state)
@@ -108,8 +107,7 @@ impl Job {
             }
             Kind::Delete => ended.instance_usable = Some(false),
         }
-        let keep = self.context.keep();
-        self.commit(|record| record.with_state(&record.after(ended.clone(), keep)))
+        self.commit(|record| record.with_state(&record.after(ended.clone())))
             .await?;
         self.tell_end(false, message).await;
         Ok(())
@@ -142,9 +140,8 @@ impl Job {
             .checked_add(self.record.retention())
             .unwrap_or(Timestamp::MAX);
         let ended = Ended::succeeded(&self.record.operation().id, now);
-        let keep = self.context.keep();
         self.commit(|record| {
-            let mut state = record.after(ended.clone(), keep);
+            let mut state = record.after(ended.clone());
             state.deleted_at = Some(now);
             state.retained_until = Some(until);
             record.with_state(&state)
@@ -160,12 +157,11 @@ impl Job {
         let now = Timestamp::now();
         let by_hand = self.record.is_deleted_by_hand();
         let ended = Ended::succeeded(&self.record.operation().id, now);
-        let keep = self.context.keep();
         self.commit(|record| {
             Record::without_finalizer(if by_hand {
                 record.resource.clone()
             } else {
-                let mut state = record.after(ended.clone(), keep);
+                let mut state = record.after(ended.clone());
                 state.applied = None;
                 // A purge is not the deletion: that was when it was told.
                 state.deleted_at.get_or_insert(now);
@@ -223,19 +219,16 @@ impl Job {
             tracing::warn!(%error, "status not written; it is rebuilt later");
         }
         self.context.metrics.ended(operation.kind, succeeded);
-        let verb = operation.kind.as_str();
-        tracing::info!(
-            instance.id = %self.record.resource.spec.instance_id, op.id = %operation.id, succeeded,
-            "operation ended"
-        );
+        self.record.audit().ended(succeeded, &message);
+        let (verb, by) = (operation.kind.as_str(), &operation.requested_by);
         if succeeded {
-            let note = format!("{verb} succeeded");
+            let note = format!("{verb} succeeded, asked for by {by}");
             self.context
                 .events
                 .normal(&self.record.resource, "Succeeded", note)
                 .await;
         } else {
-            let note = format!("{verb} failed: {message}");
+            let note = format!("{verb} failed, asked for by {by}: {message}");
             self.context
                 .events
                 .warning(&self.record.resource, "Failed", note)

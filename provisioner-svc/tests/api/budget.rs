@@ -80,6 +80,7 @@ async fn each_operation_keeps_to_its_budget_of_api_requests() {
     }
     let fetch = FetchInstanceRequest {
         instance_id: "i".into(),
+        platform: String::new(),
     };
     client.fetch_instance(fetch).await.unwrap();
     let hold = HoldRequest {

@@ -289,6 +289,7 @@ async fn a_delete_survives_a_crash_after_each_of_its_steps() {
                     let poll = broker_proto::v1::LastOperationRequest {
                         instance_id: id.clone(),
                         operation: operation.clone(),
+                        platform: String::new(),
                     };
                     let answer = process.client.clone().last_operation(poll).await.ok()?;
                     answer

@@ -436,6 +436,7 @@ pub(crate) async fn end_of(
     let request = v1::LastOperationRequest {
         instance_id: instance.to_owned(),
         operation: operation.to_owned(),
+        platform: String::new(),
     };
     eventually("the operation ends", async || {
         let answer = client
@@ -508,6 +509,7 @@ pub(crate) async fn poll_says(client: &ProvisionerClient<Transport>, operation: 
     let request = v1::LastOperationRequest {
         instance_id: "i".to_owned(),
         operation: operation.to_owned(),
+        platform: String::new(),
     };
     eventually(&format!("the poll says: {text}"), async || {
         let answer = client.clone().last_operation(request.clone()).await;

@@ -55,6 +55,7 @@ async fn an_instance_is_made_changed_and_deleted_and_leaves_nothing_but_its_reco
     let fetched = client
         .fetch_instance(FetchInstanceRequest {
             instance_id: "i".into(),
+            platform: String::new(),
         })
         .await
         .unwrap();
@@ -81,7 +82,8 @@ async fn an_instance_is_made_changed_and_deleted_and_leaves_nothing_but_its_reco
         code(
             client
                 .fetch_instance(FetchInstanceRequest {
-                    instance_id: "i".into()
+                    instance_id: "i".into(),
+                    platform: String::new(),
                 })
                 .await
         ),
@@ -371,6 +373,7 @@ async fn kept_data_outlives_its_instance_is_never_touched_by_the_id_that_comes_b
     world.shown("i", "Retained").await;
     let fetch = FetchInstanceRequest {
         instance_id: "i".into(),
+        platform: String::new(),
     };
     assert_eq!(
         code(client.clone().fetch_instance(fetch).await),

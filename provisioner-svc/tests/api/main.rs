@@ -19,6 +19,7 @@ mod operations;
 mod orphans;
 mod paused;
 mod permissions;
+mod platforms;
 mod pool;
 mod rendering;
 mod replicas;

@@ -235,6 +235,7 @@ ready:
     let fetched = client
         .fetch_instance(broker_proto::v1::FetchInstanceRequest {
             instance_id: "i".into(),
+            platform: String::new(),
         })
         .await
         .unwrap()

@@ -318,6 +318,7 @@ async fn assert_lives_on(
     assert_data_is_there(world, before).await;
     let fetch = FetchInstanceRequest {
         instance_id: ID.into(),
+        platform: String::new(),
     };
     client.fetch_instance(fetch).await.unwrap();
     let get = GetInstanceRequest {
@@ -537,6 +538,7 @@ async fn the_definition_of_records_takes_no_instance_along() {
     .await;
     let fetch = FetchInstanceRequest {
         instance_id: ID.into(),
+        platform: String::new(),
     };
     assert_eq!(
         code(client.fetch_instance(fetch).await),

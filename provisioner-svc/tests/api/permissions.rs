@@ -187,6 +187,7 @@ async fn rights_given_just_before_a_takeover_are_waited_for_and_missing_ones_are
         let request = broker_proto::v1::LastOperationRequest {
             instance_id: "i".to_owned(),
             operation: operation.clone(),
+            platform: String::new(),
         };
         heir.client.clone().last_operation(request).await.ok()
     })

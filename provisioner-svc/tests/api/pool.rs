@@ -80,6 +80,7 @@ async fn instances_that_wait_to_be_ready_keep_no_place_from_others() {
         let poll = LastOperationRequest {
             instance_id: format!("stuck-{number}"),
             operation,
+            platform: String::new(),
         };
         eventually("it waits to be ready", async || {
             let answer = client.clone().last_operation(poll.clone()).await;

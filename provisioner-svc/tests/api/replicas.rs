@@ -186,6 +186,7 @@ async fn poll(client: &Client, id: &str, operation: &str) -> OperationStatus {
     let request = LastOperationRequest {
         instance_id: id.to_owned(),
         operation: operation.to_owned(),
+        platform: String::new(),
     };
     let answer = client.clone().last_operation(request).await;
     answer

@@ -153,6 +153,7 @@ async fn while_the_api_server_is_away_requests_get_unavailable_and_work_resumes_
     let poll = LastOperationRequest {
         instance_id: "i".into(),
         operation: operation.clone(),
+        platform: String::new(),
     };
     client.last_operation(poll).await.unwrap();
     world.control_plane.start_api_server().await.unwrap();

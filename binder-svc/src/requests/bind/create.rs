@@ -48,6 +48,7 @@ pub(super) async fn create(
         instance_id: instance.instance_id.clone(),
         binding_id: asked.request.binding_id.clone(),
         service_id: instance.service_id.clone(),
+        platform: instance.platform.clone(),
         plan_id: instance.plan_id.clone(),
         plan: plan.bundle().name().to_owned(),
         bundle_digest: instance.bundle_digest.clone(),
@@ -88,6 +89,7 @@ pub(super) async fn create(
     };
     match written {
         Ok(record) => {
+            record.audit().accepted();
             service::failpoint::reach(Step::WriteRecord.name());
             let handover = Handover {
                 request: Some(request),

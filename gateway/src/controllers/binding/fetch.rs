@@ -21,6 +21,7 @@ pub(crate) async fn get(
     let request = FetchBindingRequest {
         instance_id: path.instance_id,
         binding_id: path.binding_id,
+        platform: call.platform(),
     };
     let mut binding = gateway
         .peers

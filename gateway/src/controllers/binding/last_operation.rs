@@ -20,6 +20,7 @@ pub(crate) async fn get(
         instance_id: path.instance_id,
         binding_id: path.binding_id,
         operation: call.query.text("operation")?.unwrap_or_default(),
+        platform: call.platform(),
     };
     let status = gateway
         .peers

@@ -20,7 +20,10 @@ pub(crate) async fn get(
 ) -> Result<Response, Error> {
     let instance = gateway
         .peers
-        .fetch_instance(FetchInstanceRequest { instance_id })
+        .fetch_instance(FetchInstanceRequest {
+            instance_id,
+            platform: call.platform(),
+        })
         .await
         .map_err(|error| Error::call(error, Verb::Fetch, call.version))?;
     let maintenance = instance.maintenance_version;

@@ -19,6 +19,7 @@ pub(crate) async fn get(
     let request = LastOperationRequest {
         instance_id,
         operation: call.query.text("operation")?.unwrap_or_default(),
+        platform: call.platform(),
     };
     let status = gateway
         .peers

@@ -1,0 +1,106 @@
+//! Who asked for an operation: kept on the record with its operations, and one
+//! line in the log when an operation is accepted and one when it has ended, all
+//! with the target [`TARGET`].
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracing::Level;
+
+/// The target of the lines, by which they can be filtered and sent elsewhere.
+pub const TARGET: &str = "audit";
+
+/// Who asked for an operation. All is empty where nobody did: a record that was
+/// deleted in the cluster, a login that has expired.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Requester {
+    /// The platform that the login belongs to.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub platform: String,
+    /// The user name of the broker login.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub login: String,
+    /// The address that the platform's connection came from; that of a proxy, if
+    /// one stands between.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub peer: String,
+    /// `user_id` (Cloud Foundry) or `username` (Kubernetes) of the originating identity, as the
+    /// platform says.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
+}
+
+impl Requester {
+    /// Whether the broker did it by itself.
+    pub fn is_nobody(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// For people, as in an Event.
+impl fmt::Display for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_nobody() {
+            return f.write_str("the broker");
+        }
+        if !self.user.is_empty() {
+            write!(f, "{} through ", self.user)?;
+        }
+        write!(f, "platform {} (login {})", self.platform, self.login)
+    }
+}
+
+/// What the lines on one operation say.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// OSB instance id.
+    pub instance: &'a str,
+    /// OSB binding id, of a bind or an unbind.
+    pub binding: Option<&'a str>,
+    /// The name of the plan.
+    pub plan: &'a str,
+    /// The operation's id.
+    pub operation: &'a str,
+    /// Who asked.
+    pub by: &'a Requester,
+}
+
+impl Entry<'_> {
+    /// The operation is on its record, and will be carried out whatever happens.
+    pub fn accepted(&self) {
+        tracing::event!(
+            target: TARGET,
+            Level::INFO,
+            instance.id = self.instance,
+            binding.id = self.binding,
+            plan = self.plan,
+            op.id = self.operation,
+            by.platform = self.by.platform,
+            by.login = self.by.login,
+            by.peer = self.by.peer,
+            by.user = self.by.user,
+            "operation accepted"
+        );
+    }
+
+    /// It has ended; `description` is what polls say of that.
+    pub fn ended(&self, succeeded: bool, description: &str) {
+        tracing::event!(
+            target: TARGET,
+            Level::INFO,
+            instance.id = self.instance,
+            binding.id = self.binding,
+            plan = self.plan,
+            op.id = self.operation,
+            by.platform = self.by.platform,
+            by.login = self.by.login,
+            by.peer = self.by.peer,
+            by.user = self.by.user,
+            succeeded,
+            description,
+            "operation ended"
+        );
+    }
+}
