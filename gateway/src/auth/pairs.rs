@@ -112,7 +112,7 @@ fn given(headers: &HeaderMap) -> Option<SecretSlice<u8>> {
 impl fmt::Debug for Pairs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.0.iter().map(|pair| &pair.login))
+            .entries(self.0.iter().map(|pair| &pair.login.user))
             .finish()
     }
 }

@@ -22,6 +22,7 @@ async fn who_asked_is_kept_and_never_needed() {
         .expect(201);
     let by = platform.record(&path).await.spec.operation.requested_by;
     assert_eq!((&*by.login, &*by.user), ("platform", "u-1"));
+    assert_eq!((&*by.platform, &*by.peer), ("platform", "127.0.0.1"));
     assert!(!platform.get(&path).await.body.to_string().contains("u-1"));
     // Orphan mitigation has none.
     platform.remove(&path, "instant").await.expect(200);
