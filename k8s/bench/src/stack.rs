@@ -55,12 +55,15 @@ impl Stack {
         fs::write(logins.join("username"), LOGIN.0)?;
         fs::write(logins.join("password"), LOGIN.1)?;
 
+        rig::certificates::certify(folder.path(), &SERVICES)?;
         println!("starting the services");
         let programs = args.programs()?;
         let mut replicas: Vec<(&'static str, Replica)> = Vec::new();
         let mut started = Vec::new();
         for service in SERVICES {
             let mut environment = environment(args, service, &templates, &logins);
+            let certificate = rig::certificates::of(folder.path(), service);
+            environment.insert("BROKER_TLS".to_owned(), certificate.display().to_string());
             if service != "gateway" {
                 let identity = control_plane.service_account(NAMESPACE, service).await?;
                 let path = identity.kubeconfig().display().to_string();

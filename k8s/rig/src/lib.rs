@@ -3,6 +3,7 @@
 //! policies are the shipped ones.
 
 mod base;
+pub mod certificates;
 mod files;
 mod replica;
 

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use kube::Client;
-use rig::{Launch, Replica};
+use rig::{Launch, Replica, certificates};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use testbed::ControlPlane;
@@ -109,6 +109,7 @@ impl World {
             calls.push((caller, callee, TcpProxy::start(Vec::new(), next()).await?));
         }
         let front = TcpProxy::start(Vec::new(), next()).await?;
+        certificates::certify(folder.path(), &SERVICES.map(|(service, _)| service))?;
 
         let mut replicas = Vec::new();
         for (service, count) in SERVICES {
@@ -294,6 +295,10 @@ fn environment(service: &str, args: &Args, folder: &Path) -> Vec<(String, String
         ("BROKER_LEASE_LIFETIME", "3".to_owned()),
         ("BROKER_SWEEP_INTERVAL", "2".to_owned()),
         ("RUST_BACKTRACE", "1".to_owned()),
+        (
+            "BROKER_TLS",
+            certificates::of(folder, service).display().to_string(),
+        ),
     ];
     environment.extend(match service {
         CATALOG => vec![("BROKER_TEMPLATES", templates)],
