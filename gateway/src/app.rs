@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use axum::Router;
 use broker_proto::client::Target;
 use prometheus_client::registry::Registry;
-use service::{Admin, Readiness, Tasks, Tls, context, grpc::Listeners, http::Bounds, supervise};
+use service::{Admin, Readiness, Tasks, Tls, context, grpc::Listeners, http::Options, supervise};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -141,14 +141,14 @@ impl App {
         tasks.spawn("credentials", credentials.follow(reload, stop));
         let served = service::http::serve(
             &args.service,
-            Bounds {
+            Options {
                 connections: usize::try_from(args.http.max_connections)?,
                 head_timeout: HEAD_TIMEOUT,
+                tls: https,
+                unparsed: error::unparsed,
             },
             listeners,
-            https,
             router,
-            error::unparsed,
             admin,
             shutdown.clone(),
         );

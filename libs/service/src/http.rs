@@ -57,29 +57,30 @@ const MAX_HEADERS: usize = 1000;
 /// After a failed accept (no file descriptors left, say) before the next one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What clients may take of a server.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+/// How a server treats its clients.
+#[derive(Debug, Clone)]
+pub struct Options {
     /// Connections that are open at a time; further ones wait to be accepted.
     pub connections: usize,
-    /// A head that is not complete by then is given up.
+    /// A head, or a TLS handshake, that is not complete by then is given up.
     pub head_timeout: Duration,
+    /// The certificate, if connections are encrypted.
+    pub tls: Tls,
+    /// Makes the body of the answer to what is not HTTP.
+    pub unparsed: ErrorBody,
 }
 
 /// Serves `router`, over TLS if there is a certificate, until `shutdown`, then drains: it is not ready any more;
 /// for the drain delay every answer closes its connection; then no connections
 /// are accepted, and requests in flight may finish. The admin port closes last.
-/// `unparsed` makes the body of the answer to what is not HTTP.
 ///
 /// A connection whose client proves to be nobody (401) is closed with the answer, so that nobody
 /// keeps one without a login for longer than a head may take.
 pub async fn serve(
     args: &ServiceArgs,
-    bounds: Bounds,
+    options: Options,
     listeners: Listeners,
-    tls: Tls,
     router: Router,
-    unparsed: ErrorBody,
     admin: Admin,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -91,10 +92,10 @@ pub async fn serve(
     // Connections inherit it.
     set_socket_recv_buffer_size(&listeners.service, RECEIVE_BUFFER)?;
     let life = Life {
-        places: Arc::new(Semaphore::new(bounds.connections)),
-        head_timeout: bounds.head_timeout,
-        tls,
-        unparsed,
+        places: Arc::new(Semaphore::new(options.connections)),
+        head_timeout: options.head_timeout,
+        tls: options.tls,
+        unparsed: options.unparsed,
         max_age: args.max_connection_age,
         draining: CancellationToken::new(),
         stop: CancellationToken::new(),
@@ -314,16 +315,13 @@ mod tests {
     use crate::readiness::Readiness;
 
     async fn start(args: ServiceArgs) -> (std::net::SocketAddr, CancellationToken, TaskTracker) {
-        let bounds = Bounds {
-            connections: 100,
-            head_timeout: Duration::from_secs(10),
-        };
-        start_bounded(args, bounds).await
+        start_bounded(args, 100, Duration::from_secs(10)).await
     }
 
     async fn start_bounded(
         args: ServiceArgs,
-        bounds: Bounds,
+        connections: usize,
+        head_timeout: Duration,
     ) -> (std::net::SocketAddr, CancellationToken, TaskTracker) {
         let listeners = Listeners::bind(&args).await.unwrap();
         let address = listeners.service.local_addr().unwrap();
@@ -414,11 +412,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_that_is_not_completed_is_given_up_and_an_idle_connection_is_not() {
-        let bounds = Bounds {
-            connections: 2,
-            head_timeout: Duration::from_millis(200),
-        };
-        let (address, _shutdown, _server) = start_bounded(ServiceArgs::for_tests(), bounds).await;
+        let late = Duration::from_millis(200);
+        let (address, _shutdown, _server) = start_bounded(ServiceArgs::for_tests(), 2, late).await;
         // Two take all places: a third one is served once one of them is given up.
         let mut silent = TcpStream::connect(address).await.unwrap();
         let mut slow = TcpStream::connect(address).await.unwrap();
