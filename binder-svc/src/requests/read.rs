@@ -44,13 +44,11 @@ pub(crate) async fn poll(
         .filter(|record| record.is_of(&request.platform))
         .filter(|record| decide::cache_can_answer(record, &request.operation));
     let record = match cached {
-        Some(record) => record,
-        None => {
-            let read = context.store.read(&name).await?;
-            let read = read.filter(|record| record.is_of(&request.platform));
-            read.ok_or_else(unknown)?
-        }
+        Some(record) => Some(record),
+        None => context.store.read(&name).await?,
     };
+    let record = record.filter(|record| record.is_of(&request.platform));
+    let record = record.ok_or_else(unknown)?;
     Ok(status(decide::poll(&record, &request.operation)))
 }
 

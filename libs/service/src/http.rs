@@ -338,11 +338,13 @@ mod tests {
         let shutdown = CancellationToken::new();
         let admin = Admin::new(Readiness::default(), Registry::default());
         let (tracker, stop) = (TaskTracker::new(), shutdown.clone());
-        let unparsed: ErrorBody = |_| "{}".to_owned();
-        tracker.spawn(async move {
-            let tls = Tls::plaintext();
-            serve(&args, bounds, listeners, tls, router, unparsed, admin, stop).await
-        });
+        let options = Options {
+            connections,
+            head_timeout,
+            tls: Tls::plaintext(),
+            unparsed: |_| "{}".to_owned(),
+        };
+        tracker.spawn(async move { serve(&args, options, listeners, router, admin, stop).await });
         tracker.close();
         (address, shutdown, tracker)
     }
