@@ -14,25 +14,25 @@ use crate::{
     world::{Binder, World, done},
 };
 
-fn by(platform: &str, user: &str) -> Option<Requester> {
-    Some(Requester {
+fn by(platform: &str, user: &str) -> Requester {
+    Requester {
         platform: platform.into(),
         login: format!("{platform}-login"),
         peer: "192.0.2.1".into(),
         user: user.into(),
-    })
+    }
 }
 
 fn bind(world: &World, platform: &str) -> BindRequest {
     BindRequest {
-        requester: by(platform, "ada"),
+        requester: Some(by(platform, "ada")),
         ..world.bind_request("i", "b")
     }
 }
 
 fn unbind(world: &World, platform: &str) -> UnbindRequest {
     UnbindRequest {
-        requester: by(platform, "ben"),
+        requester: Some(by(platform, "ben")),
         ..world.unbind_request("i", "b")
     }
 }

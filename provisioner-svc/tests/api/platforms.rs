@@ -14,32 +14,32 @@ use serde_json::json;
 
 use crate::harness::{Plan, SIMPLE, World, code, deprovisioned, provisioned, updated};
 
-fn by(platform: &str, user: &str) -> Option<Requester> {
-    Some(Requester {
+fn by(platform: &str, user: &str) -> Requester {
+    Requester {
         platform: platform.into(),
         login: format!("{platform}-login"),
         peer: "192.0.2.1".into(),
         user: user.into(),
-    })
+    }
 }
 
 fn provision(plan: &Plan, platform: &str) -> ProvisionRequest {
     ProvisionRequest {
-        requester: by(platform, "ada"),
+        requester: Some(by(platform, "ada")),
         ..plan.provision("i", json!({}))
     }
 }
 
 fn update(plan: &Plan, platform: &str) -> UpdateRequest {
     UpdateRequest {
-        requester: by(platform, "ben"),
+        requester: Some(by(platform, "ben")),
         ..plan.update("i", json!({"note": "new"}))
     }
 }
 
 fn deprovision(plan: &Plan, platform: &str) -> DeprovisionRequest {
     DeprovisionRequest {
-        requester: by(platform, "cleo"),
+        requester: Some(by(platform, "cleo")),
         ..plan.deprovision("i")
     }
 }
