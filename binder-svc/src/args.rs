@@ -89,8 +89,7 @@ pub struct Args {
 impl Args {
     /// The namespace of the bindings' records.
     pub fn bindings_namespace(&self) -> String {
-        let default = || State::Bindings.namespace(&self.namespace);
-        self.bindings_namespace.clone().unwrap_or_else(default)
+        State::Bindings.named_or_default(self.bindings_namespace.as_ref(), &self.namespace)
     }
 }
 

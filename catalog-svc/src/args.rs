@@ -64,14 +64,12 @@ pub struct Args {
 impl Args {
     /// The namespace in which bundles are stored.
     pub fn bundles_namespace(&self) -> String {
-        let default = || State::Bundles.namespace(&self.namespace);
-        self.bundles_namespace.clone().unwrap_or_else(default)
+        State::Bundles.named_or_default(self.bundles_namespace.as_ref(), &self.namespace)
     }
 
     /// The namespace of the ConfigMaps with the site's plans.
     pub fn plans_namespace(&self) -> String {
-        let default = || State::Plans.namespace(&self.namespace);
-        self.plans_namespace.clone().unwrap_or_else(default)
+        State::Plans.named_or_default(self.plans_namespace.as_ref(), &self.namespace)
     }
 
     /// These roots, one namespace for everything, no waiting, plans checked in

@@ -130,21 +130,17 @@ pub struct BrokerArgs {
 impl BrokerArgs {
     /// The namespace of the instances' records.
     pub fn instances_namespace(&self) -> String {
-        self.state(self.instances_namespace.as_ref(), State::Instances)
+        State::Instances.named_or_default(self.instances_namespace.as_ref(), &self.namespace)
     }
 
     /// The namespace of the catalog's bundles.
     pub fn bundles_namespace(&self) -> String {
-        self.state(self.bundles_namespace.as_ref(), State::Bundles)
+        State::Bundles.named_or_default(self.bundles_namespace.as_ref(), &self.namespace)
     }
 
     /// The namespace of the Secrets that plans read.
     pub fn plans_namespace(&self) -> String {
-        self.state(self.plans_namespace.as_ref(), State::Plans)
-    }
-
-    fn state(&self, named: Option<&String>, state: State) -> String {
-        named.map_or_else(|| state.namespace(&self.namespace), Clone::clone)
+        State::Plans.named_or_default(self.plans_namespace.as_ref(), &self.namespace)
     }
 
     /// What templates see as `broker`.

@@ -32,8 +32,8 @@ impl Rbac {
     pub(super) fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
         let (mut trees, mut faults) = self.roots.existing_trees()?;
         if self.config_maps {
-            let default = || State::Plans.namespace(&self.roots.namespace);
-            let namespace = self.plans_namespace.clone().unwrap_or_else(default);
+            let named = self.plans_namespace.as_ref();
+            let namespace = State::Plans.named_or_default(named, &self.roots.namespace);
             let content = config_map::list_blocking(&namespace)?;
             trees.extend(content.trees);
             faults.extend(content.faults);

@@ -21,6 +21,9 @@ use crate::{
 /// Where apps live.
 pub const NAMESPACE: &str = "demo-app";
 
+/// An app that asks where it has no business.
+const STRANGER: &str = "stranger";
+
 const LIMIT: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const MANAGER: &str = "mongodb-osb-demo";
@@ -86,10 +89,28 @@ impl Apps {
 
     /// Runs the app once: it writes and reads the document with this id.
     pub async fn run(&self, app: &str, document: &str) -> anyhow::Result<Run> {
+        let pod = pod(app, &self.image, &["app", "--document", document]);
+        let (code, log) = self.run_pod(app, pod).await?;
+        Ok(Run {
+            outcome: Outcome::from_exit_code(code),
+            log,
+        })
+    }
+
+    /// Tries to connect from a pod of the apps' namespace; what it found, a line each.
+    pub async fn reach(&self, open: &[String], closed: &[String]) -> anyhow::Result<String> {
+        let mut args = vec!["reach", "--seconds", "10"];
+        for (option, addresses) in [("--open", open), ("--closed", closed)] {
+            args.extend(addresses.iter().flat_map(|address| [option, address]));
+        }
+        let pod = bare(STRANGER, &self.image, &args);
+        Ok(self.run_pod(STRANGER, pod).await?.1)
+    }
+
+    /// Runs a pod to its end, and takes it away; how it ended, and what it said.
+    async fn run_pod(&self, app: &str, pod: Value) -> anyhow::Result<(i32, String)> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let pod: Pod =
-            serde_json::from_value(pod(app, &self.image, &["app", "--document", document]))
-                .context("describe a pod")?;
+        let pod: Pod = serde_json::from_value(pod).context("describe a pod")?;
         let name = pods
             .create(&PostParams::default(), &pod)
             .await
@@ -104,10 +125,7 @@ impl Apps {
             .await
             .context("delete the app's pod")?;
         let code = ended.with_context(|| format!("run {app}; its log: {}", log.trim()))?;
-        Ok(Run {
-            outcome: Outcome::from_exit_code(code),
-            log: log.trim().to_owned(),
-        })
+        Ok((code, log.trim().to_owned()))
     }
 
     /// Starts the app that writes all the while, and waits for its first count.
@@ -208,8 +226,18 @@ impl Writer {
     }
 }
 
+/// With the binding of that app.
 fn pod(app: &str, image: &str, args: &[&str]) -> Value {
     let args = [args, &["--uri-file", "/binding/uri"]].concat();
+    let mut pod = bare(app, image, &args);
+    pod["spec"]["volumes"] =
+        json!([{"name": "binding", "secret": {"secretName": app, "defaultMode": 0o440}}]);
+    pod["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "binding", "mountPath": "/binding", "readOnly": true}]);
+    pod
+}
+
+fn bare(app: &str, image: &str, args: &[&str]) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -230,7 +258,6 @@ fn pod(app: &str, image: &str, args: &[&str]) -> Value {
                 "image": image,
                 "imagePullPolicy": "IfNotPresent",
                 "args": args,
-                "volumeMounts": [{"name": "binding", "mountPath": "/binding", "readOnly": true}],
                 "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
                 "securityContext": {
                     "allowPrivilegeEscalation": false,
@@ -238,7 +265,6 @@ fn pod(app: &str, image: &str, args: &[&str]) -> Value {
                     "capabilities": {"drop": ["ALL"]},
                 },
             }],
-            "volumes": [{"name": "binding", "secret": {"secretName": app, "defaultMode": 0o440}}],
         },
     })
 }

@@ -55,6 +55,8 @@ pub enum Step {
     FirstRefused,
     /// And only it.
     SecondStillWorks,
+    /// A pod of a tenant gets no connection to the broker's services.
+    TenantRefused,
     /// `DELETE` the instance, the second binding with it, polled to the end.
     Deprovision,
     /// Only the record is left.
@@ -63,7 +65,7 @@ pub enum Step {
 
 impl Step {
     /// In their order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Catalog,
         Self::Provision,
         Self::AwaitProvision,
@@ -75,6 +77,7 @@ impl Step {
         Self::UnbindFirst,
         Self::FirstRefused,
         Self::SecondStillWorks,
+        Self::TenantRefused,
         Self::Deprovision,
         Self::NothingLeft,
     ];
@@ -93,6 +96,7 @@ impl Step {
             Self::UnbindFirst => "unbind the first app",
             Self::FirstRefused => "the first login is refused now",
             Self::SecondStillWorks => "the second still works",
+            Self::TenantRefused => "a tenant's pod is refused by the broker's services",
             Self::Deprovision => "deprovision, the second binding with it",
             Self::NothingLeft => "nothing is left but the record",
         }
@@ -173,6 +177,7 @@ impl Scenario {
             Step::Update => self.update().await,
             Step::UnbindFirst => self.unbind(FIRST).await,
             Step::FirstRefused => self.app_is_refused(FIRST).await,
+            Step::TenantRefused => self.tenant_is_refused().await,
             Step::Deprovision => self.deprovision().await,
             Step::NothingLeft => self.nothing_is_left().await,
         }

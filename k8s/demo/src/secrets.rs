@@ -23,16 +23,10 @@ pub async fn namespaces(client: &Client) -> anyhow::Result<Vec<String>> {
         .list(&ListParams::default().labels(&made))
         .await
         .context("list namespaces")?;
-    let state = [
-        State::Instances,
-        State::Bindings,
-        State::Bundles,
-        State::Plans,
-    ];
     Ok(made
         .iter()
         .map(ResourceExt::name_any)
-        .chain(state.map(|state| state.namespace(NAMESPACE)))
+        .chain(State::ALL.map(|state| state.namespace(NAMESPACE)))
         .chain([NAMESPACE.to_owned()])
         .collect())
 }

@@ -82,6 +82,14 @@ pub enum State {
 }
 
 impl State {
+    /// All there is.
+    pub const ALL: [Self; 4] = [Self::Instances, Self::Bindings, Self::Bundles, Self::Plans];
+
+    /// Its namespace: the one that a setting names, else that of [`Self::namespace`].
+    pub fn named_or_default(self, named: Option<&String>, broker: &str) -> String {
+        named.map_or_else(|| self.namespace(broker), Clone::clone)
+    }
+
     /// Its namespace where no setting names another: the broker's own with a
     /// suffix, for example `mongodb-osb-instances`.
     pub fn namespace(self, broker: &str) -> String {

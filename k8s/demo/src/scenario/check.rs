@@ -7,6 +7,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::{OPERATION_LIMIT, PLAN, SECOND, SERVICE, Scenario, parameters};
 use crate::{
     app::Outcome,
+    deploy::NAMESPACE,
     leftovers,
     osb::{Answer, Client, Offer},
 };
@@ -135,6 +136,34 @@ impl Scenario {
             .binding(&self.instance, &binding)
             .await?
             .expect(&[404])?;
+        Ok(())
+    }
+
+    /// By the network. Where nothing enforces NetworkPolicies, only mutual TLS is left, and that is
+    /// said.
+    pub(super) async fn tenant_is_refused(&self) -> anyhow::Result<()> {
+        let at = |service: &str, port: u16| format!("{service}.{NAMESPACE}:{port}");
+        let gateway = at("gateway", 80);
+        let services = ["catalog-svc", "provisioner-svc", "binder-svc"];
+        let closed = services.map(|service| at(service, 7000));
+        let found = self
+            .apps
+            .reach(std::slice::from_ref(&gateway), &closed)
+            .await?;
+        for line in found.lines() {
+            self.transcript.note(line);
+        }
+        let is = |address: &str, answer: &str| found.contains(&format!("{address} is {answer}"));
+        ensure!(
+            is(&gateway, "Open"),
+            "the gateway is not open to the tenant"
+        );
+        let mut open = closed.iter().filter(|address| !is(address, "Closed"));
+        if open.next().is_some() {
+            self.transcript.note(
+                "nothing enforces NetworkPolicies in this cluster: only mutual TLS refuses that pod",
+            );
+        }
         Ok(())
     }
 

@@ -120,12 +120,7 @@ async fn places(client: &Client) -> Vec<String> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let found = namespaces.list(&ours).await.unwrap();
     let mut names: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
-    for state in [
-        State::Instances,
-        State::Bindings,
-        State::Bundles,
-        State::Plans,
-    ] {
+    for state in State::ALL {
         assert!(names.contains(&state.namespace(NAMESPACE)), "{names:?}");
     }
     names.extend([INSTANCE, "kube-system", "another"].map(str::to_owned));

@@ -213,13 +213,7 @@ async fn control_plane() -> ControlPlane {
         .await
         .unwrap();
     let client = control_plane.client();
-    let state = [
-        State::Instances,
-        State::Bindings,
-        State::Bundles,
-        State::Plans,
-    ]
-    .map(|state| state.namespace(NAMESPACE));
+    let state = State::ALL.map(|state| state.namespace(NAMESPACE));
     for name in state.into_iter().chain([NAMESPACE.to_owned()]) {
         let namespace: Namespace =
             serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
