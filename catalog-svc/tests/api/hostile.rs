@@ -13,9 +13,10 @@ use kube::{
 use crate::fixture::{Templates, TestApp, client, namespace, program};
 
 /// Ways to walk a value that holds itself 2^40 times. None takes two kilobytes.
-const WALKS: [(&str, &str); 8] = [
+const WALKS: [(&str, &str); 9] = [
     ("to-json", "{{ x | tojson | length }}"),
     ("equal", "{{ x == y }}"),
+    ("less", "{{ x < y }}"),
     ("in", "{{ x in [y] }}"),
     ("text", "{{ x ~ '' }}"),
     ("written", "{{ x }}"),
@@ -31,6 +32,27 @@ fn walk(expression: &str) -> String {
     }
     let _ = write!(text, "\n{}", object(expression));
     text
+}
+
+/// All templates by the names of their plans.
+fn hostile() -> Vec<(&'static str, String)> {
+    let mut all: Vec<_> = WALKS
+        .iter()
+        .map(|(name, expression)| (*name, walk(expression)))
+        .collect();
+    // A list in a list in a list …, which is also freed one within the other.
+    let deep = "{% set ns = namespace(x=[]) %}\
+                {% for _ in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}\n";
+    all.push(("deep", format!("{deep}{}", object("1"))));
+    let mut doubled = "{% set x = [1] %}".to_owned();
+    for _ in 0..45 {
+        doubled.push_str("{% set x = x + x %}");
+    }
+    all.push((
+        "doubled",
+        format!("{doubled}\n{}", object("{{ x | length }}")),
+    ));
+    all
 }
 
 fn object(value: &str) -> String {
@@ -56,10 +78,10 @@ async fn plans_that_would_take_all_memory_and_time_are_faults_and_the_others_are
     let namespace = namespace(&client).await;
     let templates = Templates::with_plan();
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
-    let hostile = WALKS.map(|(name, expression)| (name, walk(expression)));
-    for (name, template) in hostile {
+    let hostile = hostile();
+    for (name, template) in &hostile {
         assert!(template.len() < 2000, "{name}");
-        api.create(&PostParams::default(), &plan_map(name, template))
+        api.create(&PostParams::default(), &plan_map(name, template.clone()))
             .await
             .unwrap();
     }
@@ -73,7 +95,7 @@ async fn plans_that_would_take_all_memory_and_time_are_faults_and_the_others_are
     app.plan("fine", "a stranger's plan that is fine", |_| true)
         .await;
     let mut told = Vec::new();
-    for (name, _) in WALKS {
+    for (name, _) in hostile {
         let checked = |report: &PlanReport| {
             let pending = |fault: &PlanFault| fault.message.ends_with("it follows");
             !report.faults.iter().any(pending)

@@ -116,7 +116,10 @@ where
         };
         let path = request.uri().path();
         match self.access.decide(&leaf, path, Timestamp::now()) {
-            Ok(ADMIN) => tracing::info!(
+            // With the target of what the services log of operations.
+            Ok(ADMIN) => tracing::event!(
+                target: "audit",
+                tracing::Level::INFO,
                 caller = ADMIN,
                 rpc = path,
                 peer = peer

@@ -1,6 +1,12 @@
 //! Every rpc with every caller, and callers who prove nothing.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::Router;
 use broker_proto::v1::{LastOperationRequest, WatchInstancesRequest};
@@ -118,6 +124,54 @@ async fn every_rpc_has_its_callers_and_nobody_else() {
         assert_ne!(status.code(), Code::PermissionDenied, "{caller}");
         let status = call(&channel, "/mongodb_osb.v1.Binder/Other").await;
         assert_eq!(status.code(), Code::Unimplemented, "{caller}");
+    }
+}
+
+/// What is logged on the thread of a test.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_call_by_a_person_is_logged_and_a_services_is_not() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let authority = Authority::new();
+    let own = Mounted::new(&authority.leaf("provisioner-svc"), &[&authority]);
+    let address = serve(own.tls.clone()).await;
+    for caller in ["gateway", "admin"] {
+        let leaf = authority.leaf(caller);
+        let channel = channel(address, shows(Some(&leaf), &authority));
+        let rpc = "/mongodb_osb.v1.Provisioner/LastOperation";
+        assert_eq!(call(&channel, rpc).await.code(), Code::NotFound);
+    }
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let calls: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains(" audit: "))
+        .collect();
+    assert_eq!(calls.len(), 1, "{text}");
+    for said in [
+        "called by a person",
+        "Provisioner/LastOperation",
+        "127.0.0.1",
+    ] {
+        assert!(calls[0].contains(said), "{}", calls[0]);
     }
 }
 
