@@ -112,8 +112,17 @@ impl Root {
     }
 }
 
-/// All files below a root, in order; hidden ones left out.
+/// Where a path leads; nothing where a link in it leads out of `home`, a path without links. A
+/// stranger's link must not bring a file of this process into a plan.
+fn inside(home: &Path, path: &Path) -> Option<PathBuf> {
+    let target = fs::canonicalize(path).ok()?;
+    target.starts_with(home).then_some(target)
+}
+
+/// All files below a root, in order; hidden ones left out. Links that lead out of it are listed like
+/// files, and not followed.
 fn list(root: &Path) -> io::Result<Vec<Stamp>> {
+    let home = fs::canonicalize(root)?;
     let mut stamps = Vec::new();
     let mut folders = vec![(root.to_owned(), String::new(), 0)];
     while let Some((folder, prefix, depth)) = folders.pop() {
@@ -129,9 +138,10 @@ fn list(root: &Path) -> io::Result<Vec<Stamp>> {
             let Ok(metadata) = fs::metadata(entry.path()) else {
                 continue;
             };
-            if metadata.is_dir() && depth < MAX_DEPTH {
+            let leaves = entry.file_type()?.is_symlink() && inside(&home, &entry.path()).is_none();
+            if metadata.is_dir() && !leaves && depth < MAX_DEPTH {
                 folders.push((entry.path(), format!("{path}/"), depth + 1));
-            } else if metadata.is_file() && stamps.len() < MAX_FILES {
+            } else if (metadata.is_file() || leaves) && stamps.len() < MAX_FILES {
                 stamps.push(Stamp {
                     path,
                     length: metadata.len(),
@@ -146,6 +156,7 @@ fn list(root: &Path) -> io::Result<Vec<Stamp>> {
 }
 
 fn read(root: &Path, stamps: &[Stamp]) -> (Tree, Vec<Fault>) {
+    let home = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     let mut files = Vec::new();
     let mut faults = Vec::new();
     for stamp in stamps {
@@ -156,7 +167,12 @@ fn read(root: &Path, stamps: &[Stamp]) -> (Tree, Vec<Fault>) {
             ));
             continue;
         }
-        match fs::read(root.join(&stamp.path)) {
+        let Some(path) = inside(&home, &root.join(&stamp.path)) else {
+            let message = "is a link that leads out of the folder of templates: put a copy here";
+            faults.push(fault(&stamp.path, message.to_owned()));
+            continue;
+        };
+        match fs::read(path) {
             Ok(content) => files.push((stamp.path.clone(), content)),
             Err(error) => {
                 let message = format!("the file cannot be read: {error}");
@@ -257,6 +273,34 @@ mod tests {
             .unwrap();
         assert_eq!(content.faults[0].plan.as_deref(), Some("q"));
         assert!(content.trees[0].is_empty());
+    }
+
+    #[test]
+    fn a_link_out_of_the_root_is_a_fault_and_its_file_is_not_read() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let plan = folder.path().join("p/q");
+        fs::create_dir_all(&plan).unwrap();
+        fs::write(plan.join("1.yaml"), "x").unwrap();
+        fs::write(other.path().join("secret"), "hunter2").unwrap();
+        symlink(other.path().join("secret"), plan.join("2.yaml")).unwrap();
+        symlink(other.path(), plan.join("binding")).unwrap();
+        let content = Directories::new(&[folder.path().to_owned()])
+            .refresh()
+            .unwrap();
+        assert_eq!(paths(&content), ["p/q/1.yaml"]);
+        let files: Vec<_> = content
+            .faults
+            .iter()
+            .map(|fault| fault.file.as_deref())
+            .collect();
+        assert_eq!(files, [Some("p/q/2.yaml"), Some("p/q/binding")]);
+        assert!(content.faults[0].message.contains("leads out of"));
+
+        // The root itself may be a link.
+        let link = other.path().join("templates");
+        symlink(folder.path(), &link).unwrap();
+        let content = Directories::new(&[link]).refresh().unwrap();
+        assert_eq!(paths(&content), ["p/q/1.yaml"]);
     }
 
     #[test]
