@@ -83,7 +83,8 @@ pub struct Plan {
     /// What becomes known when objects exist: `outputs.<name>`.
     pub outputs: BTreeMap<String, Output>,
     /// Where a person manages the instance. Text with what is known from the request: parameters,
-    /// `context`, `instance`, `broker`; the platform gets it with its first answer.
+    /// `context`, `instance`, `broker`; the platform gets it with its first answer. The filter
+    /// `urlencode` makes one part of a URL of a value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dashboard_url: Option<Text>,
     /// OSB's `metadata.labels` of an instance, texts as in `dashboard_url`.

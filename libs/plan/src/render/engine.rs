@@ -6,11 +6,12 @@ use std::sync::Arc;
 use minijinja::filters;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::tests;
-use minijinja::value::{Rest, Value as Jinja};
+use minijinja::value::{Rest, Value as Jinja, ValueKind};
 use minijinja::{
     AutoEscape, Environment, Error as JinjaError, ErrorKind, OutputSpan, OutputSpanKind, State,
     UndefinedBehavior,
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::ast::{self, Names, Place, Refused};
@@ -162,6 +163,7 @@ pub(crate) fn environment(undefined: UndefinedBehavior) -> Environment<'static> 
     }
     env.remove_global("debug");
     env.add_filter("tojson", tojson);
+    env.add_filter("urlencode", urlencode);
     weigh_before_writing(&mut env);
     weigh_before_comparing(&mut env);
     env
@@ -260,6 +262,26 @@ fn tojson(state: &State<'_, '_>, value: &Jinja) -> Result<String, JinjaError> {
     to_json(value, &mut pay(state))
         .map(|value| value.to_string())
         .map_err(|refusal| refused(&refusal))
+}
+
+/// What RFC 3986, section 2.3 calls unreserved; all else may end a part of a URL.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A text or a number as one part of a URL: a slash in it begins no other part.
+fn urlencode(value: &Jinja) -> Result<String, JinjaError> {
+    let text = match (value.as_str(), value.kind()) {
+        (Some(text), _) => text.to_owned(),
+        (None, ValueKind::Number) => value.to_string(),
+        (None, kind) => {
+            let message = format!("urlencode takes a text or a number, not a value of kind {kind}");
+            return Err(JinjaError::new(ErrorKind::InvalidOperation, message));
+        }
+    };
+    Ok(utf8_percent_encode(&text, UNRESERVED).to_string())
 }
 
 /// Pays with the fuel of a rendering: the engine itself takes one for 64 bytes.

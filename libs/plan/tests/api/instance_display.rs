@@ -32,6 +32,35 @@ fn texts_are_filled_from_the_request() {
 }
 
 #[test]
+fn a_value_stays_one_part_of_a_url() {
+    let plan = "parameters: {create: {properties: {path: {}}}}\n\
+                dashboard_url: \"https://d.example.com/{{ path | urlencode }}/x\"\n";
+    let loaded = load(plan, CONFIG);
+    let url = |path: serde_json::Value| {
+        let shown = loaded.display(&variables(json!({"path": path})));
+        shown.map(|shown| shown.dashboard_url.unwrap())
+    };
+    for (path, part) in [
+        (
+            json!("../../etc/passwd?a#ü"),
+            "..%2F..%2Fetc%2Fpasswd%3Fa%23%C3%BC",
+        ),
+        (json!("a-b.c_d~e"), "a-b.c_d~e"),
+        (json!(7), "7"),
+    ] {
+        assert_eq!(
+            url(path).unwrap(),
+            format!("https://d.example.com/{part}/x")
+        );
+    }
+    let refused = url(json!(["a"])).unwrap_err().to_string();
+    assert!(
+        refused.contains("urlencode takes a text or a number"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn what_is_not_known_at_once_cannot_be_shown() {
     for (descriptor, place) in [
         (
