@@ -287,7 +287,7 @@ mod tests {
         let content = Directories::new(&[folder.path().to_owned()])
             .refresh()
             .unwrap();
-        assert_eq!(paths(&content), ["p/q/1.yaml"]);
+        assert!(paths(&content).is_empty(), "a plan with a fault is none");
         let files: Vec<_> = content
             .faults
             .iter()
@@ -297,6 +297,8 @@ mod tests {
         assert!(content.faults[0].message.contains("leads out of"));
 
         // The root itself may be a link.
+        fs::remove_file(plan.join("2.yaml")).unwrap();
+        fs::remove_file(plan.join("binding")).unwrap();
         let link = other.path().join("templates");
         symlink(folder.path(), &link).unwrap();
         let content = Directories::new(&[link]).refresh().unwrap();
