@@ -276,6 +276,7 @@ fn urlencode(value: &Jinja) -> Result<String, JinjaError> {
     let text = match (value.as_str(), value.kind()) {
         (Some(text), _) => text.to_owned(),
         (None, ValueKind::Number) => value.to_string(),
+        (None, ValueKind::Undefined) => return Err(ErrorKind::UndefinedError.into()),
         (None, kind) => {
             let message = format!("urlencode takes a text or a number, not a value of kind {kind}");
             return Err(JinjaError::new(ErrorKind::InvalidOperation, message));

@@ -33,7 +33,7 @@ fn texts_are_filled_from_the_request() {
 
 #[test]
 fn a_value_stays_one_part_of_a_url() {
-    let plan = "parameters: {create: {properties: {path: {type: string}, port: {type: integer}}}}\n\
+    let plan = "parameters: {create: {properties: {path: {default: a}, port: {default: 7}}}}\n\
                 dashboard_url: \"https://d.example.com/{{ path | urlencode }}/{{ port | urlencode }}\"\n";
     let loaded = load(plan, CONFIG);
     for (path, part) in [
