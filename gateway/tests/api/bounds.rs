@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{app::snapshot, fakes::Fakes};
 
-/// Half of the memory limit in k8s/base/gateway/deployment.yaml, in KiB.
+/// Half of the memory limit in k8s/base/broker/gateway/deployment.yaml, in KiB.
 const HALF: u64 = 128 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 
