@@ -8,6 +8,16 @@
 //! that was paused, for absent. Two replicas may still for a moment think that
 //! a record is theirs, while it moves from one to the other: that is harmless,
 //! since every step can be repeated and every decision is a conditional write.
+//!
+//! ```text
+//!             renewed, first time or after a gap            each that lives has named it,
+//!                      (a new term)                          or is silent for a lifetime
+//!   no lease ------------------------------> candidate ---------------------------------> member
+//!      ^                                     owns nothing                    owns its part by rendezvous hashing,
+//!      |                                                                     drives the requests that it takes
+//!      +--------- lifetime over without a renewal, or process ends (lease given back) ---------+
+//!   term: the time for which a lease holds without a gap. What was read in one term counts in that term only.
+//! ```
 
 mod candidacy;
 mod leases;

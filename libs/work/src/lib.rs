@@ -10,6 +10,15 @@
 //! A worker reads its record, does step after step, and is stopped or moved
 //! only between two steps. What it read in one term of the replica's lease
 //! counts only in that term: after a gap it starts over from a fresh read.
+//!
+//! ```text
+//!   request (ensure) --+                       lease lost, newer request, rival's write
+//!   change, members, --+--> read --> step --+--> step ... --> read          (start over, fresh)
+//!   tick, if ours      |     ^               +--> wait: no place; back-off with jitter; ends with a change --> same step
+//!                      |     |               +--> panic: record marked, growing pause --> read
+//!                      |     +---------------+--> moved to another replica, or process ends: between two steps
+//!                      +-- idle <------------+--> nothing left to do
+//! ```
 
 mod settings;
 
