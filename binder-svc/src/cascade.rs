@@ -186,13 +186,11 @@ async fn remove(context: &Context, mut record: Record) -> Result<(), Error> {
         },
         Some(_) | None => context.operation(Kind::Unbind, record.next_seq(), Requester::default()),
     };
-    let is_new = operation.id != record.operation().id;
+    let before = record.clone();
     record.begin_unbind(operation);
     let term = context.tenure.now();
     let record = context.store.replace(record).await?;
-    if is_new {
-        record.audit().accepted();
-    }
+    record.tell_unbind(&before);
     let (name, operation) = (record.name().to_owned(), record.operation().id.clone());
     let seed = Context::seed(term, &record, None);
     let reports = context.pool.ensure(&name, Some(seed));

@@ -178,6 +178,17 @@ impl Record {
         }
     }
 
+    /// Tells the audit log of an unbind that this record, as it was written, has in place of what
+    /// it was `before`.
+    pub fn tell_unbind(&self, before: &Self) {
+        if before.is_open(Kind::Bind) {
+            before.audit().ended(false, HALTED);
+        }
+        if before.operation().id != self.operation().id {
+            self.audit().accepted();
+        }
+    }
+
     /// Whether it belongs to the platform that asks; one that is not named sees all.
     pub fn is_of(&self, platform: &str) -> bool {
         is_owner(&self.spec().platform, platform)

@@ -39,8 +39,9 @@ impl Reserve {
     }
 
     /// The request of this binding record that is there from now on: this one, or one that asks
-    /// for the same already, whose answer may be on its way. `None`: there is no such way to the
-    /// instance's database.
+    /// for the same already, whose answer is on its way or was given in the same operation. An
+    /// older answer proves nothing: somebody who slept may have made the user after it. `None`:
+    /// there is no such way to the instance's database.
     pub async fn ask(
         &self,
         instance: &Instance,
@@ -52,7 +53,11 @@ impl Reserve {
         };
         let standing: Option<Request> =
             data(&object, record).and_then(|text| serde_json::from_str(text).ok());
-        if let Some(standing) = standing.filter(|it| it.asks_the_same(&request)) {
+        let stands = |it: &Request| {
+            it.asks_the_same(&request)
+                && (it.operation == request.operation || answer(&object, record, it).is_none())
+        };
+        if let Some(standing) = standing.filter(stands) {
             return Ok(Some(standing));
         }
         let text = serde_json::to_string(&request).unwrap_or_default();
@@ -68,12 +73,7 @@ impl Reserve {
         request: &Request,
     ) -> Result<Option<Answer>, Error> {
         let object = self.object(instance).await?;
-        let answers = object
-            .as_ref()
-            .and_then(|object| object.annotations().get(ANSWERS))
-            .and_then(|text| serde_json::from_str::<Answers>(text).ok());
-        let answer = answers.and_then(|mut answers| answers.remove(record));
-        Ok(answer.filter(|answer| answer.id == request.id))
+        Ok(object.and_then(|object| answer(&object, record, request)))
     }
 
     /// Takes the request of this binding record away, whoever made it.
@@ -120,6 +120,13 @@ impl Reserve {
     fn api(&self, instance: &Instance) -> Api<ConfigMap> {
         Api::namespaced(self.client.clone(), &instance.namespace)
     }
+}
+
+fn answer(object: &ConfigMap, record: &str, request: &Request) -> Option<Answer> {
+    let text = object.annotations().get(ANSWERS)?;
+    let mut answers: Answers = serde_json::from_str(text).ok()?;
+    let answer = answers.remove(record);
+    answer.filter(|answer| answer.id == request.id)
 }
 
 fn data<'a>(object: &'a ConfigMap, record: &str) -> Option<&'a String> {

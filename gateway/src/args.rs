@@ -77,9 +77,9 @@ pub struct HttpArgs {
         value_name = "DURATION", value_parser = duration)]
     pub credentials_reload: Duration,
 
-    /// Folder with tls.crt and tls.key, with which platforms are served over HTTPS. Changes take
-    /// effect on new connections, looked for once a BROKER_TLS_RELOAD. Without it HTTP is plaintext:
-    /// then something in front of the gateway must end TLS.
+    /// Folder with tls.crt and tls.key, with which platforms are served over HTTPS. It is read again
+    /// every BROKER_TLS_RELOAD; changes take effect on new connections. Without it HTTP is plaintext,
+    /// and something in front of the gateway must end TLS.
     #[arg(long, env = "BROKER_HTTPS", value_name = "FOLDER")]
     pub https: Option<PathBuf>,
 

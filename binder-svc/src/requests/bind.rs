@@ -109,7 +109,8 @@ async fn decision<'a>(
     known: &Known,
     existing: Option<&'a Record>,
 ) -> Result<BindDecision<'a>, Error> {
-    let found = match existing {
+    // Without an instance, or with that of another platform, there is no binding either.
+    let found = match existing.filter(|_| known.instance.is_some()) {
         None => None,
         Some(record) => Some(decide::Existing {
             record,

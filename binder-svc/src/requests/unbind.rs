@@ -15,7 +15,7 @@ use crate::{
     context::{Context, Handover, Seed},
     decide::{self, UnbindDecision},
     error::Error,
-    ledger::{HALTED, Record},
+    ledger::Record,
     resource::{Kind, Phase},
     step::Step,
 };
@@ -87,7 +87,7 @@ async fn begin(
 ) -> Result<Seed, Error> {
     let requester = requester(request.requester.as_ref());
     let operation = context.operation(Kind::Unbind, record.next_seq(), requester);
-    let before = record.is_open(Kind::Bind).then(|| record.clone());
+    let before = record.clone();
     record.begin_unbind(operation);
     let term = context.tenure.now();
     // Beside the write, not after it; what has not come by then, or is an error,
@@ -101,10 +101,7 @@ async fn begin(
             looked = looked => instance = looked.ok().flatten(),
         }
     };
-    if let Some(halted) = before {
-        halted.audit().ended(false, HALTED);
-    }
-    record.audit().accepted();
+    record.tell_unbind(&before);
     service::failpoint::reach(Step::WriteRecord.name());
     let handover = instance.map(|instance| Handover {
         request: None,

@@ -24,9 +24,10 @@ impl Job {
         let operation =
             self.context
                 .operation(Kind::Unbind, record.next_seq(), Requester::default());
+        let before = record.clone();
         record.begin_unbind(operation);
         self.write(record).await?;
-        self.record.audit().accepted();
+        self.record.tell_unbind(&before);
         Ok(())
     }
 
@@ -131,7 +132,11 @@ impl Job {
         self.context
             .metrics
             .operation(operation.kind, outcome, took);
-        let text = failure.as_deref().unwrap_or_default();
+        let text = match &failure {
+            Some(why) => why,
+            None if state == State::RevocationPending => "The login is still to be revoked.",
+            None => "",
+        };
         self.record.audit().ended(failure.is_none(), text);
         Ok(())
     }
@@ -140,10 +145,15 @@ impl Job {
         let mut record = self.record.clone();
         record.ledger.owed.clear();
         record.ledger.look_at = None;
-        if record.ledger.state == State::RevocationPending {
+        let was_pending = record.ledger.state == State::RevocationPending;
+        if was_pending {
             record.ledger.state = State::Deleted;
         }
-        self.write(record).await
+        self.write(record).await?;
+        if was_pending {
+            self.record.audit().note("login revoked, after its unbind");
+        }
+        Ok(())
     }
 
     /// What is owed stays owed: look again when the instance may be back.

@@ -68,6 +68,7 @@ async fn may_ask_for_revocations(world: &World, instance: &Instance, client: kub
     let reserve = Reserve::new(client.clone());
     let request = Request {
         id: "r".into(),
+        operation: None,
         users: vec!["b-1".into()],
         below: 2,
     };

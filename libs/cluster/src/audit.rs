@@ -1,6 +1,7 @@
 //! Who asked for an operation: kept on the record with its operations, and one
 //! line in the log when an operation is accepted and one when it has ended, all
-//! with the target [`TARGET`].
+//! with the target [`TARGET`]. The record is the proof: a line can be lost with
+//! a process that ends between the write and it.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use tracing::Level;
 pub const TARGET: &str = "audit";
 
 /// Who asked for an operation. All is empty where nobody did: a record that was
-/// deleted in the cluster, a login that has expired.
+/// deleted in the cluster, a binding that goes with its instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Requester {
@@ -82,6 +83,23 @@ impl Entry<'_> {
             by.peer = self.by.peer,
             by.user = self.by.user,
             "operation accepted"
+        );
+    }
+
+    /// What comes of it beside its end, such as what is done about it later.
+    pub fn note(&self, text: &str) {
+        tracing::event!(
+            target: TARGET,
+            Level::INFO,
+            instance.id = self.instance,
+            binding.id = self.binding,
+            plan = self.plan,
+            op.id = self.operation,
+            by.platform = self.by.platform,
+            by.login = self.by.login,
+            by.peer = self.by.peer,
+            by.user = self.by.user,
+            "{text}"
         );
     }
 

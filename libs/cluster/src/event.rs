@@ -6,6 +6,8 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
+use crate::operation::bounded;
+
 /// Publishes events; losing one is no failure.
 #[derive(Clone)]
 pub struct Events {
@@ -52,7 +54,8 @@ impl Events {
             type_,
             reason: reason.to_owned(),
             action: reason.to_owned(),
-            note: Some(note),
+            // The API server refuses longer ones.
+            note: Some(bounded(&note)),
             secondary: None,
         };
         let publish = self.recorder.publish(&event, on);

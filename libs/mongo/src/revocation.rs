@@ -26,6 +26,9 @@ pub const ANSWERS: &str = "mongodb-osb.io/revoked";
 pub struct Request {
     /// Random.
     pub id: String,
+    /// The operation that asked, while it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
     /// Their names.
     pub users: Vec<String>,
     /// Only users of attempts before this one go.
@@ -50,8 +53,7 @@ pub struct Answer {
 pub type Answers = BTreeMap<String, Answer>;
 
 impl Request {
-    /// Whether another one asks for the same users to go. What answers one then answers both: no
-    /// login is made in an attempt that is over.
+    /// Whether another one asks for the same users to go.
     pub fn asks_the_same(&self, other: &Self) -> bool {
         self.users == other.users && self.below == other.below
     }
@@ -130,6 +132,7 @@ mod tests {
     fn only_users_that_are_named_and_of_an_older_attempt_go() {
         let request = Request {
             id: "r".into(),
+            operation: None,
             users: vec!["b-1".into(), "b-3".into(), "osb-admin".into()],
             below: 3,
         };

@@ -178,7 +178,11 @@ async fn open(stream: TcpStream, peer: Peer, router: Router, life: Life) {
         return connection(stream, peer, router, life).await;
     };
     let handshake = TlsAcceptor::from(config).accept(stream);
-    match tokio::time::timeout(life.head_timeout, handshake).await {
+    let opened = tokio::select! {
+        opened = tokio::time::timeout(life.head_timeout, handshake) => opened,
+        () = life.stop.cancelled() => return,
+    };
+    match opened {
         Ok(Ok(stream)) => connection(stream, peer, router, life).await,
         // The client's: it speaks no TLS, does not believe the certificate, or is silent.
         Ok(Err(_)) | Err(_) => life.tls.refused(),

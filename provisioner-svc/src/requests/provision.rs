@@ -77,10 +77,10 @@ pub(crate) async fn provision(
     for _ in 0..MAX_CONFLICTS {
         let record = context.read(&name).await?;
         let existing = match &record {
-            Some(record) if record.is_tombstone() => Some(Existing::Tombstone(record)),
             Some(record) if !record.is_of(&asked.requester.platform) => {
                 return Err(decide::taken().into());
             }
+            Some(record) if record.is_tombstone() => Some(Existing::Tombstone(record)),
             Some(record) => Some(compare(context, record, &asked).await?),
             None => None,
         };

@@ -1,14 +1,14 @@
 //! How an operation ends: one conditional write of the record.
 
 use broker_proto::text::sentence;
-use cluster::operation::Ended;
+use cluster::{audit::Requester, operation::Ended};
 use jiff::Timestamp;
 use plan::outputs::MAX_BYTES;
 
 use super::{Done, Failure, Halt, Job, aim, refuse};
 use crate::{
     resource::{Kind, ServiceInstance},
-    state::{Applied, Record},
+    state::{Applied, Record, begin::INTERRUPTED_BY_HAND},
     step::Aim,
     work::status,
 };
@@ -170,8 +170,18 @@ impl Job {
             })
         })
         .await?;
-        if !by_hand && self.record.state.deleted_at == Some(now) {
+        if by_hand {
+            if self.record.open_operation().is_some() {
+                self.record.audit().ended(false, INTERRUPTED_BY_HAND);
+            }
+            let nobody = Requester::default();
+            let mut entry = self.record.audit();
+            entry.by = &nobody;
+            entry.note("instance deleted with its data, since its record was");
+        } else if self.record.state.deleted_at == Some(now) {
             self.tell_end(true, String::new()).await;
+        } else {
+            self.record.audit().note("retained data deleted");
         }
         Ok(())
     }
@@ -205,6 +215,7 @@ impl Job {
     /// Status, event, metric and log line of an end.
     async fn tell_end(&mut self, succeeded: bool, message: String) {
         let operation = self.record.operation().clone();
+        self.record.audit().ended(succeeded, &message);
         let inventory = if self.record.is_tombstone() {
             Vec::new()
         } else {
@@ -219,7 +230,6 @@ impl Job {
             tracing::warn!(%error, "status not written; it is rebuilt later");
         }
         self.context.metrics.ended(operation.kind, succeeded);
-        self.record.audit().ended(succeeded, &message);
         let (verb, by) = (operation.kind.as_str(), &operation.requested_by);
         if succeeded {
             let note = format!("{verb} succeeded, asked for by {by}");

@@ -90,14 +90,14 @@ async fn an_instance_exists_for_its_platform_alone() {
     }
     assert_eq!(world.record("i").await.spec, before.spec);
 
-    // An id that is free again may be anybody's.
+    // What became of it is told to its platform as long as its record stays.
     deprovisioned(&first.client, deprovision(&plan, "cf")).await;
     assert!(!sees(&first.client, "k8s").await);
-    provisioned(&first.client, provision(&plan, "k8s")).await;
-    for client in [&first.client, &second.client] {
-        assert!(sees(client, "k8s").await);
-        assert!(!sees(client, "cf").await);
-    }
+    let mut client = second.client.clone();
+    let refused = client.provision(provision(&plan, "k8s")).await;
+    assert_eq!(code(refused), ErrorCode::Conflict);
+    provisioned(&second.client, provision(&plan, "cf")).await;
+    assert!(sees(&first.client, "cf").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,6 +43,7 @@ async fn make_user(set: &Set, name: &str, binding: &str, attempt: u32) {
 async fn ask(world: &World, set: &Set, binding: &str, id: &str, names: &[&str], below: u32) {
     let request = Request {
         id: id.into(),
+        operation: None,
         users: names.iter().map(|name| (*name).to_owned()).collect(),
         below,
     };

@@ -69,7 +69,11 @@ async fn revoked_beside(site: &Site<'_>) -> Result<bool, Error> {
                 Some(next) => asked = next,
                 None => return Ok(false),
             },
-            Some(Verdict::Refused) => return Err(Error::NotOurs(record.to_owned())),
+            Some(Verdict::Refused) => {
+                // So that the next one looks again.
+                withdraw(site).await?;
+                return Err(Error::NotOurs(record.to_owned()));
+            }
             None if waited.elapsed() >= WAIT => return Err(Error::NoConnections),
             None => tokio::time::sleep(LOOK).await,
         }
@@ -80,6 +84,7 @@ async fn revoked_beside(site: &Site<'_>) -> Result<bool, Error> {
 async fn ask(site: &Site<'_>, users: Vec<String>) -> Result<Option<Request>, Error> {
     let request = Request {
         id: cluster::names::random(10),
+        operation: site.record.open_operation().map(|open| open.id.clone()),
         users,
         below: limit(site.record),
     };
