@@ -40,13 +40,15 @@ impl Reserve {
 
     /// The request of this binding record that is there from now on: this one, or one that asks
     /// for the same already, whose answer is on its way or was given in the same operation. An
-    /// older answer proves nothing: somebody who slept may have made the user after it. `None`:
-    /// there is no such way to the instance's database.
+    /// older answer proves nothing: somebody who slept may have made the user after it. Never that
+    /// of the id `judged`, whose answer is known. `None`: there is no such way to the instance's
+    /// database.
     pub async fn ask(
         &self,
         instance: &Instance,
         record: &str,
         request: Request,
+        judged: Option<&str>,
     ) -> Result<Option<Request>, Error> {
         let Some(object) = self.object(instance).await? else {
             return Ok(None);
@@ -55,6 +57,7 @@ impl Reserve {
             data(&object, record).and_then(|text| serde_json::from_str(text).ok());
         let stands = |it: &Request| {
             it.asks_the_same(&request)
+                && judged != Some(it.id.as_str())
                 && (it.operation == request.operation || answer(&object, record, it).is_none())
         };
         if let Some(standing) = standing.filter(stands) {

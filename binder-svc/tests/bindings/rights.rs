@@ -72,7 +72,10 @@ async fn may_ask_for_revocations(world: &World, instance: &Instance, client: kub
         users: vec!["b-1".into()],
         below: 2,
     };
-    let asked = reserve.ask(instance, "r", request.clone()).await.unwrap();
+    let asked = reserve
+        .ask(instance, "r", request.clone(), None)
+        .await
+        .unwrap();
     assert!(asked.is_some());
     let answer = reserve.answer(instance, "r", &request).await.unwrap();
     assert_eq!(answer, None);

@@ -171,8 +171,12 @@ impl Job {
         })
         .await?;
         if by_hand {
-            if self.record.open_operation().is_some() {
-                self.record.audit().ended(false, INTERRUPTED_BY_HAND);
+            match self.record.open_operation().map(|open| open.kind) {
+                Some(Kind::Delete) => self.record.audit().ended(true, ""),
+                Some(Kind::Create | Kind::Update) => {
+                    self.record.audit().ended(false, INTERRUPTED_BY_HAND);
+                }
+                None => {}
             }
             let nobody = Requester::default();
             let mut entry = self.record.audit();

@@ -48,7 +48,7 @@ pub(super) async fn drop_users(site: &Site<'_>) -> Result<(), Error> {
 /// where there is none to ask.
 async fn revoked_beside(site: &Site<'_>) -> Result<bool, Error> {
     let below = limit(site.record);
-    let Some(mut asked) = ask(site, doomed(site.record)).await? else {
+    let Some(mut asked) = ask(site, doomed(site.record), None).await? else {
         return Ok(false);
     };
     failpoint::reach("AskReserve");
@@ -65,7 +65,8 @@ async fn revoked_beside(site: &Site<'_>) -> Result<bool, Error> {
                 failpoint::reach("AcceptAnswer");
                 return Ok(true);
             }
-            Some(Verdict::More(users)) => match ask(site, users).await? {
+            Some(Verdict::More(_)) if waited.elapsed() >= WAIT => return Err(Error::NoConnections),
+            Some(Verdict::More(users)) => match ask(site, users, Some(&asked.id)).await? {
                 Some(next) => asked = next,
                 None => return Ok(false),
             },
@@ -81,7 +82,11 @@ async fn revoked_beside(site: &Site<'_>) -> Result<bool, Error> {
 }
 
 /// The request to drop these users that stands from now on.
-async fn ask(site: &Site<'_>, users: Vec<String>) -> Result<Option<Request>, Error> {
+async fn ask(
+    site: &Site<'_>,
+    users: Vec<String>,
+    judged: Option<&str>,
+) -> Result<Option<Request>, Error> {
     let request = Request {
         id: cluster::names::random(10),
         operation: site.record.open_operation().map(|open| open.id.clone()),
@@ -89,7 +94,8 @@ async fn ask(site: &Site<'_>, users: Vec<String>) -> Result<Option<Request>, Err
         below: limit(site.record),
     };
     let (reserve, record) = (&site.place.context.reserve, site.record.name());
-    reserve.ask(site.place.instance, record, request).await
+    let instance = site.place.instance;
+    reserve.ask(instance, record, request, judged).await
 }
 
 /// Takes a request back that is done with, whoever made it.
