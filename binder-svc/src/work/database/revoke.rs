@@ -65,7 +65,9 @@ async fn revoked_beside(site: &Site<'_>) -> Result<bool, Error> {
                 failpoint::reach("AcceptAnswer");
                 return Ok(true);
             }
-            Some(Verdict::More(_)) if waited.elapsed() >= WAIT => return Err(Error::NoConnections),
+            Some(Verdict::More(_)) | None if waited.elapsed() >= WAIT => {
+                return Err(Error::NoConnections);
+            }
             Some(Verdict::More(users)) => match ask(site, users, Some(&asked.id)).await? {
                 Some(next) => asked = next,
                 None => return Ok(false),
@@ -75,7 +77,6 @@ async fn revoked_beside(site: &Site<'_>) -> Result<bool, Error> {
                 withdraw(site).await?;
                 return Err(Error::NotOurs(record.to_owned()));
             }
-            None if waited.elapsed() >= WAIT => return Err(Error::NoConnections),
             None => tokio::time::sleep(LOOK).await,
         }
     }
