@@ -236,13 +236,13 @@ impl Job {
         self.context.metrics.ended(operation.kind, succeeded);
         let (verb, by) = (operation.kind.as_str(), &operation.requested_by);
         if succeeded {
-            let note = format!("{verb} succeeded, asked for by {by}");
+            let note = format!("{verb} succeeded (asked for by {by})");
             self.context
                 .events
                 .normal(&self.record.resource, "Succeeded", note)
                 .await;
         } else {
-            let note = format!("{verb} failed, asked for by {by}: {message}");
+            let note = format!("{verb} failed: {message} (asked for by {by})");
             self.context
                 .events
                 .warning(&self.record.resource, "Failed", note)
