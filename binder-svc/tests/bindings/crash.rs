@@ -79,7 +79,7 @@ async fn doomed_bind(world: &World, binding: &str, step: Step) {
     doomed.died(binding).await;
 }
 
-pub(crate) async fn doomed_unbind(world: &World, binding: &str, step: Step) {
+async fn doomed_unbind(world: &World, binding: &str, step: Step) {
     let doomed = Doomed::start(world, binding, step);
     wait_ready(doomed.admin).await;
     let request = world.unbind_request("i", binding);

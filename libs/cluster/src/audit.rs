@@ -68,57 +68,38 @@ pub struct Entry<'a> {
     pub by: &'a Requester,
 }
 
-impl Entry<'_> {
-    /// The operation is on its record, and will be carried out whatever happens.
-    pub fn accepted(&self) {
+/// One line on an entry, with more fields and the message behind it.
+macro_rules! line {
+    ($entry:ident, $($more:tt)+) => {
         tracing::event!(
             target: TARGET,
             Level::INFO,
-            instance.id = self.instance,
-            binding.id = self.binding,
-            plan = self.plan,
-            op.id = self.operation,
-            by.platform = self.by.platform,
-            by.login = self.by.login,
-            by.peer = self.by.peer,
-            by.user = self.by.user,
-            "operation accepted"
-        );
+            instance.id = $entry.instance,
+            binding.id = $entry.binding,
+            plan = $entry.plan,
+            op.id = $entry.operation,
+            by.platform = $entry.by.platform,
+            by.login = $entry.by.login,
+            by.peer = $entry.by.peer,
+            by.user = $entry.by.user,
+            $($more)+
+        )
+    };
+}
+
+impl Entry<'_> {
+    /// The operation is on its record, and will be carried out whatever happens.
+    pub fn accepted(&self) {
+        line!(self, "operation accepted");
     }
 
     /// What comes of it beside its end, such as what is done about it later.
     pub fn note(&self, text: &str) {
-        tracing::event!(
-            target: TARGET,
-            Level::INFO,
-            instance.id = self.instance,
-            binding.id = self.binding,
-            plan = self.plan,
-            op.id = self.operation,
-            by.platform = self.by.platform,
-            by.login = self.by.login,
-            by.peer = self.by.peer,
-            by.user = self.by.user,
-            "{text}"
-        );
+        line!(self, "{text}");
     }
 
     /// It has ended; `description` is what polls say of that.
     pub fn ended(&self, succeeded: bool, description: &str) {
-        tracing::event!(
-            target: TARGET,
-            Level::INFO,
-            instance.id = self.instance,
-            binding.id = self.binding,
-            plan = self.plan,
-            op.id = self.operation,
-            by.platform = self.by.platform,
-            by.login = self.by.login,
-            by.peer = self.by.peer,
-            by.user = self.by.user,
-            succeeded,
-            description,
-            "operation ended"
-        );
+        line!(self, succeeded, description, "operation ended");
     }
 }
