@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use broker_proto::decide::is_owner;
 use cluster::{
     audit::Entry,
     names,
@@ -23,6 +22,9 @@ pub const FINALIZER: &str = "mongodb-osb.io/binding";
 
 /// How a bind ends that an unbind interrupts.
 pub const HALTED: &str = "Halted: the binding was deleted.";
+
+/// How an operation ends that is open when the record is deleted in the cluster.
+pub const INTERRUPTED: &str = "Interrupted: the record was deleted.";
 
 /// What a binding's operations came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,9 +191,9 @@ impl Record {
         }
     }
 
-    /// Whether it belongs to the platform that asks; one that is not named sees all.
+    /// Whether it belongs to the platform that asks: for others it is as if it did not exist.
     pub fn is_of(&self, platform: &str) -> bool {
-        is_owner(&self.spec().platform, platform)
+        self.spec().platform == platform
     }
 
     /// Begins an unbind; a bind that is still open ends here, halted.

@@ -111,6 +111,7 @@ mod tests {
         std::fs::create_dir_all(directory).unwrap();
         std::fs::write(directory.join("username"), user).unwrap();
         std::fs::write(directory.join("password"), password).unwrap();
+        std::fs::write(directory.join("platform"), user).unwrap();
     }
 
     #[tokio::test]

@@ -6,12 +6,6 @@ use crate::{
     v1::{CatalogVerdict, catalog_verdict::Outcome},
 };
 
-/// Whether what belongs to platform `owner` is there for the platform that asks: for others it is
-/// as if it did not exist. A caller that names none, which the gateway never does, sees all.
-pub fn is_owner(owner: &str, asks: &str) -> bool {
-    asks.is_empty() || owner == asks
-}
-
 /// Whether the client can poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {

@@ -9,6 +9,7 @@ use std::{
 use ::work::{Pool, Seed};
 use broker_proto::decide::Completion;
 use cluster::{
+    audit,
     cache::Cache,
     event::Events,
     records::Records,
@@ -198,28 +199,33 @@ impl Context {
 
     /// Writes a record with a new operation, made anew if it has no version,
     /// and has it worked on as part of the running request, with what that
-    /// knows already. `None`: a rival was faster.
+    /// knows already. `before` is what it replaces. `None`: a rival was faster.
     pub(crate) async fn begin(
         &self,
-        resource: &ServiceInstance,
+        before: Option<&Record>,
+        resource: ServiceInstance,
         known: Known,
     ) -> Result<Option<Begun>, Error> {
         let name = resource.name_any();
         let _expected = self.pool.expect(&name);
         let term = self.tenure.now();
-        let written = match resource.metadata.resource_version {
-            Some(_) => self.records.replace(resource).await,
-            None => self.records.create(resource).await,
+        let (records, before) = (self.records.clone(), before.cloned());
+        let write = async move {
+            let written = match resource.metadata.resource_version {
+                Some(_) => records.replace(&resource).await?,
+                None => records.create(&resource).await?,
+            };
+            let record = Record::new(written.clone())?;
+            record.tell_begin(before.as_ref());
+            Ok((written, record))
         };
-        let written = match written {
-            Ok(written) => written,
-            Err(
+        let (written, record) = match audit::told(write).await {
+            Ok(begun) => begun,
+            Err(Error::Cluster(
                 cluster::Error::AlreadyExists | cluster::Error::Conflict | cluster::Error::NotFound,
-            ) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            )) => return Ok(None),
+            Err(error) => return Err(error),
         };
-        let record = Record::new(written.clone())?;
-        record.audit().accepted();
         let seed = Seed {
             term,
             object: Arc::new(written),

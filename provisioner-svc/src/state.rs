@@ -6,7 +6,6 @@
 
 pub mod begin;
 
-use broker_proto::decide::is_owner;
 use cluster::{
     audit::Entry,
     names,
@@ -17,6 +16,7 @@ use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use self::begin::INTERRUPTED;
 use crate::resource::{Kind, Operation, ServiceInstance};
 
 /// The annotation's key.
@@ -177,9 +177,18 @@ impl Record {
         }
     }
 
-    /// Whether it belongs to the platform that asks; one that is not named sees all.
+    /// Tells the audit log of the operation that this record, as it was written, has in place of
+    /// what it was `before`.
+    pub fn tell_begin(&self, before: Option<&Self>) {
+        if let Some(before) = before.filter(|before| before.open_operation().is_some()) {
+            before.audit().ended(false, INTERRUPTED);
+        }
+        self.audit().accepted();
+    }
+
+    /// Whether it belongs to the platform that asks: for others it is as if it did not exist.
     pub fn is_of(&self, platform: &str) -> bool {
-        is_owner(&self.resource.spec.platform, platform)
+        self.resource.spec.platform == platform
     }
 
     /// The newest operation, while it has no committed outcome.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use broker_proto::{
     Error as ProtoError, ErrorCode,
-    decide::{Completion, Mode, is_owner},
+    decide::{Completion, Mode},
     v1::{BindRequest, BindResponse, Instance, Outcome},
 };
 use cluster::names;
@@ -93,7 +93,7 @@ pub(crate) async fn bind(
 async fn look_up(context: &Context, request: &BindRequest) -> Result<Known, Error> {
     let asking = platform(request.requester.as_ref());
     let instance = context.instances.get(&request.instance_id).await?;
-    let instance = instance.filter(|instance| is_owner(&instance.platform, asking));
+    let instance = instance.filter(|instance| instance.platform == asking);
     let plan = match &instance {
         Some(instance) if !instance.bundle_digest.is_empty() => {
             Some(context.bundles.get(&instance.bundle_digest).await?)

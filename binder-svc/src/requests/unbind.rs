@@ -6,7 +6,7 @@ use broker_proto::{
     decide::{Completion, Mode},
     v1::{Outcome, UnbindRequest, UnbindResponse},
 };
-use cluster::names;
+use cluster::{audit, names};
 use futures::{FutureExt as _, select_biased};
 use tokio::time::Instant;
 
@@ -93,7 +93,13 @@ async fn begin(
     // Beside the write, not after it; what has not come by then, or is an error,
     // is asked for again by the worker.
     let mut looked = pin!(context.instances.get(&request.instance_id).fuse());
-    let mut written = pin!(context.store.replace(record).fuse());
+    let store = context.store.clone();
+    let write = async move {
+        let record = store.replace(record).await?;
+        record.tell_unbind(&before);
+        Ok::<_, Error>(record)
+    };
+    let mut written = pin!(audit::told(write).fuse());
     let mut instance = None;
     let record = loop {
         select_biased! {
@@ -101,7 +107,6 @@ async fn begin(
             looked = looked => instance = looked.ok().flatten(),
         }
     };
-    record.tell_unbind(&before);
     service::failpoint::reach(Step::WriteRecord.name());
     let handover = instance.map(|instance| Handover {
         request: None,

@@ -6,10 +6,7 @@ use broker_proto::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    logs,
-    world::{ADMIN_PASSWORD, Binder, World, credentials, done, until, uri, use_database},
-};
+use crate::world::{ADMIN_PASSWORD, Binder, World, credentials, done, until, uri, use_database};
 
 fn parameters(value: &Value) -> prost_types::Struct {
     json::to_struct(value.as_object().unwrap()).unwrap()
@@ -33,7 +30,7 @@ async fn a_login_lives_from_bind_to_unbind_and_no_log_tells_its_password() {
 
     let shown = record_as_people_see_it(&world, "b3").await;
     binder.stop().await;
-    let logs = logs::text();
+    let logs = testbed::logs::text();
     assert!(logs.contains("operation ended"), "nothing was captured");
     let mut secrets = vec![ADMIN_PASSWORD.to_owned(), "canary-parameter".to_owned()];
     for binding in [&first, &second, &third, &next, &reborn] {

@@ -13,7 +13,6 @@ mod crash;
 mod fake;
 mod instances;
 mod lifecycle;
-mod logs;
 mod orphans;
 mod outage;
 mod paused;

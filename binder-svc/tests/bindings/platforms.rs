@@ -9,10 +9,9 @@ use broker_proto::{
     },
 };
 
-use crate::{
-    logs,
-    world::{Binder, World, done},
-};
+use testbed::logs;
+
+use crate::world::{Binder, World, done};
 
 fn by(platform: &str, user: &str) -> Requester {
     Requester {
@@ -97,7 +96,6 @@ async fn a_binding_exists_for_its_platform_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn record_and_log_say_who_asked() {
-    logs::capture();
     let world = start().await;
     let binder = world.binder("r1").await;
     done(binder.bind(bind(&world, "cf")).await.unwrap());
@@ -110,11 +108,7 @@ async fn record_and_log_say_who_asked() {
         assert!(id.starts_with(&format!("{kind}-")), "{ended}");
         assert_eq!(ended["requestedBy"]["user"], *user);
         assert_eq!(ended["requestedBy"]["platform"], "cf");
-        let log = logs::text();
-        let lines: Vec<_> = log
-            .lines()
-            .filter(|line| line.contains(" audit: ") && line.contains(id))
-            .collect();
+        let lines = logs::audit(id);
         assert_eq!(lines.len(), 2, "{lines:#?}");
         for (line, text) in lines.iter().zip(["operation accepted", "operation ended"]) {
             assert!(line.contains(text), "{line}");

@@ -165,7 +165,7 @@ async fn an_unbind_ends_and_the_login_with_it_while_strangers_hold_all_connectio
     assert!(binder.ended("i", "b", &operation).await);
     let record = world.record("i", "b").await.unwrap();
     assert_eq!(record.phase(), Phase::Deleted);
-    let log = logs::text();
+    let log = testbed::logs::text();
     let mut lines = log.lines().filter(|line| line.contains(record.name()));
     assert!(lines.any(|line| line.contains("login revoked by mongo-bootstrap")));
     is_shut_out(&app).await;

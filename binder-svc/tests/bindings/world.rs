@@ -32,7 +32,10 @@ use mongodb::{
 use plan::{Bundle, Tree};
 use serde_json::{Map, Value};
 use service::ServiceArgs;
-use testbed::{ControlPlane, Mongod, MongodOptions};
+use testbed::{
+    ControlPlane, Mongod, MongodOptions,
+    logs::{self, LevelFilter},
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -99,7 +102,7 @@ impl World {
 
     /// With more arguments for mongod.
     pub(crate) async fn start_with(mongod: &[&str]) -> Self {
-        crate::logs::capture();
+        logs::capture(LevelFilter::TRACE);
         service::process::install_tls_provider();
         let bundle = bundle_of(PLAN);
         let asynchronous = bundle_of(&format!("{PLAN}  async: true\n"));

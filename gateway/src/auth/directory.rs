@@ -1,8 +1,7 @@
-//! Reads logins from mounted Secrets: `username` and `password` in the
-//! directory itself, or in sub-directories of it, one for each login. A file
-//! `platform` beside them names the platform that the login belongs to; without
-//! one, that is the user name. So a platform keeps its instances when its user
-//! name changes.
+//! Reads logins from mounted Secrets: `username`, `password` and `platform` in
+//! the directory itself, or in sub-directories of it, one for each login.
+//! `platform` names the platform that the login belongs to. It has no default:
+//! were it the user name, a platform would lose its instances with it.
 
 use std::{
     fs, io,
@@ -12,6 +11,10 @@ use std::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::pairs::{Login, Pairs};
+
+/// Most characters of a user name or a platform's name: each record keeps those
+/// of its last 20 operations.
+const MAX_NAME: usize = 128;
 
 /// Why the logins cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -23,14 +26,24 @@ pub(crate) enum Fault {
         source: io::Error,
     },
     #[error(
-        "no broker credentials in {}: mount a Secret with `username` and `password` there, or one for each platform below it (BROKER_CREDENTIALS)",
+        "no broker credentials in {}: mount a Secret with `username`, `password` and `platform` there, or one for each platform below it (BROKER_CREDENTIALS)",
         path.display()
     )]
     None { path: PathBuf },
     #[error("broker credentials: {} is missing or empty", path.display())]
     Empty { path: PathBuf },
+    #[error(
+        "broker credentials: {} is missing: the name of the platform that this login belongs to, which stays when the login changes",
+        path.display()
+    )]
+    NoPlatform { path: PathBuf },
     #[error("broker credentials: {} holds a colon, which HTTP Basic cannot carry", path.display())]
     Colon { path: PathBuf },
+    #[error(
+        "broker credentials: {} is not a name: it needs 1 to {MAX_NAME} characters, none of them a control character",
+        path.display()
+    )]
+    Name { path: PathBuf },
     #[error(
         "broker credentials in {}: the login of user {user} is there twice, for two platforms; give each platform its own password",
         path.display()
@@ -88,18 +101,32 @@ fn login(folder: &Path) -> Result<Option<(Login, SecretString)>, Fault> {
             if username.expose_secret().contains(':') {
                 return Err(Fault::Colon { path: user_file });
             }
-            let user = username.expose_secret().to_owned();
-            let platform = match text(&folder.join("platform"))? {
-                Some(named) => named.expose_secret().to_owned(),
-                None => user.clone(),
+            let platform_file = folder.join("platform");
+            let Some(platform) = text(&platform_file)? else {
+                return Err(Fault::NoPlatform {
+                    path: platform_file,
+                });
             };
-            Ok(Some((Login { user, platform }, password)))
+            let login = Login {
+                user: name(&username, user_file)?,
+                platform: name(&platform, platform_file)?,
+            };
+            Ok(Some((login, password)))
         }
         (None, Some(_)) => Err(Fault::Empty { path: user_file }),
         (Some(_), None) => Err(Fault::Empty {
             path: password_file,
         }),
     }
+}
+
+/// What stands in records, log lines and Events.
+fn name(text: &SecretString, path: PathBuf) -> Result<String, Fault> {
+    let name = text.expose_secret();
+    if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(Fault::Name { path });
+    }
+    Ok(name.to_owned())
 }
 
 /// A file's text without the line break that editors add.
@@ -139,11 +166,16 @@ mod tests {
 
     #[test]
     fn a_directory_holds_one_login_or_one_in_each_sub_directory() {
-        let flat = folder(&[("username", "u\n"), ("password", "p\r\n")]);
-        assert_eq!(read(flat.path()).unwrap().len(), 1);
+        let flat = folder(&[
+            ("username", "u\n"),
+            ("password", "p\r\n"),
+            ("platform", "f\n"),
+        ]);
+        assert_eq!(read(flat.path()).unwrap().platforms(), ["f"].into());
         let nested = folder(&[
-            ("cf/username", "cf"),
+            ("cf/username", "cf-2"),
             ("cf/password", "p"),
+            ("cf/platform", "cf"),
             ("k8s/username", "k8s"),
             ("k8s/password", "p"),
             ("k8s/platform", "clusters\n"),
@@ -157,7 +189,8 @@ mod tests {
 
     #[test]
     fn a_faulty_directory_is_refused_by_the_name_of_the_file() {
-        let cases: [(&[(&str, &str)], &str); 7] = [
+        let long = "x".repeat(MAX_NAME + 1);
+        let cases: [(&[(&str, &str)], &str); 10] = [
             (&[], "no broker credentials in"),
             (&[("username", "u")], "password is missing or empty"),
             (&[("password", "p")], "username is missing or empty"),
@@ -171,9 +204,22 @@ mod tests {
                 "platform is missing or empty",
             ),
             (
+                &[("username", "a"), ("password", "p")],
+                "platform is missing: the name of",
+            ),
+            (
+                &[("username", &long), ("password", "p"), ("platform", "f")],
+                "username is not a name",
+            ),
+            (
+                &[("username", "a"), ("password", "p"), ("platform", "a\nb")],
+                "platform is not a name",
+            ),
+            (
                 &[
                     ("one/username", "a"),
                     ("one/password", "p"),
+                    ("one/platform", "a"),
                     ("two/username", "a"),
                     ("two/password", "p"),
                     ("two/platform", "other"),

@@ -1,6 +1,6 @@
 //! A gateway with doubles behind it, and a small client.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use axum::{
     Router,
@@ -23,6 +23,17 @@ pub(crate) const INSTANCE: &str = "/v2/service_instances/i-1";
 pub(crate) const BINDING: &str = "/v2/service_instances/i-1/service_bindings/b-1";
 pub(crate) const IDS: &str = "service_id=s-1&plan_id=p-1";
 pub(crate) const PASSWORD: &str = "correct-horse";
+
+/// The login of the platform `platform`, as a mounted Secret has it.
+pub(crate) fn write_login(folder: &Path, password: &str) {
+    for (file, text) in [
+        ("platform", "platform"),
+        ("username", "platform"),
+        ("password", password),
+    ] {
+        std::fs::write(folder.join(file), text).unwrap();
+    }
+}
 
 /// A running gateway. It stops when this is dropped.
 pub(crate) struct TestApp {
@@ -63,8 +74,7 @@ impl TestApp {
     ) -> Self {
         let fakes = Fakes::start(snapshot).await;
         let credentials = tempfile::tempdir().unwrap();
-        std::fs::write(credentials.path().join("username"), "platform").unwrap();
-        std::fs::write(credentials.path().join("password"), PASSWORD).unwrap();
+        write_login(credentials.path(), PASSWORD);
         let mut args = Args {
             service: ServiceArgs::for_tests(),
             peers: PeerArgs {

@@ -49,6 +49,7 @@ async fn logins_that_are_added_work_and_removed_ones_stop_working() {
     let folder = app.credentials.path().join("second");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("username"), "second").unwrap();
+    std::fs::write(folder.join("platform"), "second").unwrap();
     std::fs::write(folder.join("password"), "p2\n").unwrap();
     let status = async |user: &str, password: &str| {
         let ask = app.get("/v2/catalog");

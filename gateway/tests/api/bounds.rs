@@ -9,37 +9,57 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustls::{pki_types::ServerName, version::TLS13};
 use serde_json::json;
+use tempfile::TempDir;
 use testbed::Port;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     process::{Child, Command},
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsConnector;
 
-use crate::{app::snapshot, fakes::Fakes};
+use crate::{
+    app::{snapshot, write_login},
+    fakes::Fakes,
+    https::{NAME, certify, connector},
+};
 
 /// Half of the memory limit in k8s/base/broker/gateway/deployment.yaml, in KiB.
 const HALF: u64 = 128 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a client of TLS waits to be let in while others keep all places.
+const LET_IN: Duration = Duration::from_secs(5);
+
 struct Program {
     child: Child,
     address: SocketAddr,
+    /// Of a gateway that speaks HTTPS.
+    connector: Option<TlsConnector>,
     _ports: [Port; 2],
-    _credentials: tempfile::TempDir,
+    _folders: [TempDir; 2],
 }
 
+/// A connection, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 impl Program {
-    async fn start(fakes: &Fakes) -> Self {
-        let credentials = tempfile::tempdir().unwrap();
-        fs::write(credentials.path().join("username"), "platform").unwrap();
-        fs::write(credentials.path().join("password"), "p").unwrap();
+    async fn start(fakes: &Fakes, https: bool) -> Self {
+        let [credentials, certificate] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        write_login(credentials.path(), "p");
         let ports = [Port::reserve().unwrap(), Port::reserve().unwrap()];
         let [address, admin] = ports.each_ref().map(at);
-        let child = Command::new(env!("CARGO_BIN_EXE_gateway"))
-            .env_clear()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.env_clear();
+        let connector = https.then(|| {
+            command.env("BROKER_HTTPS", certificate.path());
+            connector(&certify(certificate.path()), &TLS13, &["http/1.1"])
+        });
+        let child = command
             .env("BROKER_LISTEN", address.to_string())
             .env("BROKER_ADMIN_LISTEN", admin.to_string())
             .env("BROKER_CREDENTIALS", credentials.path())
@@ -54,8 +74,9 @@ impl Program {
         let program = Self {
             child,
             address,
+            connector,
             _ports: ports,
-            _credentials: credentials,
+            _folders: [credentials, certificate],
         };
         let began = Instant::now();
         while program.catalog().await != Some(200) {
@@ -65,16 +86,30 @@ impl Program {
         program
     }
 
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
+    async fn connect(&self) -> Box<dyn Stream> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.secure(stream).await.unwrap()
+    }
+
+    async fn secure(&self, stream: TcpStream) -> std::io::Result<Box<dyn Stream>> {
+        let Some(connector) = &self.connector else {
+            return Ok(Box::new(stream));
+        };
+        let name = ServerName::try_from(NAME).unwrap();
+        let stream = connector.connect(name, stream).await?;
+        Ok(Box::new(stream))
     }
 
     /// What a platform gets, if it gets anything within a second.
     async fn catalog(&self) -> Option<u16> {
         let request = format!("GET /v2/catalog HTTP/1.1\r\nhost: x\r\n{}\r\n", login("p"));
-        let mut stream = TcpStream::connect(self.address).await.ok()?;
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let answer = timeout(Duration::from_secs(1), status(&mut stream)).await;
+        let answer = async {
+            let stream = TcpStream::connect(self.address).await.ok()?;
+            let mut stream = self.secure(stream).await.ok()?;
+            stream.write_all(request.as_bytes()).await.ok()?;
+            status(&mut stream).await
+        };
+        let answer = timeout(Duration::from_secs(1), answer).await;
         answer.ok().flatten()
     }
 
@@ -97,7 +132,7 @@ fn login(password: &str) -> String {
     format!("authorization: Basic {login}\r\nx-broker-api-version: 2.17\r\n")
 }
 
-async fn status(stream: &mut TcpStream) -> Option<u16> {
+async fn status(stream: &mut Box<dyn Stream>) -> Option<u16> {
     let mut answer = vec![0; 4096];
     let read = stream.read(&mut answer).await.ok()?;
     let text = String::from_utf8_lossy(&answer[..read]).into_owned();
@@ -105,24 +140,44 @@ async fn status(stream: &mut TcpStream) -> Option<u16> {
 }
 
 /// Sends as much as is taken within a moment.
-async fn push(stream: &mut TcpStream, bytes: &[u8]) {
-    let _ = timeout(Duration::from_millis(500), stream.write_all(bytes)).await;
+async fn push(stream: &mut Box<dyn Stream>, bytes: &[u8]) {
+    let written = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    let _ = timeout(Duration::from_millis(500), written).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unfinished_heads_and_bodies_stay_under_half_the_memory_limit() {
+    unfinished(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_https_they_do_so_too() {
+    unfinished(true).await;
+}
+
+async fn unfinished(https: bool) {
     let fakes = Fakes::start(Some(snapshot("g-1"))).await;
     fakes.provisioner.provision.delay(Duration::from_secs(3));
-    let gateway = Program::start(&fakes).await;
+    let gateway = Program::start(&fakes, https).await;
 
     // Heads without an end, by nobody: each as long as it is taken.
     let filler = "x".repeat(240 * 1024);
     let head = format!("GET /v2/catalog HTTP/1.1\r\nhost: x\r\nx-filler: {filler}");
-    let mut heads = Vec::new();
+    let mut opened = Vec::new();
     for _ in 0..1000 {
-        heads.push(gateway.connect().await);
+        opened.push(TcpStream::connect(gateway.address).await.unwrap());
     }
-    futures::future::join_all(heads.iter_mut().map(|stream| push(stream, head.as_bytes()))).await;
+    let heads = opened.into_iter().map(async |stream| {
+        let mut stream = timeout(LET_IN, gateway.secure(stream)).await.ok()?.ok()?;
+        push(&mut stream, head.as_bytes()).await;
+        Some(stream)
+    });
+    let heads = futures::future::join_all(heads).await;
+    // As many as there are places.
+    assert!(heads.iter().flatten().count() >= 384);
     // The platform is served again once they are given up, though they stay.
     let began = Instant::now();
     while gateway.catalog().await != Some(200) {
@@ -171,7 +226,7 @@ async fn unfinished_heads_and_bodies_stay_under_half_the_memory_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_logins_wait_and_a_right_one_never_does() {
     let fakes = Fakes::start(Some(snapshot("g-1"))).await;
-    let gateway = Program::start(&fakes).await;
+    let gateway = Program::start(&fakes, false).await;
     let wrong = async || {
         let mut stream = gateway.connect().await;
         let request = format!(

@@ -19,10 +19,10 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::app::{PASSWORD, TestApp};
 
-const NAME: &str = "broker.example.org";
+pub(crate) const NAME: &str = "broker.example.org";
 
 /// Puts a new certificate into the folder.
-fn certify(folder: &Path) -> CertificateDer<'static> {
+pub(crate) fn certify(folder: &Path) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed([NAME.to_owned()]).unwrap();
     std::fs::write(folder.join("tls.crt"), cert.pem()).unwrap();
@@ -46,6 +46,19 @@ async fn connect(
     version: &'static SupportedProtocolVersion,
     protocols: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(&app.address).await?;
+    let name = ServerName::try_from(NAME).unwrap();
+    connector(believes, version, protocols)
+        .connect(name, stream)
+        .await
+}
+
+/// A client that believes this certificate alone.
+pub(crate) fn connector(
+    believes: &CertificateDer<'static>,
+    version: &'static SupportedProtocolVersion,
+    protocols: &[&str],
+) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(believes.clone()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -54,11 +67,7 @@ async fn connect(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
-    let stream = TcpStream::connect(&app.address).await?;
-    let name = ServerName::try_from(NAME).unwrap();
     TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
 }
 
 fn head() -> String {

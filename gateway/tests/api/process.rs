@@ -20,7 +20,7 @@ use tokio::{
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
-    app::{BINDING, INSTANCE, PASSWORD, TestApp, snapshot},
+    app::{BINDING, INSTANCE, PASSWORD, TestApp, snapshot, write_login},
     fakes::Fakes,
 };
 
@@ -320,8 +320,7 @@ async fn each_request_is_logged_once_with_its_id_and_without_secrets() {
 async fn a_background_task_that_panics_ends_the_process() {
     let fakes = Fakes::start(Some(snapshot("g-1"))).await;
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("username"), "platform").unwrap();
-    std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
+    write_login(folder.path(), PASSWORD);
     for task in ["catalog", "credentials"] {
         let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_gateway"))
             .env("BROKER_PANIC_AT", format!("task-{task}"))

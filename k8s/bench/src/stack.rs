@@ -54,6 +54,7 @@ impl Stack {
         fs::create_dir_all(&logins)?;
         fs::write(logins.join("username"), LOGIN.0)?;
         fs::write(logins.join("password"), LOGIN.1)?;
+        fs::write(logins.join("platform"), LOGIN.0)?;
 
         rig::certificates::certify(folder.path(), &SERVICES)?;
         println!("starting the services");

@@ -33,6 +33,7 @@ mod folder;
 mod identity;
 pub mod images;
 mod lock;
+pub mod logs;
 mod mongod;
 mod paths;
 mod pki;

@@ -96,6 +96,7 @@ impl World {
         fs::create_dir_all(&logins)?;
         fs::write(logins.join("username"), LOGIN.0)?;
         fs::write(logins.join("password"), LOGIN.1)?;
+        fs::write(logins.join("platform"), LOGIN.0)?;
 
         let mut seeds = seed..;
         let mut next = || seeds.next().unwrap_or_default();

@@ -3,11 +3,11 @@
 //! with the target [`TARGET`]. The record is the proof: a line can be lost with
 //! a process that ends between the write and it.
 
-use std::fmt;
+use std::{fmt, panic};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tracing::Level;
+use tracing::{Instrument as _, Level};
 
 /// The target of the lines, by which they can be filtered and sent elsewhere.
 pub const TARGET: &str = "audit";
@@ -50,6 +50,22 @@ impl fmt::Display for Requester {
             write!(f, "{} through ", self.user)?;
         }
         write!(f, "platform {} (login {})", self.platform, self.login)
+    }
+}
+
+/// Runs a write and the lines about it to their end, also if whoever waits for them goes away: a
+/// client that hangs up takes no line along.
+pub async fn told<F>(write: F) -> F::Output
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    match tokio::spawn(write.in_current_span()).await {
+        Ok(output) => output,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => panic::resume_unwind(panic),
+            // The process ends.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! Records: the broker's own custom resources, written only by conditional
 //! writes. Each call has a deadline.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use futures::future::{BoxFuture, FutureExt as _};
 use kube::{
@@ -10,6 +10,7 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{
     error::{Error, call, optional},
@@ -60,6 +61,23 @@ impl<K: Record> Source<K> for Records<K> {
     }
 }
 
+/// How long a write without an answer is looked for.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+
+/// Whether `found` is what was sent. Each operation in it has an id of its own, and each end its
+/// time, so that no two writes are alike.
+fn came_through(found: &impl Record, sent: &impl Record) -> bool {
+    written(found).is_some_and(|found| Some(found) == written(sent))
+}
+
+/// What a write of the record writes.
+fn written(record: &impl Record) -> Option<(Value, Value)> {
+    let mut object = serde_json::to_value(record).ok()?;
+    let metadata = object.get_mut("metadata")?;
+    let kept = ["annotations", "finalizers", "labels"].map(|key| metadata[key].take());
+    Some((object["spec"].take(), kept.into_iter().collect()))
+}
+
 /// The records of one kind in the namespace of that part of its state.
 #[derive(Debug, Clone)]
 pub struct Records<K> {
@@ -101,7 +119,8 @@ impl<K: Record> Records<K> {
 
     /// The atomic gate for "same id twice": [`Error::AlreadyExists`].
     pub async fn create(&self, record: &K) -> Result<K, Error> {
-        call(self.api.create(&PostParams::default(), record)).await
+        let created = call(self.api.create(&PostParams::default(), record)).await;
+        self.settled(record, created).await
     }
 
     /// Replaces all but the status. [`Error::Conflict`] unless the record is
@@ -111,11 +130,25 @@ impl<K: Record> Records<K> {
             record.resource_version().is_some(),
             "a replace must be conditional"
         );
-        call(
+        let replaced = call(
             self.api
                 .replace(&record.name_any(), &PostParams::default(), record),
         )
-        .await
+        .await;
+        self.settled(record, replaced).await
+    }
+
+    /// The answer to a write of `sent`. Where there was none, a read tells whether it came through:
+    /// whoever wrote it then goes on as after any other write.
+    async fn settled(&self, sent: &K, answer: Result<K, Error>) -> Result<K, Error> {
+        let Err(error @ Error::Unavailable(_)) = answer else {
+            return answer;
+        };
+        let name = sent.name_any();
+        match tokio::time::timeout(SECOND_LOOK, self.get(&name)).await {
+            Ok(Ok(Some(found))) if came_through(&found, sent) => Ok(found),
+            Ok(_) | Err(_) => Err(error),
+        }
     }
 
     /// Merges into the status, whatever else changed meanwhile: the status is

@@ -14,7 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{Router, body::Body};
@@ -29,6 +29,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{io::InspectReader, sync::CancellationToken, task::TaskTracker};
@@ -62,7 +63,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Options {
     /// Connections that are open at a time; further ones wait to be accepted.
     pub connections: usize,
-    /// A head, or a TLS handshake, that is not complete by then is given up.
+    /// A head that is not complete by then is given up; that of a connection's first request counts
+    /// from its begin, TLS handshake included.
     pub head_timeout: Duration,
     /// The certificate, if connections are encrypted.
     pub tls: Tls,
@@ -174,28 +176,28 @@ pub struct Peer(pub IpAddr);
 async fn open(stream: TcpStream, peer: Peer, router: Router, life: Life) {
     // Without it small answers wait for the client's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
+    let opened = Instant::now();
     let Some(config) = life.tls.server() else {
-        return connection(stream, peer, router, life).await;
+        return connection(stream, opened, peer, router, life).await;
     };
     let handshake = TlsAcceptor::from(config).accept(stream);
-    let opened = tokio::select! {
-        opened = tokio::time::timeout(life.head_timeout, handshake) => opened,
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(life.head_timeout, handshake) => shaken,
         () = life.stop.cancelled() => return,
     };
-    match opened {
-        Ok(Ok(stream)) => connection(stream, peer, router, life).await,
+    match shaken {
+        Ok(Ok(stream)) => connection(stream, opened, peer, router, life).await,
         // The client's: it speaks no TLS, does not believe the certificate, or is silent.
         Ok(Err(_)) | Err(_) => life.tls.refused(),
     }
 }
 
-async fn connection<S>(stream: S, peer: Peer, router: Router, life: Life)
+async fn connection<S>(stream: S, opened: Instant, peer: Peer, router: Router, life: Life)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let opened = Instant::now();
     let multiplexed = Arc::new(AtomicBool::new(false));
-    let (clock, unknown) = (HeadClock::start(), CancellationToken::new());
+    let (clock, unknown) = (HeadClock::start(opened), CancellationToken::new());
     let service = service_fn({
         let (life, multiplexed) = (life.clone(), Arc::clone(&multiplexed));
         let (clock, unknown) = (Arc::clone(&clock), unknown.clone());

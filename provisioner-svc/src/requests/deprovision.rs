@@ -12,10 +12,7 @@ use crate::{
     context::Context,
     decide::{self, Completion, Deprovision, Instance, Mode},
     error::Error,
-    state::{
-        Record,
-        begin::{INTERRUPTED, Order},
-    },
+    state::{Record, begin::Order},
     work::Known,
 };
 
@@ -48,10 +45,8 @@ pub(crate) async fn deprovision(
                     by: by.clone(),
                 };
                 let deleting = instance.record.begin_delete(order);
-                if let Some(begun) = context.begin(&deleting, Known::default()).await? {
-                    if instance.record.open_operation().is_some() {
-                        instance.record.audit().ended(false, INTERRUPTED);
-                    }
+                let before = Some(instance.record);
+                if let Some(begun) = context.begin(before, deleting, Known::default()).await? {
                     let part = Part::Began(&begun);
                     return conclude(context, part, instance.completion, mode).await;
                 }

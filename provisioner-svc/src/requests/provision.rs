@@ -246,7 +246,7 @@ async fn create(
         revision: Some((aim.revision.clone(), revision)),
     };
     let resource = begin::create(name, tombstone, birth(asked, loaded, place), &aim, order);
-    let begun = context.begin(&resource, known).await?;
+    let begun = context.begin(tombstone, resource, known).await?;
     if begun.is_none() {
         // Nothing names it: it would be swept, but need not wait for that.
         context.revisions.delete(&aim.revision).await?;

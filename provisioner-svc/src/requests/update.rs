@@ -238,7 +238,7 @@ async fn begin(
         revision: Some((aim.revision.clone(), target.revision.clone())),
     };
     let begun = context
-        .begin(&record.begin_update(&aim, order), known)
+        .begin(Some(record), record.begin_update(&aim, order), known)
         .await?;
     let Some(begun) = begun else {
         context.revisions.delete(&aim.revision).await?;

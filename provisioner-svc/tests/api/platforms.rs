@@ -9,10 +9,15 @@ use broker_proto::{
         Requester, UpdateRequest, provisioner_client::ProvisionerClient,
     },
 };
+use kube::{
+    ResourceExt as _,
+    api::{Patch, PatchParams},
+};
 use provisioner_svc::state::Record;
 use serde_json::json;
+use testbed::logs::{self, LevelFilter};
 
-use crate::harness::{Plan, SIMPLE, World, code, deprovisioned, provisioned, updated};
+use crate::harness::{Plan, SIMPLE, World, code, deprovisioned, eventually, provisioned, updated};
 
 fn by(platform: &str, user: &str) -> Requester {
     Requester {
@@ -98,10 +103,28 @@ async fn an_instance_exists_for_its_platform_alone() {
     assert_eq!(code(refused), ErrorCode::Conflict);
     provisioned(&second.client, provision(&plan, "cf")).await;
     assert!(sees(&first.client, "cf").await);
+
+    // Given to another platform by hand.
+    let given = Patch::Merge(json!({"spec": {"platform": "k8s"}}));
+    let name = before.name_any();
+    world
+        .records()
+        .patch(&name, &PatchParams::default(), &given)
+        .await
+        .unwrap();
+    for client in [&first.client, &second.client] {
+        eventually("the new platform sees it", async || {
+            sees(client, "k8s").await.then_some(())
+        })
+        .await;
+        assert!(!sees(client, "cf").await);
+    }
+    deprovisioned(&first.client, deprovision(&plan, "k8s")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_says_who_asked_for_its_operations() {
+async fn record_and_log_say_who_asked_for_its_operations() {
+    logs::capture(LevelFilter::INFO);
     let world = World::start().await;
     let plan = world.plan("simple", &SIMPLE);
     let provisioner = world.provisioner("a").await;
@@ -125,7 +148,16 @@ async fn a_record_says_who_asked_for_its_operations() {
                 "{ended}"
             );
             assert_eq!(ended["requestedBy"]["login"], "cf-login");
-            let kind = ended["id"].as_str().unwrap().split('-').next().unwrap();
+            let id = ended["id"].as_str().unwrap();
+            let user = ended["requestedBy"]["user"].as_str().unwrap();
+            let lines = logs::audit(id);
+            assert_eq!(lines.len(), 2, "{lines:#?}");
+            for (line, text) in lines.iter().zip(["operation accepted", "operation ended"]) {
+                for named in [text, "simple", "cf-login", "192.0.2.1", user] {
+                    assert!(line.contains(named), "{named} in {line}");
+                }
+            }
+            let kind = id.split('-').next().unwrap();
             (kind.to_owned(), ended["requestedBy"]["user"].clone())
         })
         .collect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use broker_proto::v1::Instance;
-use cluster::names;
+use cluster::{audit, names};
 use jiff::Timestamp;
 use plan::{Loaded, descriptor};
 
@@ -72,24 +72,27 @@ pub(super) async fn create(
         &context.holder,
         &instance.incarnation,
     );
-    let written = match existing {
-        None => {
-            let labels = names::instance_labels(
-                &names::instance_record(&instance.instance_id),
-                &instance.incarnation,
-            );
-            let mut record = Record::new(&asked.record, labels, spec.clone());
-            record.begin_again(spec, attempt);
-            context.store.create(record).await
-        }
-        Some(mut record) => {
-            record.begin_again(spec, attempt);
-            context.store.replace(record).await
-        }
+    let is_new = existing.is_none();
+    let mut record = existing.unwrap_or_else(|| {
+        let labels = names::instance_labels(
+            &names::instance_record(&instance.instance_id),
+            &instance.incarnation,
+        );
+        Record::new(&asked.record, labels, spec.clone())
+    });
+    record.begin_again(spec, attempt);
+    let store = context.store.clone();
+    let write = async move {
+        let record = if is_new {
+            store.create(record).await?
+        } else {
+            store.replace(record).await?
+        };
+        record.audit().accepted();
+        Ok(record)
     };
-    match written {
+    match audit::told(write).await {
         Ok(record) => {
-            record.audit().accepted();
             service::failpoint::reach(Step::WriteRecord.name());
             let handover = Handover {
                 request: Some(request),

@@ -17,7 +17,10 @@ use demo::{
     deploy::NAMESPACE,
     kubectl::{Access, Kubectl},
 };
-use k8s_openapi::api::{apps::v1::Deployment, rbac::v1::RoleBinding};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::Service, rbac::v1::RoleBinding},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
 use kube::{Api, Client, api::ListParams};
 use serde_json::{Value, json};
 use testbed::{
@@ -89,6 +92,62 @@ fn program(container: &str) -> Option<clap::Command> {
         "binder-svc" => Some(binder_svc::Args::command()),
         _ => None,
     }
+}
+
+/// The overlay `text` on a real API server, beside the others since kustomize takes no absolute
+/// paths.
+pub(crate) async fn deployed_as(text: &str) -> ControlPlane {
+    let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../overlays");
+    let mut folder = tempfile::Builder::new();
+    let folder = folder.prefix(".test-").tempdir_in(overlays).unwrap();
+    std::fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
+    deployed_from(folder.path()).await
+}
+
+#[tokio::test]
+async fn the_component_for_https_gives_the_gateway_its_certificate() {
+    let control_plane =
+        deployed_as("resources: [../dev]\ncomponents: [../../components/https]\n").await;
+    let client = control_plane.client();
+    let gateway = Api::<Deployment>::namespaced(client.clone(), NAMESPACE)
+        .get("gateway")
+        .await
+        .unwrap();
+    let pod = gateway.spec.unwrap().template.spec.unwrap();
+    let container = &pod.containers[0];
+    let setting = container
+        .env
+        .iter()
+        .flatten()
+        .find(|variable| variable.name == "BROKER_HTTPS")
+        .unwrap();
+    let folder = setting.value.as_deref().unwrap();
+    let mount = container
+        .volume_mounts
+        .iter()
+        .flatten()
+        .find(|mount| mount.mount_path == folder)
+        .unwrap();
+    let volume = pod
+        .volumes
+        .iter()
+        .flatten()
+        .find(|volume| volume.name == mount.name)
+        .unwrap();
+    let secret = volume.secret.as_ref().unwrap().secret_name.as_deref();
+    assert_eq!(secret, Some("gateway-https"));
+
+    let service = Api::<Service>::namespaced(client, NAMESPACE)
+        .get("gateway")
+        .await
+        .unwrap();
+    let ports = service.spec.unwrap().ports.unwrap();
+    let [port] = &*ports else {
+        panic!("{ports:?}");
+    };
+    assert_eq!(port.port, 443);
+    let named = IntOrString::String(container.ports.as_ref().unwrap()[0].name.clone().unwrap());
+    assert_eq!(port.target_port, Some(named));
 }
 
 /// An environment variable that no program reads would change nothing, and

@@ -17,7 +17,9 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{THREE, account, deployed, deployed_from, forbidden, role_binding, service_account};
+use crate::{
+    THREE, account, deployed, deployed_as, deployed_from, forbidden, role_binding, service_account,
+};
 
 /// In the message of what a policy refuses.
 const POLICY: &str = "ValidatingAdmissionPolicy";
@@ -234,14 +236,7 @@ async fn the_provisioner_binds_three_roles_to_whom_they_are_for() {
 /// kustomize renames accounts; the policies follow, and apply to nobody else.
 #[tokio::test]
 async fn the_policies_apply_to_renamed_accounts_and_to_no_others_of_that_name() {
-    // Beside the others: kustomize takes no absolute paths.
-    let folder = tempfile::Builder::new()
-        .prefix(".renamed-")
-        .tempdir_in(overlays())
-        .unwrap();
-    let text = "namePrefix: acme-\nresources: [../dev]\n";
-    std::fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
-    let control_plane = deployed_from(folder.path()).await;
+    let control_plane = deployed_as("namePrefix: acme-\nresources: [../dev]\n").await;
     let admin = control_plane.client();
     let create = PostParams::default();
 

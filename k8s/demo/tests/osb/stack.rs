@@ -92,6 +92,7 @@ async fn start() -> (Stack, Kept) {
     let logins = tempfile::tempdir().unwrap();
     std::fs::write(logins.path().join("username"), LOGIN.0).unwrap();
     std::fs::write(logins.path().join("password"), LOGIN.1).unwrap();
+    std::fs::write(logins.path().join("platform"), LOGIN.0).unwrap();
 
     let client = control_plane.client();
     let roots = vec![templates.path().to_owned()];

@@ -26,10 +26,11 @@ enum State {
 }
 
 impl HeadClock {
-    /// A connection that was opened: its first head is awaited.
-    pub(super) fn start() -> Arc<Self> {
+    /// A connection that was opened at `opened`: its first head is awaited, and a TLS handshake
+    /// counts as part of that.
+    pub(super) fn start(opened: Instant) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State::Head(Instant::now())),
+            state: Mutex::new(State::Head(opened)),
             began: Notify::new(),
         })
     }
