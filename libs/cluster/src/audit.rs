@@ -54,18 +54,21 @@ impl fmt::Display for Requester {
 }
 
 /// Runs a write and the lines about it to their end, also if whoever waits for them goes away: a
-/// client that hangs up takes no line along.
-pub async fn told<F>(write: F) -> F::Output
+/// client that hangs up takes no line along. They begin at once.
+pub fn told<F>(write: F) -> impl Future<Output = F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    match tokio::spawn(write.in_current_span()).await {
-        Ok(output) => output,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => panic::resume_unwind(panic),
-            // The process ends.
-            Err(_) => std::future::pending().await,
-        },
+    let task = tokio::spawn(write.in_current_span());
+    async move {
+        match task.await {
+            Ok(output) => output,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => panic::resume_unwind(panic),
+                // The process ends.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 }
 
