@@ -25,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     attack::Attack,
     crash::unbind_dies,
-    logs,
     world::{ADMIN_PASSWORD, World, done, until, uri, wait_ready},
 };
 
