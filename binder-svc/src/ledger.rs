@@ -23,9 +23,6 @@ pub const FINALIZER: &str = "mongodb-osb.io/binding";
 /// How a bind ends that an unbind interrupts.
 pub const HALTED: &str = "Halted: the binding was deleted.";
 
-/// How an operation ends that is open when the record is deleted in the cluster.
-pub const INTERRUPTED: &str = "Interrupted: the record was deleted.";
-
 /// What a binding's operations came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

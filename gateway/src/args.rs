@@ -62,8 +62,8 @@ pub struct PeerArgs {
 /// How the OSB endpoint behaves.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HttpArgs {
-    /// Directory of the logins that platforms may use: the files "username"
-    /// and "password", or a folder with these two files for each login.
+    /// Directory of the logins that platforms may use: the files "username",
+    /// "password" and "platform", or a folder with these three for each login.
     /// Changes take effect while the gateway runs.
     #[arg(
         long,

@@ -8,7 +8,7 @@ use service::telemetry::chain;
 use super::{Job, Lookup};
 use crate::{
     error::Error,
-    ledger::{INTERRUPTED, Record, State},
+    ledger::{Record, State},
     metrics::Outcome,
     resource::{Kind, Phase},
     status,
@@ -51,13 +51,9 @@ impl Job {
             .await;
         self.context.store.let_go(self.record.clone()).await?;
         self.forgotten = true;
-        let nobody = Requester::default();
-        let mut entry = self.record.audit();
-        if self.record.open_operation().is_some() {
-            entry.ended(false, INTERRUPTED);
-        }
-        entry.by = &nobody;
-        entry.note("record deleted in the cluster; the binding's login stays");
+        let open = self.record.open_operation().is_some();
+        let entry = self.record.audit();
+        entry.let_go(open, "record deleted in the cluster; what it made stays");
         Ok(())
     }
 

@@ -10,6 +10,8 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 
+use testbed::logs;
+
 use crate::world::{NAMESPACE, World, done, until, uri, use_database};
 
 fn records(world: &World) -> Api<ServiceBinding> {
@@ -38,6 +40,11 @@ async fn a_binding_whose_record_is_deleted_by_hand_works_on_and_is_found_again()
     done(binder.bind(world.bind_request("i", "other")).await.unwrap());
     let mut saved = world.record("i", "b").await.unwrap().object().clone();
     delete_record(&world).await;
+    until("the log says that it goes alone", async || {
+        let lines = logs::audit(&saved.spec.operation.id);
+        lines.iter().any(|line| line.contains("what it made stays"))
+    })
+    .await;
 
     // A stray shows that a sweep has been here since.
     crate::sleepers::make_user(&world, "i", "other", "b-stray", 1).await;

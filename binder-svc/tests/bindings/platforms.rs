@@ -11,7 +11,7 @@ use broker_proto::{
 
 use testbed::logs;
 
-use crate::world::{Binder, World, done};
+use crate::world::{Binder, World, done, until};
 
 fn by(platform: &str, user: &str) -> Requester {
     Requester {
@@ -83,6 +83,7 @@ async fn a_binding_exists_for_its_platform_alone() {
     done(binder.bind(bind(&world, "cf")).await.unwrap());
     assert!(sees(&binder, "cf").await);
     assert!(!sees(&binder, "k8s").await);
+    assert!(!sees(&binder, "").await);
     let refused = binder.bind(bind(&world, "k8s")).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::NotFound);
     let refused = binder.unbind(unbind(&world, "k8s")).await.unwrap_err();
@@ -108,8 +109,12 @@ async fn record_and_log_say_who_asked() {
         assert!(id.starts_with(&format!("{kind}-")), "{ended}");
         assert_eq!(ended["requestedBy"]["user"], *user);
         assert_eq!(ended["requestedBy"]["platform"], "cf");
+        // The record tells of an end before the log does.
+        until("both lines are in the log", async || {
+            logs::audit(id).len() == 2
+        })
+        .await;
         let lines = logs::audit(id);
-        assert_eq!(lines.len(), 2, "{lines:#?}");
         for (line, text) in lines.iter().zip(["operation accepted", "operation ended"]) {
             assert!(line.contains(text), "{line}");
             for named in ["cf-login", "192.0.2.1", user] {

@@ -40,7 +40,7 @@ pub(crate) enum Fault {
     #[error("broker credentials: {} holds a colon, which HTTP Basic cannot carry", path.display())]
     Colon { path: PathBuf },
     #[error(
-        "broker credentials: {} is not a name: it needs 1 to {MAX_NAME} characters, none of them a control character",
+        "broker credentials: {} is not a name: it needs 1 to {MAX_NAME} characters, no blanks at its ends and no control characters",
         path.display()
     )]
     Name { path: PathBuf },
@@ -123,7 +123,8 @@ fn login(folder: &Path) -> Result<Option<(Login, SecretString)>, Fault> {
 /// What stands in records, log lines and Events.
 fn name(text: &SecretString, path: PathBuf) -> Result<String, Fault> {
     let name = text.expose_secret();
-    if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+    if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) || name.trim() != name
+    {
         return Err(Fault::Name { path });
     }
     Ok(name.to_owned())
@@ -190,7 +191,7 @@ mod tests {
     #[test]
     fn a_faulty_directory_is_refused_by_the_name_of_the_file() {
         let long = "x".repeat(MAX_NAME + 1);
-        let cases: [(&[(&str, &str)], &str); 10] = [
+        let cases: [(&[(&str, &str)], &str); 11] = [
             (&[], "no broker credentials in"),
             (&[("username", "u")], "password is missing or empty"),
             (&[("password", "p")], "username is missing or empty"),
@@ -213,6 +214,10 @@ mod tests {
             ),
             (
                 &[("username", "a"), ("password", "p"), ("platform", "a\nb")],
+                "platform is not a name",
+            ),
+            (
+                &[("username", "a"), ("password", "p"), ("platform", "f ")],
                 "platform is not a name",
             ),
             (

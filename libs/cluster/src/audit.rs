@@ -72,6 +72,9 @@ where
     }
 }
 
+/// How an operation ends that is open when its record is deleted in the cluster.
+pub const INTERRUPTED: &str = "Interrupted: the record was deleted.";
+
 /// What the lines on one operation say.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
@@ -117,8 +120,39 @@ impl Entry<'_> {
         line!(self, "{text}");
     }
 
+    /// Its record was deleted in the cluster, by nobody that the broker knows: what is open ends
+    /// with that, and `text` says what becomes of the rest.
+    pub fn let_go(mut self, is_open: bool, text: &str) {
+        if is_open {
+            self.ended(false, INTERRUPTED);
+        }
+        let nobody = Requester::default();
+        self.by = &nobody;
+        self.note(text);
+    }
+
     /// It has ended; `description` is what polls say of that.
     pub fn ended(&self, succeeded: bool, description: &str) {
         line!(self, succeeded, description, "operation ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_is_told_also_to_nobody() {
+        let (sender, told_of) = oneshot::channel();
+        drop(told(async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            sender.send(()).unwrap();
+        }));
+        told_of.await.unwrap();
+        assert_eq!(told(async { 7 }).await, 7);
     }
 }

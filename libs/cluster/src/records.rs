@@ -64,18 +64,38 @@ impl<K: Record> Source<K> for Records<K> {
 /// How long a write without an answer is looked for.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 
-/// Whether `found` is what was sent. Each operation in it has an id of its own, and each end its
-/// time, so that no two writes are alike.
-fn came_through(found: &impl Record, sent: &impl Record) -> bool {
-    written(found).is_some_and(|found| Some(found) == written(sent))
+/// Whether `found` is what was sent. No two writes that begin or end an operation are alike: each
+/// operation has an id of its own, each end its time. Other writes that are alike do the same.
+fn came_through<K: Record>(found: &K, sent: &K) -> bool {
+    found.resource_version() != sent.resource_version()
+        && found.annotations() == sent.annotations()
+        && found.labels() == sent.labels()
+        && found.finalizers() == sent.finalizers()
+        && spec(found).is_some_and(|found| Some(found) == spec(sent))
 }
 
-/// What a write of the record writes.
-fn written(record: &impl Record) -> Option<(Value, Value)> {
-    let mut object = serde_json::to_value(record).ok()?;
-    let metadata = object.get_mut("metadata")?;
-    let kept = ["annotations", "finalizers", "labels"].map(|key| metadata[key].take());
-    Some((object["spec"].take(), kept.into_iter().collect()))
+fn spec(record: &impl Record) -> Option<Value> {
+    serde_json::to_value(record)
+        .ok()?
+        .get_mut("spec")
+        .map(Value::take)
+}
+
+/// Whether the answer leaves open what became of a write. A conflict does, too: the client below
+/// repeats a write that a proxy has not answered in time, and it may be in the way of itself.
+fn is_open(error: &Error) -> bool {
+    match error {
+        // Refused before it was looked at.
+        Error::Unavailable(Some(kube::Error::Api(status))) => !matches!(status.code, 401 | 429),
+        Error::Unavailable(_) | Error::AlreadyExists | Error::Conflict | Error::NotFound => true,
+        Error::Forbidden(_)
+        | Error::Invalid(_)
+        | Error::UnknownKind(_)
+        | Error::NotServed
+        | Error::Expired
+        | Error::Undecodable
+        | Error::Other(_) => false,
+    }
 }
 
 /// The records of one kind in the namespace of that part of its state.
@@ -138,15 +158,19 @@ impl<K: Record> Records<K> {
         self.settled(record, replaced).await
     }
 
-    /// The answer to a write of `sent`. Where there was none, a read tells whether it came through:
-    /// whoever wrote it then goes on as after any other write.
+    /// The answer to a write of `sent`. Where that leaves open what became of it, a read tells
+    /// whether it came through: whoever wrote it then goes on as after any other write.
     async fn settled(&self, sent: &K, answer: Result<K, Error>) -> Result<K, Error> {
-        let Err(error @ Error::Unavailable(_)) = answer else {
-            return answer;
+        let error = match answer {
+            Err(error) if is_open(&error) => error,
+            answer => return answer,
         };
+        // Without its last finalizer a record that is being deleted is gone.
+        let lets_go = sent.meta().deletion_timestamp.is_some() && sent.finalizers().is_empty();
         let name = sent.name_any();
         match tokio::time::timeout(SECOND_LOOK, self.get(&name)).await {
             Ok(Ok(Some(found))) if came_through(&found, sent) => Ok(found),
+            Ok(Ok(None)) if lets_go => Ok(sent.clone()),
             Ok(_) | Err(_) => Err(error),
         }
     }
@@ -169,5 +193,122 @@ impl<K: Record> Records<K> {
             resource_version: record.resource_version(),
         });
         optional(call(self.api.delete(&record.name_any(), &params)).await).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use http::{Request, Response, StatusCode};
+    use k8s_openapi::api::coordination::v1::Lease;
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    /// What the double of the API server does with a write.
+    #[derive(Debug, Clone, Copy)]
+    enum Write {
+        /// Keeps it, and hangs up.
+        Unanswered,
+        /// Keeps it; a repetition of it has met what it wrote itself.
+        Repeated,
+        /// Hangs up.
+        Lost,
+        /// Keeps it and answers; another write is in its place at once.
+        Overtaken,
+    }
+
+    /// An API server that keeps one Lease.
+    fn fake(write: Write, kept: Option<Value>) -> Records<Lease> {
+        let kept = Arc::new(Mutex::new(kept));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let kept = Arc::clone(&kept);
+            async move {
+                let (head, body) = request.into_parts();
+                let is_read = head.method == http::Method::GET;
+                let sent = body.collect_bytes().await.unwrap();
+                let mut kept = kept.lock().unwrap();
+                let answer = |code: StatusCode, body: &Value| {
+                    let body = Body::from(body.to_string().into_bytes());
+                    let answer = Response::builder().status(code);
+                    Ok::<_, io::Error>(answer.body(body).unwrap())
+                };
+                let status = |code: u16, reason: &str| {
+                    let body = json!({"kind": "Status", "code": code, "reason": reason,
+                        "status": "Failure", "message": ""});
+                    answer(StatusCode::from_u16(code).unwrap(), &body)
+                };
+                if is_read {
+                    return match &*kept {
+                        Some(kept) => answer(StatusCode::OK, kept),
+                        None => status(404, "NotFound"),
+                    };
+                }
+                let mut sent: Value = serde_json::from_slice(&sent).unwrap();
+                sent["metadata"]["resourceVersion"] = json!("2");
+                let going = !sent["metadata"]["deletionTimestamp"].is_null();
+                // As the real one: what is empty is absent.
+                let metadata = sent["metadata"].as_object_mut().unwrap();
+                let stays = metadata
+                    .remove("finalizers")
+                    .filter(|it| it.as_array().is_some_and(|it| !it.is_empty()));
+                if let Some(stays) = &stays {
+                    metadata.insert("finalizers".into(), stays.clone());
+                }
+                if matches!(write, Write::Overtaken) {
+                    sent["spec"]["holderIdentity"] = json!("another");
+                }
+                if !matches!(write, Write::Lost) {
+                    *kept = (!going || stays.is_some()).then_some(sent);
+                }
+                match write {
+                    Write::Repeated => status(409, "AlreadyExists"),
+                    Write::Unanswered | Write::Lost | Write::Overtaken => {
+                        Err(io::Error::from(io::ErrorKind::ConnectionReset))
+                    }
+                }
+            }
+        });
+        Records::new(Client::new(service, "ns"), "ns")
+    }
+
+    fn lease(metadata: Value) -> Lease {
+        let mut object = json!({"metadata": metadata, "spec": {"holderIdentity": "me"}});
+        object["metadata"]["name"] = json!("x");
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_write_without_an_answer_is_looked_for() {
+        let new = lease(json!({"labels": {"a": "b"}, "finalizers": []}));
+        for write in [Write::Unanswered, Write::Repeated] {
+            let written = fake(write, None).create(&new).await.unwrap();
+            assert_eq!(written.resource_version().as_deref(), Some("2"));
+        }
+        for write in [Write::Lost, Write::Overtaken] {
+            let error = fake(write, None).create(&new).await.unwrap_err();
+            assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+        }
+        // A change that changes nothing is not there before it was written.
+        let known = lease(json!({"resourceVersion": "1"}));
+        let kept = Some(serde_json::to_value(&known).unwrap());
+        fake(Write::Lost, kept).replace(&known).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_record_that_was_let_go_is_gone_and_that_is_no_failure() {
+        let going = json!({"resourceVersion": "1", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let record = lease(going);
+        fake(Write::Unanswered, None)
+            .replace(&record)
+            .await
+            .unwrap();
+        let kept = Some(serde_json::to_value(&record).unwrap());
+        fake(Write::Lost, kept).replace(&record).await.unwrap_err();
     }
 }

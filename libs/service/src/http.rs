@@ -63,8 +63,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Options {
     /// Connections that are open at a time; further ones wait to be accepted.
     pub connections: usize,
-    /// A head that is not complete by then is given up; that of a connection's first request counts
-    /// from its begin, TLS handshake included.
+    /// A head that is not complete by then is given up; a connection's first head counts from the
+    /// moment when the connection was opened, TLS handshake included.
     pub head_timeout: Duration,
     /// The certificate, if connections are encrypted.
     pub tls: Tls,

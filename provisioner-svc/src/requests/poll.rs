@@ -23,7 +23,7 @@ pub(crate) async fn poll(
     let name = names::instance_record(&request.instance_id);
     let asked: Option<OperationId> = request.operation.parse().ok();
     let seen = context.shown(&name)?;
-    // Whose it is never changes in one life.
+    // Whose it is changes by hand at most; what is not there for this one is asked for anew.
     if let Some(seen) = seen.filter(|seen| seen.is_of(&request.platform))
         && is_sure(&seen, asked.as_ref(), context.is_alone())
     {

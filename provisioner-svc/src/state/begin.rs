@@ -17,9 +17,6 @@ use crate::resource::{Kind, Operation, ServiceInstance, ServiceInstanceSpec};
 /// How an operation ends that a deprovision interrupts.
 pub const INTERRUPTED: &str = "Interrupted by a deprovision.";
 
-/// How one ends that is open when the record is deleted in the cluster.
-pub const INTERRUPTED_BY_HAND: &str = "Interrupted: the record was deleted.";
-
 /// What a request says of the operation that it begins.
 #[derive(Debug, Clone)]
 pub struct Order {

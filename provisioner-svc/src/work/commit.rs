@@ -1,14 +1,14 @@
 //! How an operation ends: one conditional write of the record.
 
 use broker_proto::text::sentence;
-use cluster::{audit::Requester, operation::Ended};
+use cluster::operation::Ended;
 use jiff::Timestamp;
 use plan::outputs::MAX_BYTES;
 
 use super::{Done, Failure, Halt, Job, aim, refuse};
 use crate::{
     resource::{Kind, ServiceInstance},
-    state::{Applied, Record, begin::INTERRUPTED_BY_HAND},
+    state::{Applied, Record},
     step::Aim,
     work::status,
 };
@@ -171,17 +171,16 @@ impl Job {
         })
         .await?;
         if by_hand {
-            match self.record.open_operation().map(|open| open.kind) {
-                Some(Kind::Delete) => self.record.audit().ended(true, ""),
-                Some(Kind::Create | Kind::Update) => {
-                    self.record.audit().ended(false, INTERRUPTED_BY_HAND);
-                }
-                None => {}
+            let open = self.record.open_operation().map(|open| open.kind);
+            let entry = self.record.audit();
+            if open == Some(Kind::Delete) {
+                entry.ended(true, "");
             }
-            let nobody = Requester::default();
-            let mut entry = self.record.audit();
-            entry.by = &nobody;
-            entry.note("instance deleted with its data, since its record was");
+            let is_interrupted = matches!(open, Some(Kind::Create | Kind::Update));
+            entry.let_go(
+                is_interrupted,
+                "instance deleted with its data, since its record was",
+            );
         } else if self.record.state.deleted_at == Some(now) {
             self.tell_end(true, String::new()).await;
         } else {

@@ -3,14 +3,11 @@
 //! namespace. It goes alone. What stays is marked, and found again if the
 //! record comes back.
 
-use cluster::{
-    audit::Requester,
-    orphan::{self, Found, Mark},
-};
+use cluster::orphan::{self, Found, Mark};
 use jiff::Timestamp;
 
 use super::{Done, Job};
-use crate::state::{Record, begin::INTERRUPTED_BY_HAND};
+use crate::state::Record;
 
 impl Job {
     pub(super) async fn mark_orphaned(&mut self) -> Done {
@@ -57,13 +54,11 @@ impl Job {
         self.commit(|record| Record::without_finalizer(record.resource.clone()))
             .await?;
         let open = self.record.open_operation().is_some();
-        if open {
-            self.record.audit().ended(false, INTERRUPTED_BY_HAND);
-        }
-        let nobody = Requester::default();
-        let mut entry = self.record.audit();
-        entry.by = &nobody;
-        entry.note("record deleted in the cluster; the instance's data stays");
+        let entry = self.record.audit();
+        entry.let_go(
+            open,
+            "record deleted in the cluster; the instance's data stays",
+        );
         Ok(())
     }
 }

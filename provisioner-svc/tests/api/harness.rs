@@ -31,7 +31,10 @@ use provisioner_svc::{App, Args, resource::ServiceInstance};
 use sandbox::Program;
 use serde_json::{Map, Value};
 use service::ServiceArgs;
-use testbed::{ControlPlane, Controllers, Port};
+use testbed::{
+    ControlPlane, Controllers, Port,
+    logs::{self, LevelFilter},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
@@ -433,10 +436,20 @@ pub(crate) async fn end_of(
     instance: &str,
     operation: &str,
 ) -> v1::OperationStatus {
+    end_for(client, None, instance, operation).await
+}
+
+/// The same, asked for whoever ordered the instance.
+async fn end_for(
+    client: &ProvisionerClient<Transport>,
+    by: Option<v1::Requester>,
+    instance: &str,
+    operation: &str,
+) -> v1::OperationStatus {
     let request = v1::LastOperationRequest {
         instance_id: instance.to_owned(),
         operation: operation.to_owned(),
-        platform: String::new(),
+        platform: by.unwrap_or_default().platform,
     };
     eventually("the operation ends", async || {
         let answer = client
@@ -457,7 +470,16 @@ pub(crate) async fn succeeded(
     instance: &str,
     operation: &str,
 ) {
-    let ended = end_of(client, instance, operation).await;
+    succeeded_for(client, None, instance, operation).await;
+}
+
+async fn succeeded_for(
+    client: &ProvisionerClient<Transport>,
+    by: Option<v1::Requester>,
+    instance: &str,
+    operation: &str,
+) {
+    let ended = end_for(client, by, instance, operation).await;
     assert_eq!(
         ended.state(),
         v1::OperationState::Succeeded,
@@ -486,22 +508,22 @@ pub(crate) async fn provisioned(
     client: &ProvisionerClient<Transport>,
     request: v1::ProvisionRequest,
 ) {
-    let instance = request.instance_id.clone();
+    let (instance, by) = (request.instance_id.clone(), request.requester.clone());
     let answer = client
         .clone()
         .provision(request)
         .await
         .unwrap()
         .into_inner();
-    succeeded(client, &instance, &answer.operation).await;
+    succeeded_for(client, by, &instance, &answer.operation).await;
 }
 
 /// Updates and waits for the success.
 pub(crate) async fn updated(client: &ProvisionerClient<Transport>, request: v1::UpdateRequest) {
-    let instance = request.instance_id.clone();
+    let (instance, by) = (request.instance_id.clone(), request.requester.clone());
     let answer = client.clone().update(request).await.unwrap().into_inner();
     assert_eq!(answer.outcome(), v1::Outcome::Accepted);
-    succeeded(client, &instance, &answer.operation).await;
+    succeeded_for(client, by, &instance, &answer.operation).await;
 }
 
 /// Waits until a poll for the operation of instance `i` contains the text.
@@ -525,14 +547,14 @@ pub(crate) async fn deprovisioned(
     client: &ProvisionerClient<Transport>,
     request: v1::DeprovisionRequest,
 ) {
-    let instance = request.instance_id.clone();
+    let (instance, by) = (request.instance_id.clone(), request.requester.clone());
     let answer = client
         .clone()
         .deprovision(request)
         .await
         .unwrap()
         .into_inner();
-    succeeded(client, &instance, &answer.operation).await;
+    succeeded_for(client, by, &instance, &answer.operation).await;
 }
 
 /// The code of a refused call.
@@ -572,10 +594,7 @@ pub(crate) fn crd_file() -> PathBuf {
 
 fn prepare() {
     service::process::install_tls_provider();
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(std::env::var("BROKER_LOG").unwrap_or_else(|_| "warn".into()))
-        .with_test_writer()
-        .try_init();
+    logs::capture(LevelFilter::INFO);
 }
 
 pub(crate) async fn install_crd(client: &Client) {

@@ -24,6 +24,7 @@ use kube::{
 use provisioner_svc::{resource::ServiceInstance, state::FINALIZER, step::Step};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use testbed::logs;
 
 use crate::{
     crashes::EVERY_STEP,
@@ -608,9 +609,16 @@ async fn data_that_is_kept_for_a_while_outlives_its_record_too() {
     let provisioner = sweeping(&world, "a").await;
     let before = instance(&world, &plan, &provisioner).await;
     deprovisioned(&provisioner.client, plan.deprovision(ID)).await;
+    let newest = world.record(ID).await.spec.operation.id;
     delete_record(&world).await;
     record_is_gone(&world).await;
     marked(&world, &before, true).await;
+    eventually("the log says that it goes alone", async || {
+        let lines = logs::audit(&newest);
+        let told = lines.iter().any(|line| line.contains("data stays"));
+        told.then_some(())
+    })
+    .await;
     swept(&world).await;
     let claims: Api<PersistentVolumeClaim> =
         Api::namespaced(world.client(), &before.spec.namespace);

@@ -15,7 +15,7 @@ use kube::{
 };
 use provisioner_svc::state::Record;
 use serde_json::json;
-use testbed::logs::{self, LevelFilter};
+use testbed::logs;
 
 use crate::harness::{Plan, SIMPLE, World, code, deprovisioned, eventually, provisioned, updated};
 
@@ -85,6 +85,7 @@ async fn an_instance_exists_for_its_platform_alone() {
     for client in [&first.client, &second.client] {
         assert!(sees(client, "cf").await);
         assert!(!sees(client, "k8s").await);
+        assert!(!sees(client, "").await);
         let mut client = client.clone();
         let refused = client.provision(provision(&plan, "k8s")).await;
         assert_eq!(code(refused), ErrorCode::Conflict);
@@ -124,7 +125,6 @@ async fn an_instance_exists_for_its_platform_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn record_and_log_say_who_asked_for_its_operations() {
-    logs::capture(LevelFilter::INFO);
     let world = World::start().await;
     let plan = world.plan("simple", &SIMPLE);
     let provisioner = world.provisioner("a").await;
@@ -138,9 +138,23 @@ async fn record_and_log_say_who_asked_for_its_operations() {
     let newest = &record.operation().requested_by;
     assert_eq!((&*newest.user, &*newest.peer), ("ada", "192.0.2.1"));
     let kept = serde_json::to_value(&record.state.operations).unwrap();
+    let kept = kept.as_array().unwrap();
+    for ended in kept {
+        let id = ended["id"].as_str().unwrap();
+        let user = ended["requestedBy"]["user"].as_str().unwrap();
+        // The record tells of an end before the log does.
+        let lines = eventually("both lines are in the log", async || {
+            let lines = logs::audit(id);
+            (lines.len() == 2).then_some(lines)
+        })
+        .await;
+        for (line, text) in lines.iter().zip(["operation accepted", "operation ended"]) {
+            for named in [text, "simple", "cf-login", "192.0.2.1", user] {
+                assert!(line.contains(named), "{named} in {line}");
+            }
+        }
+    }
     let kept: Vec<_> = kept
-        .as_array()
-        .unwrap()
         .iter()
         .map(|ended| {
             assert!(
@@ -148,16 +162,7 @@ async fn record_and_log_say_who_asked_for_its_operations() {
                 "{ended}"
             );
             assert_eq!(ended["requestedBy"]["login"], "cf-login");
-            let id = ended["id"].as_str().unwrap();
-            let user = ended["requestedBy"]["user"].as_str().unwrap();
-            let lines = logs::audit(id);
-            assert_eq!(lines.len(), 2, "{lines:#?}");
-            for (line, text) in lines.iter().zip(["operation accepted", "operation ended"]) {
-                for named in [text, "simple", "cf-login", "192.0.2.1", user] {
-                    assert!(line.contains(named), "{named} in {line}");
-                }
-            }
-            let kind = id.split('-').next().unwrap();
+            let kind = ended["id"].as_str().unwrap().split('-').next().unwrap();
             (kind.to_owned(), ended["requestedBy"]["user"].clone())
         })
         .collect();

@@ -79,3 +79,25 @@ impl HeadClock {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_head_counts_from_when_the_connection_was_opened() {
+        let opened = Instant::now();
+        tokio::time::advance(Duration::from_secs(7)).await;
+        let clock = HeadClock::start(opened);
+        clock.exceeded(Duration::from_secs(10)).await;
+        assert_eq!(opened.elapsed(), Duration::from_secs(10));
+
+        // The next one from its first byte.
+        clock.request();
+        clock.answered();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        clock.read();
+        clock.exceeded(Duration::from_secs(10)).await;
+        assert_eq!(opened.elapsed(), Duration::from_secs(80));
+    }
+}
