@@ -122,13 +122,12 @@ impl Entry<'_> {
 
     /// Its record was deleted in the cluster, by nobody that the broker knows: what is open ends
     /// with that, and `text` says what becomes of the rest.
-    pub fn let_go(mut self, is_open: bool, text: &str) {
+    pub fn let_go(&self, is_open: bool, text: &str) {
         if is_open {
             self.ended(false, INTERRUPTED);
         }
-        let nobody = Requester::default();
-        self.by = &nobody;
-        self.note(text);
+        let by = &Requester::default();
+        Entry { by, ..*self }.note(text);
     }
 
     /// It has ended; `description` is what polls say of that.
