@@ -277,7 +277,7 @@ mod tests {
         Records::new(Client::new(service, "ns"), "ns")
     }
 
-    fn lease(metadata: Value) -> Lease {
+    fn lease(metadata: &Value) -> Lease {
         let mut object = json!({"metadata": metadata, "spec": {"holderIdentity": "me"}});
         object["metadata"]["name"] = json!("x");
         serde_json::from_value(object).unwrap()
@@ -285,7 +285,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_without_an_answer_is_looked_for() {
-        let new = lease(json!({"labels": {"a": "b"}, "finalizers": []}));
+        let new = lease(&json!({"labels": {"a": "b"}, "finalizers": []}));
         for write in [Write::Unanswered, Write::Repeated] {
             let written = fake(write, None).create(&new).await.unwrap();
             assert_eq!(written.resource_version().as_deref(), Some("2"));
@@ -295,7 +295,7 @@ mod tests {
             assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
         }
         // A change that changes nothing is not there before it was written.
-        let known = lease(json!({"resourceVersion": "1"}));
+        let known = lease(&json!({"resourceVersion": "1"}));
         let kept = Some(serde_json::to_value(&known).unwrap());
         fake(Write::Lost, kept).replace(&known).await.unwrap_err();
     }
@@ -303,7 +303,7 @@ mod tests {
     #[tokio::test]
     async fn a_record_that_was_let_go_is_gone_and_that_is_no_failure() {
         let going = json!({"resourceVersion": "1", "deletionTimestamp": "2026-01-01T00:00:00Z"});
-        let record = lease(going);
+        let record = lease(&going);
         fake(Write::Unanswered, None)
             .replace(&record)
             .await
