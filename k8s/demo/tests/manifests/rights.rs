@@ -30,9 +30,10 @@ const TITLE: &str = "# What each account may do, and where
 
 Made by the test `every_account_may_do_what_is_written_and_nothing_else` from what a real API
 server answers to each account's own token; `UPDATE_RIGHTS=1 cargo test -p demo --test manifests
-rights` writes it anew. Everywhere else each may do what it may in the namespace `another`. Rights
-on namespaces and role bindings are limited further by the admission policies of k8s/base/access:
-to namespaces that the broker made, to three roles, to the services themselves.
+rights` writes it anew. `mdb-example` is the namespace of an instance, `mdb` the account of its
+database's pods. In a namespace that is not here each may do what it may in `another`. What is said
+there of namespaces and role bindings, admission policies (k8s/base/access) limit further: to
+namespaces `mdb-…` that this broker made, to three roles, to the services themselves.
 
 | account | namespace | may |
 |---|---|---|
