@@ -102,18 +102,19 @@ images: build ## Makes the images, as archives, and an SBOM of each, without a c
 
 # Programs as for production, and manifests in which each of our images stands by its digest.
 RELEASE := $(TARGET)/release-files
+RELEASE_PROFILE = $(if $(filter command line environment,$(origin PROFILE)),$(PROFILE),release)
 OVERLAY ?= k8s/overlays/replicas
 .PHONY: release run-release
 release: ## Images, SBOMs and manifests by digest REGISTRY=host/path TAG=version [OVERLAY=k8s/…]
 	@test -n '$(REGISTRY)' -a -n '$(TAG)' || { echo "make release REGISTRY=<host/path> TAG=<version>" >&2; exit 2; }
-	@$(MAKE) run-release PROFILE=$(if $(filter command line environment,$(origin PROFILE)),$(PROFILE),release)
+	@$(MAKE) run-release PROFILE=$(RELEASE_PROFILE)
 
 run-release: build
 	@$(DEMO) release --out $(RELEASE) --prefix '$(REGISTRY)' --tag '$(TAG)' --overlay $(OVERLAY) --sbom-tool $(AUDIT_INFO)
 
 # What is committed, built in two folders, with two folders of sources and two of results.
 .PHONY: reproducible
-reproducible: $(AUDITABLE) $(AUDIT_INFO) ## Builds what is committed twice, in different folders, and compares digests [PROGRAMS='names']
+reproducible: $(AUDITABLE) $(AUDIT_INFO) ## Builds what is committed twice, in different folders, and compares digests [PROGRAMS='names'] [PROFILE=image]
 	@$(CARGO) fetch --locked --quiet --target $(HOST)
 	@$(CARGO) build --locked --quiet --package demo
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
@@ -122,7 +123,7 @@ reproducible: $(AUDITABLE) $(AUDIT_INFO) ## Builds what is committed twice, in d
 	  git archive HEAD | tar --extract --directory "$$scratch/$$place/checkout"; \
 	  ln -s '$(abspath $(CARGO_FOLDER))' "$$scratch/$$place/cargo"; \
 	  CARGO_HOME="$$scratch/$$place/cargo" CARGO_TARGET_DIR="$$scratch/$$place/target" \
-	    $(MAKE) --directory "$$scratch/$$place/checkout" programs PROFILE=release PROGRAMS='$(PROGRAMS)'; \
+	    $(MAKE) --directory "$$scratch/$$place/checkout" programs PROFILE=$(RELEASE_PROFILE) PROGRAMS='$(PROGRAMS)'; \
 	  (cd "$$scratch/$$place/target/image/context/bin" && sha256sum *) > "$$scratch/$$(basename $$place).programs"; \
 	  $(TARGET)/debug/demo --root . --images "$$scratch/$$place/target/image/context" images --digests \
 	    --sbom-tool $(AUDIT_INFO) --only '$(subst $(SPACE),$(COMMA),$(strip $(PROGRAMS)))' \
