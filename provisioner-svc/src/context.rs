@@ -28,7 +28,7 @@ use crate::{
     error::Error,
     metrics::Metrics,
     resource::{ServiceInstance, ServiceInstanceStatus},
-    state::Record,
+    state::{Record, begin::INTERRUPTED},
     work::{Instances, Known, Report},
 };
 
@@ -209,14 +209,19 @@ impl Context {
         let name = resource.name_any();
         let _expected = self.pool.expect(&name);
         let term = self.tenure.now();
-        let (records, before) = (self.records.clone(), before.cloned());
+        let records = self.records.clone();
+        let interrupted = before.filter(|before| before.open_operation().is_some());
+        let interrupted = interrupted.cloned();
         let write = async move {
             let written = match resource.metadata.resource_version {
                 Some(_) => records.replace(&resource).await?,
                 None => records.create(&resource).await?,
             };
             let record = Record::new(written.clone())?;
-            record.tell_begin(before.as_ref());
+            if let Some(interrupted) = interrupted {
+                interrupted.audit().ended(false, INTERRUPTED);
+            }
+            record.audit().accepted();
             Ok((written, record))
         };
         let (written, record) = match audit::told(write).await {

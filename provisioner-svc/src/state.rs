@@ -16,7 +16,6 @@ use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use self::begin::INTERRUPTED;
 use crate::resource::{Kind, Operation, ServiceInstance};
 
 /// The annotation's key.
@@ -175,15 +174,6 @@ impl Record {
             operation: &operation.id,
             by: &operation.requested_by,
         }
-    }
-
-    /// Tells the audit log of the operation that this record, as it was written, has in place of
-    /// what it was `before`.
-    pub fn tell_begin(&self, before: Option<&Self>) {
-        if let Some(before) = before.filter(|before| before.open_operation().is_some()) {
-            before.audit().ended(false, INTERRUPTED);
-        }
-        self.audit().accepted();
     }
 
     /// Whether it belongs to the platform that asks: for others it is as if it did not exist.

@@ -26,9 +26,14 @@ pub(crate) const PASSWORD: &str = "correct-horse";
 
 /// The login of the platform `platform`, as a mounted Secret has it.
 pub(crate) fn write_login(folder: &Path, password: &str) {
+    write_login_of("platform", folder, "platform", password);
+}
+
+/// The same of another platform.
+pub(crate) fn write_login_of(platform: &str, folder: &Path, user: &str, password: &str) {
     for (file, text) in [
-        ("platform", "platform"),
-        ("username", "platform"),
+        ("platform", platform),
+        ("username", user),
         ("password", password),
     ] {
         std::fs::write(folder.join(file), text).unwrap();

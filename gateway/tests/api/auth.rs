@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::app::{INSTANCE, TestApp};
+use crate::app::{INSTANCE, TestApp, write_login_of};
 
 fn login(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
@@ -48,9 +48,7 @@ async fn logins_that_are_added_work_and_removed_ones_stop_working() {
     let app = TestApp::start().await;
     let folder = app.credentials.path().join("second");
     std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("username"), "second").unwrap();
-    std::fs::write(folder.join("platform"), "second").unwrap();
-    std::fs::write(folder.join("password"), "p2\n").unwrap();
+    write_login_of("second", &folder, "second", "p2\n");
     let status = async |user: &str, password: &str| {
         let ask = app.get("/v2/catalog");
         let answer = ask

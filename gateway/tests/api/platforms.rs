@@ -2,19 +2,13 @@
 
 use serde_json::json;
 
-use crate::app::{BINDING, IDS, INSTANCE, TestApp};
+use crate::app::{BINDING, IDS, INSTANCE, TestApp, write_login_of};
 
 /// Gives the gateway another login, of the platform `clusters`.
 fn add_login(app: &TestApp) {
     let folder = app.credentials.path().join("k8s");
     std::fs::create_dir(&folder).unwrap();
-    for (file, text) in [
-        ("platform", "clusters"),
-        ("username", "kay"),
-        ("password", "p"),
-    ] {
-        std::fs::write(folder.join(file), text).unwrap();
-    }
+    write_login_of("clusters", &folder, "kay", "p");
 }
 
 #[tokio::test]
