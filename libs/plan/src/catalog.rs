@@ -10,7 +10,7 @@ use crate::bundle::{Bundle, Offering};
 use crate::descriptor::Service;
 use crate::fault::{Fault, Pos, Problem};
 use crate::lint;
-use crate::node::{Node, from_node};
+use crate::node::{Node, all_from_node};
 use crate::source::{Overlay, Tree, is_folder_name};
 
 pub use candidate::{Candidate, Checked};
@@ -169,7 +169,7 @@ fn service(
         None => (Service::default(), None),
         Some(bytes) => {
             let node = Node::read(&file, bytes).map_err(|p| vec![p])?;
-            let service: Service = from_node(&node).map_err(|p| vec![p])?;
+            let service: Service = all_from_node(&node)?;
             (service, Some(node))
         }
     };

@@ -8,9 +8,11 @@ use minijinja::{Environment, Error as JinjaError, ErrorKind, State, UndefinedBeh
 use serde_json::Value;
 
 use crate::descriptor::{Expression, Text};
+use crate::lint::references::Form;
 use crate::render::engine::{self, TextError, Undefined};
+use crate::render::explain::{self, Path};
 use crate::render::slots::to_json;
-use crate::render::{Detail, jinja};
+use crate::render::{Detail, jinja, names};
 
 /// Evaluates expressions and the texts of descriptors.
 pub(crate) struct Evaluator {
@@ -33,15 +35,28 @@ impl Evaluator {
     /// Whether an expression can be evaluated at all; the error says why not.
     pub(crate) fn check(&self, expression: &Expression) -> Result<(), String> {
         let compiled = self.env.compile_expression(expression.as_str());
-        compiled.map(drop).map_err(|e| engine::describe(&e))
+        compiled.map_err(|error| explain::describe(&error))?;
+        let unknown = names::unknown_in_expression(expression.as_str(), &self.env);
+        unknown.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// Whether a text is well-formed.
     pub(crate) fn check_text(&self, text: &Text) -> Result<(), String> {
-        self.env
-            .template_from_str(text.as_str())
-            .map(drop)
-            .map_err(|e| engine::describe(&e))
+        let compiled = self.env.template_from_str(text.as_str());
+        compiled.map_err(|error| explain::syntax(&error, text.as_str()).2)?;
+        let unknown = names::unknown_in_template(text.as_str(), &self.env);
+        unknown
+            .into_iter()
+            .next()
+            .map_or(Ok(()), |(_, message)| Err(message))
+    }
+
+    /// The names that a source reads, with their attributes; none if it cannot be parsed.
+    pub(crate) fn paths(&self, source: &str, form: Form) -> Vec<Path> {
+        match form {
+            Form::Expression => explain::paths_of_expression(source, &self.env),
+            Form::Text => explain::paths(source, &self.env),
+        }
     }
 
     /// The variables that an expression uses; none if it cannot be parsed.
@@ -65,7 +80,7 @@ impl Evaluator {
         self.env
             .compile_expression(source.as_str())
             .and_then(|compiled| compiled.eval(jinja(context)))
-            .map_err(|e| engine::explain(&e, Detail::Safe))
+            .map_err(|e| explain::explain(&e, Detail::Safe))
     }
 
     /// Whether an expression holds.

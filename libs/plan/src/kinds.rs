@@ -2,6 +2,7 @@
 //! irregular), and whether they live in a namespace.
 
 use crate::descriptor::KindRef;
+use crate::node::nearest;
 
 /// A kind that the broker knows.
 struct Known {
@@ -114,6 +115,48 @@ pub fn plural(kind: &KindRef) -> Option<&str> {
     kind.plural
         .as_deref()
         .or_else(|| find(kind).map(|known| known.plural))
+}
+
+/// Why no object of the kind can be applied, whatever the cluster serves, and what was meant.
+pub(crate) fn refused(kind: &KindRef) -> Option<String> {
+    if kind.kind == "List" {
+        return Some("lists are not supported: write documents, with --- between them".to_owned());
+    }
+    if plural(kind).is_some() {
+        return None;
+    }
+    if kind.group == "core" {
+        let meant = KindRef {
+            group: String::new(),
+            ..kind.clone()
+        };
+        return Some(format!("unknown kind {kind}, did you mean {meant}?"));
+    }
+    if let Some(other) = KNOWN.iter().find(|known| known.kind == kind.kind) {
+        let of = match other.group {
+            "" => "the core group, whose apiVersion has no group".to_owned(),
+            group => format!("the group {group}"),
+        };
+        return Some(format!("unknown kind {kind}: {} is of {of}", kind.kind));
+    }
+    let of_group = KNOWN.iter().filter(|known| known.group == kind.group);
+    let near = nearest(&kind.kind, of_group.map(|known| known.kind));
+    Some(match near {
+        Some(near) => {
+            let meant = KindRef {
+                kind: near.to_owned(),
+                ..kind.clone()
+            };
+            format!(
+                "unknown kind {kind}, did you mean {meant}? If not, list the kinds in plan.yaml, \
+                 this one as {kind}=<plural>"
+            )
+        }
+        None => format!(
+            "unknown kind {kind}: list the kinds in plan.yaml, this one as {kind}=<plural>, which \
+             kubectl api-resources shows"
+        ),
+    })
 }
 
 /// Whether objects of the kind are known to live outside of namespaces.

@@ -3,6 +3,7 @@
 
 mod describe;
 mod names;
+pub(crate) mod references;
 mod refused;
 mod taint;
 mod trial;
@@ -12,13 +13,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::descriptor::{KindRef, Parameters, Plan};
 use crate::fault::{Pos, Problem};
 use crate::node::Node;
-use crate::render::check::literal_kinds;
+use crate::render::check::kinds_of;
 use crate::render::engine::Engine;
 use crate::schema::{self, Schemas};
 
 pub(crate) use describe::service;
 pub(crate) use refused::refused;
 pub(crate) use trial::trial;
+
+use references::Source;
 
 /// A plan with everything it inherits.
 pub(crate) struct Subject<'a> {
@@ -53,6 +56,8 @@ impl Subject<'_> {
 pub(crate) struct Checked {
     pub(crate) kinds: Vec<KindRef>,
     pub(crate) schemas: Schemas,
+    /// The expressions and texts of the descriptor.
+    pub(crate) sources: Vec<Source>,
 }
 
 /// Checks all that can be seen without rendering.
@@ -80,31 +85,49 @@ pub(crate) fn plan(subject: &Subject<'_>) -> Result<Checked, Vec<Problem>> {
         None => schema::infer(&names::unknown(subject, &engine, None)),
     };
     let schemas = schemas(subject, &parameters)?;
-    let mut problems = describe::plan(subject, &schemas);
+    let (mut problems, sources) = describe::plan(subject, &schemas);
     if subject.descriptor.parameters.is_some() {
         problems.extend(names::check(subject, &engine, &schemas));
     }
     problems.extend(taint::check(subject, &schemas));
-    let kinds = subject.descriptor.kinds.clone().unwrap_or_else(|| {
-        let found: BTreeSet<_> = subject
-            .files
-            .values()
-            .flat_map(|text| literal_kinds(text))
-            .collect();
-        found.into_iter().collect()
-    });
-    problems.extend(describe::kinds(subject, &kinds));
+    let (kinds, found) = kinds(subject);
+    problems.extend(describe::kinds(subject, &found));
     if problems.is_empty() {
-        Ok(Checked { kinds, schemas })
+        Ok(Checked {
+            kinds,
+            schemas,
+            sources,
+        })
     } else {
         Err(problems)
     }
 }
 
+/// The kinds that a plan may apply, and where each is named.
+fn kinds(subject: &Subject<'_>) -> (Vec<KindRef>, Vec<(KindRef, Pos)>) {
+    if let Some(kinds) = &subject.descriptor.kinds {
+        let place = |i: usize| subject.key(["kinds", i.to_string().as_str()]);
+        let found = kinds.iter().enumerate();
+        let found = found.map(|(i, kind)| (kind.clone(), place(i))).collect();
+        return (kinds.clone(), found);
+    }
+    let mut first = BTreeMap::new();
+    for (name, text) in subject.files {
+        for (kind, (line, column)) in kinds_of(text) {
+            let place = || subject.place(name, line, column);
+            first.entry(kind).or_insert_with(place);
+        }
+    }
+    (first.keys().cloned().collect(), first.into_iter().collect())
+}
+
 fn schemas(subject: &Subject<'_>, parameters: &Parameters) -> Result<Schemas, Vec<Problem>> {
     let whole = subject.key(["parameters"]);
+    let mut problems = keywords(subject, parameters);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let schemas = schema::build(parameters).map_err(|m| vec![Problem::at(&whole, m)])?;
-    let mut problems = Vec::new();
     for (operation, schema) in [
         ("create", &schemas.create),
         ("update", &schemas.update),
@@ -123,6 +146,24 @@ fn schemas(subject: &Subject<'_>, parameters: &Parameters) -> Result<Schemas, Ve
     } else {
         Err(problems)
     }
+}
+
+/// What schemas say that means nothing.
+fn keywords(subject: &Subject<'_>, parameters: &Parameters) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (operation, schema) in [
+        ("create", &parameters.create),
+        ("update", &parameters.update),
+        ("bind", &parameters.bind),
+    ] {
+        let Some(own) = schema else { continue };
+        for (path, message) in schema::keywords::check(own) {
+            let keys = ["parameters", operation].into_iter();
+            let pos = subject.key(keys.chain(path.iter().map(String::as_str)));
+            problems.push(Problem::at(&pos, message));
+        }
+    }
+    problems
 }
 
 /// Moves a problem of the engine, which knows the plan's folder only, to where the file really is.

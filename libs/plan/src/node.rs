@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::fault::{Pos, Problem};
 use crate::yaml::{self, Plain, Raw, RawKind, Style};
 
-pub(crate) use de::{from_node, unknown};
+pub(crate) use de::{all_from_node, from_node, nearest, unknown};
 
 /// A value with its place.
 #[derive(Debug, Clone)]
@@ -91,6 +91,37 @@ impl Node {
             }
         }
         pos.clone()
+    }
+
+    /// Takes out the smallest entry that a place is in. Whether there was one.
+    fn leave_out(&mut self, pos: &Pos) -> bool {
+        match &mut self.kind {
+            Kind::Map(entries) => {
+                let is_it = |(key, value): &(Key, Node)| key.pos == *pos || value.pos == *pos;
+                if let Some(i) = entries.iter().position(is_it) {
+                    entries.remove(i);
+                    return true;
+                }
+                let within = entries
+                    .iter_mut()
+                    .position(|(_, value)| value.leave_out(pos));
+                // An empty rest would be a fault that nobody wrote.
+                if let Some(i) = within
+                    && matches!(&entries[i].1.kind, Kind::Map(rest) if rest.is_empty())
+                {
+                    entries.remove(i);
+                }
+                within.is_some()
+            }
+            Kind::Seq(items) => {
+                if let Some(i) = items.iter().position(|item| item.pos == *pos) {
+                    items.remove(i);
+                    return true;
+                }
+                items.iter_mut().any(|item| item.leave_out(pos))
+            }
+            _ => false,
+        }
     }
 
     /// The plain JSON value.

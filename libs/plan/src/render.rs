@@ -7,7 +7,12 @@
 pub(crate) mod ast;
 pub(crate) mod check;
 pub(crate) mod engine;
+mod expansion;
+pub(crate) mod explain;
+mod filters;
+pub(crate) mod names;
 pub(crate) mod secrecy;
+pub(crate) mod skeleton;
 pub(crate) mod slots;
 mod tree;
 

@@ -5,6 +5,7 @@
 
 mod build;
 mod infer;
+pub(crate) mod keywords;
 mod sample;
 mod update;
 mod validate;
@@ -62,12 +63,12 @@ pub(crate) fn check_text(schema: &Value, text: &str) -> bool {
     jsonschema::draft4::new(schema).is_ok_and(|v| v.is_valid(&Value::String(text.to_owned())))
 }
 
-/// Whether a value is legal for a property of a schema; the schema's definitions are at hand.
-pub(crate) fn is_legal(schema: &Value, name: &str, value: &Value) -> bool {
+/// The rules that a value breaks as a property of a schema; the schema's definitions are at hand.
+pub(crate) fn broken(schema: &Value, name: &str, value: &Value) -> Vec<Violation> {
     let mut schema = schema.clone();
     if let Value::Object(schema) = &mut schema {
         schema.remove("required");
     }
     let parameters = Map::from_iter([(name.to_owned(), value.clone())]);
-    validate(&schema, &parameters).is_empty()
+    validate(&schema, &parameters)
 }

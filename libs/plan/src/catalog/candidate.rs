@@ -12,7 +12,7 @@ use crate::descriptor::Service;
 use crate::fault::{Pos, Problem};
 use crate::id::{Digest, OfferingId, PlanId};
 use crate::lint;
-use crate::node::from_node;
+use crate::node::all_from_node;
 use crate::source::{Folder, Overlay, Tree};
 
 /// A plan that was found, with the bases that it may extend.
@@ -160,7 +160,7 @@ impl Candidate {
             origins,
         } = resolve::folder(&Overlay::of(trees), &self.bases, provider, name)?;
         lint::refused(&node)?;
-        let descriptor = from_node(&node).map_err(|p| vec![p])?;
+        let descriptor = all_from_node(&node)?;
         let subject = lint::Subject {
             folder: path(provider, name),
             node: &node,
@@ -193,7 +193,7 @@ impl Candidate {
             files: files.clone(),
         };
         let bundle = Bundle::new(content);
-        lint::trial(&bundle, &subject)?;
+        lint::trial(&bundle, &subject, &checked.sources)?;
         Ok(bundle)
     }
 }

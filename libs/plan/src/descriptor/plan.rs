@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Binding, Duration, Expression, Generate, KindRef, Parameters, Text};
@@ -41,7 +42,7 @@ pub struct Plan {
     /// Anything else the platform may show.
     pub metadata: Map<String, Value>,
     /// A semantic version, the catalog's `maintenance_info.version`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "version")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub version: Option<semver::Version>,
     /// What the version brings, the catalog's `maintenance_info.description`.
@@ -295,4 +296,16 @@ pub enum Scope {
 pub struct Bootstrap {
     /// The ServiceAccount of the pods, in the instance's namespace.
     pub service_account: String,
+}
+
+fn version<'de, D: Deserializer<'de>>(from: D) -> Result<Option<semver::Version>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let parsed = text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "{text:?} is not a semantic version: three numbers, such as \"1.0.0\""
+        ))
+    });
+    parsed.map(Some)
 }

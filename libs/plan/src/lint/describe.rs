@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::Subject;
+use super::references::{Form, Source};
 use crate::bundle::Offering;
 use crate::descriptor::{
     Binding, Duration, Expression, Generate, KindRef, Method, Namespace, Output, Scope, Server,
@@ -51,12 +52,13 @@ fn catalog_string(text: &str) -> Result<(), String> {
     }
 }
 
-/// Checks a plan's descriptor.
-pub(crate) fn plan(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
+/// Checks a plan's descriptor, and finds its expressions and texts.
+pub(crate) fn plan(subject: &Subject<'_>, schemas: &Schemas) -> (Vec<Problem>, Vec<Source>) {
     let mut checks = Checks {
         subject,
         evaluator: Evaluator::new(),
         problems: Vec::new(),
+        sources: Vec::new(),
     };
     checks.texts();
     checks.deadline();
@@ -68,34 +70,33 @@ pub(crate) fn plan(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
     checks.display();
     checks.binding();
     checks.relations();
-    checks.problems
+    (checks.problems, checks.sources)
 }
 
 /// Checks the kinds, written out or found.
-pub(crate) fn kinds(subject: &Subject<'_>, kinds: &[KindRef]) -> Vec<Problem> {
-    let place = |i: usize| subject.key(["kinds", i.to_string().as_str()]);
-    let mut problems = Vec::new();
-    for (i, kind) in kinds.iter().enumerate() {
-        if kinds::plural(kind).is_none() {
-            let message =
-                format!("plural of {kind} is not known: write it in kinds, as {kind}=<plural>");
-            problems.push(Problem::at(&place(i), message));
-        }
-        let cluster = kinds::is_cluster_scoped(kind) || kinds::is_rbac(kind);
-        if cluster && subject.descriptor.scope == Scope::Namespace {
-            problems.push(Problem::at(
-                &place(i),
-                format!("{kind} needs scope: cluster"),
-            ));
-        }
-    }
-    problems
+pub(crate) fn kinds(subject: &Subject<'_>, found: &[(KindRef, Pos)]) -> Vec<Problem> {
+    let is_confined = subject.descriptor.scope == Scope::Namespace;
+    let problem = |(kind, place): &(KindRef, Pos)| {
+        let message = kinds::refused(kind).or_else(|| {
+            let what = if kinds::is_cluster_scoped(kind) {
+                "lives outside of namespaces"
+            } else if kinds::is_rbac(kind) {
+                "gives rights"
+            } else {
+                return None;
+            };
+            is_confined.then(|| format!("{kind} {what}: that needs scope: cluster"))
+        })?;
+        Some(Problem::at(place, message))
+    };
+    found.iter().filter_map(problem).collect()
 }
 
 struct Checks<'a> {
     subject: &'a Subject<'a>,
     evaluator: Evaluator,
     problems: Vec<Problem>,
+    sources: Vec<Source>,
 }
 
 impl Checks<'_> {
@@ -115,25 +116,36 @@ impl Checks<'_> {
 
     /// An expression whose value stays in Secrets.
     fn secret_expression(&mut self, path: &[&str], expression: Option<&Expression>) {
-        if let Some(Err(message)) = expression.map(|e| self.evaluator.check(e)) {
-            self.problem(
+        let Some(expression) = expression else { return };
+        match self.evaluator.check(expression) {
+            Ok(()) => self.source(path, expression.as_str(), Form::Expression),
+            Err(message) => self.problem(
                 path,
                 format!("{} is not a valid expression: {message}", path.join(".")),
-            );
+            ),
         }
     }
 
     /// A text that is stored or shown outside of Secrets, as all are.
     fn text(&mut self, path: &[&str], text: Option<&Text>) {
         let Some(text) = text else { return };
-        if let Err(message) = self.evaluator.check_text(text) {
-            self.problem(
+        match self.evaluator.check_text(text) {
+            Ok(()) => self.source(path, text.as_str(), Form::Text),
+            Err(message) => self.problem(
                 path,
                 format!("{} is not valid template text: {message}", path.join(".")),
-            );
+            ),
         }
         let names = self.evaluator.names_of_text(text);
         self.without_secrets(path, &names);
+    }
+
+    fn source(&mut self, path: &[&str], text: &str, form: Form) {
+        self.sources.push(Source {
+            key: path.iter().map(|key| (*key).to_owned()).collect(),
+            text: text.to_owned(),
+            form,
+        });
     }
 
     fn without_secrets(&mut self, path: &[&str], names: &HashSet<String>) {
@@ -209,11 +221,14 @@ impl Checks<'_> {
                     self.problem(&path, format!("parameter {name:?} must be a JSON Schema"));
                 }
                 if let Some(default) = property.get("default")
-                    && !schema::is_legal(schema, name, default)
+                    && let Some(broken) = schema::broken(schema, name, default).first()
                 {
                     self.problem(
                         &path,
-                        format!("the default of {name:?} does not match its schema"),
+                        format!(
+                            "the default of {name:?} does not match its schema: {}",
+                            broken.rule
+                        ),
                     );
                 }
             }

@@ -2,7 +2,7 @@
 //! what to write instead, since "unknown key" would leave them guessing.
 
 use crate::fault::Problem;
-use crate::node::{Kind, Node};
+use crate::node::{Kind, Node, nearest};
 
 /// The path of a key (`*` is any name), and what to do about it.
 const REFUSED: [(&[&str], &str); 6] = [
@@ -34,6 +34,8 @@ const REFUSED: [(&[&str], &str); 6] = [
     ),
 ];
 
+const OPERATIONS: [&str; 3] = ["create", "update", "bind"];
+
 /// A problem for each key of a descriptor that is refused, at the key.
 pub(crate) fn refused(descriptor: &Node) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
@@ -42,6 +44,15 @@ pub(crate) fn refused(descriptor: &Node) -> Result<(), Vec<Problem>> {
             problems.push(Problem::at(pos, format!("key {name:?} {advice}")));
         });
     }
+    find(descriptor, &["parameters", "*"], &mut |name, pos| {
+        if !OPERATIONS.contains(&name) && nearest(name, OPERATIONS).is_none() {
+            let message = format!(
+                "parameters has the keys create, update and bind: a parameter {name:?} belongs \
+                 below parameters.create.properties"
+            );
+            problems.push(Problem::at(pos, message));
+        }
+    });
     if problems.is_empty() {
         Ok(())
     } else {

@@ -1,66 +1,122 @@
-//! Text inside text: what a user says must not reach a block scalar or a command line as it is.
-//! A value never becomes YAML syntax, but one level down, in a configuration file or a shell,
-//! text is text.
+//! Text inside text: what a user says must not reach a shell, or a file's lines, as it is. A value
+//! never becomes YAML syntax, but one level down, in a configuration file or a script, text is text.
 
+mod bounds;
+mod reader;
 mod regions;
 
 use std::collections::BTreeSet;
 
 use minijinja::machinery::ast;
-use minijinja::syntax::SyntaxConfig;
 use serde_json::Value;
 
 use super::Subject;
 use crate::fault::Problem;
 use crate::render::ast::{self as tree, Place, Visitor};
+use crate::render::engine::syntax_config;
+use crate::render::skeleton::Skeleton;
 use crate::schema::Schemas;
 use crate::variables::{BUILT_INS, CONTEXT_KEYS};
 
-use regions::{Region, is_whole_scalar, regions};
+use bounds::is_bounded;
+use regions::regions;
 
-/// Filters whose result is a number, or text that stays one JSON string.
-const BOUNDING_FILTERS: [&str; 4] = ["tojson", "length", "count", "int"];
+/// Filters whose result is a number.
+const BOUNDING_FILTERS: [&str; 3] = ["length", "count", "int"];
 
-/// Finds each output of free text of a user in a place that reads text.
+/// What reads a text that is written into an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Region {
+    /// A block scalar: a file of lines.
+    Block,
+    /// A text that a shell or another interpreter runs.
+    Script,
+    /// The name of what is run.
+    Program,
+}
+
+impl Region {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Block => "inside a block scalar, where it can add lines",
+            Self::Script => "in a text that a shell or another interpreter runs",
+            Self::Program => "as the program that is run",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Block => ", or write it as JSON with | tojson if that is what reads it",
+            Self::Script => {
+                ", or pass it on as it is: as an environment variable that the script reads as \
+                 \"$NAME\", or as an argument behind it: [sh, -c, 'run \"$1\"', --, VALUE]"
+            }
+            Self::Program => "",
+        }
+    }
+}
+
+/// Finds each output of free text in a place that reads text.
 pub(crate) fn check(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
-    let free = Free::of(subject, schemas);
+    // JSON text is a string to what reads JSON, and anything to a shell.
+    let (text, json) = (
+        Free::of(subject, schemas, Json::IsText),
+        Free::of(subject, schemas, Json::IsBounded),
+    );
     let mut problems = Vec::new();
     for (name, source) in subject.files {
-        let syntax = SyntaxConfig::default();
-        let mut locals = Locals {
-            free: &free,
-            names: BTreeSet::new(),
-            changed: true,
+        let skeleton = Skeleton::of(source);
+        let by_line = regions(source);
+        let region = |place: &Place| match skeleton.as_ref().and_then(|s| s.position(place.offset))
+        {
+            Some(position) => reader::of(&position),
+            None => by_line.get(&place.line).copied(),
         };
-        // A local may be made from one that is made later in the file: until nothing changes.
-        while std::mem::take(&mut locals.changed) {
-            tree::visit(source, name, &syntax, &mut locals);
-        }
-        let names = locals.names;
-        let regions = regions(source);
-        let mut outputs = Outputs {
-            free: &free,
-            locals: &names,
-            found: Vec::new(),
+        let bounded_by_json: BTreeSet<Place> = {
+            let still = json
+                .outputs(name, source)
+                .into_iter()
+                .map(|(place, _)| place);
+            let still: BTreeSet<Place> = still.collect();
+            let all = text
+                .outputs(name, source)
+                .into_iter()
+                .map(|(place, _)| place);
+            all.filter(|place| !still.contains(place)).collect()
         };
-        tree::visit(source, name, &syntax, &mut outputs);
-        for (place, what) in outputs.found {
-            let Some(region) = regions.get(&place.line) else {
+        for (place, what) in text.outputs(name, source) {
+            let Some(region) = region(&place) else {
                 continue;
             };
-            if *region == Region::Arguments && is_whole_scalar(source, place) {
+            if region == Region::Block && bounded_by_json.contains(&place) {
                 continue;
             }
-            let pos = subject.place(name, place.line, place.column);
+            let (from, bounds) = if text.is_of_platform(&what) {
+                ("the platform", "leave it out")
+            } else {
+                (
+                    "the user",
+                    "give it an enum, a number's type, or an anchored pattern without blanks and \
+                     syntax like ^[a-z0-9-]+$",
+                )
+            };
             let message = format!(
-                "{what} is free text from the user {}: give it an enum, an anchored pattern or a \
-                 number's type, or use | tojson",
-                region.describe()
+                "{what} is free text from {from} {}: {bounds}{}",
+                region.describe(),
+                region.remedy()
             );
+            let pos = subject.place(name, place.line, place.column);
             problems.push(Problem::at(&pos, message));
         }
     }
     problems
+}
+
+/// What the text that `tojson` makes is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Json {
+    IsText,
+    IsBounded,
 }
 
 /// The names of parameters that can be any text.
@@ -68,10 +124,11 @@ struct Free {
     parameters: BTreeSet<String>,
     /// Names that are parameters or context keys at top level, and are not hidden by a built-in.
     top: BTreeSet<String>,
+    json: Json,
 }
 
 impl Free {
-    fn of(subject: &Subject<'_>, schemas: &Schemas) -> Self {
+    fn of(subject: &Subject<'_>, schemas: &Schemas, json: Json) -> Self {
         let mut parameters = BTreeSet::new();
         let mut safe = BTreeSet::new();
         for schema in [&schemas.create, &schemas.update] {
@@ -94,20 +151,57 @@ impl Free {
             .chain(context)
             .filter(|name| !BUILT_INS.contains(&name.as_str()))
             .collect();
-        Self { parameters, top }
+        Self {
+            parameters,
+            top,
+            json,
+        }
+    }
+
+    /// The outputs of a template that can be free text, and what they show.
+    fn outputs(&self, name: &str, source: &str) -> Vec<(Place, String)> {
+        let syntax = syntax_config();
+        let mut locals = Locals {
+            free: self,
+            names: BTreeSet::new(),
+            changed: true,
+        };
+        // A local may be made from one that is made later in the file: until nothing changes.
+        while std::mem::take(&mut locals.changed) {
+            tree::visit(source, name, &syntax, &mut locals);
+        }
+        let names = locals.names;
+        let mut outputs = Outputs {
+            free: self,
+            locals: &names,
+            found: Vec::new(),
+        };
+        tree::visit(source, name, &syntax, &mut outputs);
+        outputs.found
+    }
+
+    /// Whether the platform chooses a text, and no schema of the plan can bound it.
+    fn is_of_platform(&self, what: &str) -> bool {
+        let first = what.split('.').next().unwrap_or_default();
+        let own = self.parameters.contains(first);
+        matches!(what, "instance" | "instance.id" | "binding" | "binding.id")
+            || first == "context"
+            || (!own && CONTEXT_KEYS.contains(&first))
     }
 
     /// Whether an expression can give any text. Numbers of it, comparisons and tests cannot.
     fn reaches(&self, e: &ast::Expr<'_>, locals: &BTreeSet<String>) -> Option<String> {
         match e {
             ast::Expr::Filter(f) if BOUNDING_FILTERS.contains(&f.name) => None,
+            ast::Expr::Filter(f) if f.name == "tojson" && self.json == Json::IsBounded => None,
             ast::Expr::Test(_) | ast::Expr::Compare(_) | ast::Expr::UnaryOp(_) => None,
             ast::Expr::IfExpr(i) => self
                 .reaches(&i.true_expr, locals)
                 .or_else(|| i.false_expr.as_ref().and_then(|e| self.reaches(e, locals))),
             ast::Expr::Var(v) => {
                 let any = v.id == "parameters" && !self.parameters.is_empty();
-                let free = any || v.id == "context" || self.top.contains(v.id);
+                let whole = matches!(v.id, "context" | "instance" | "binding");
+                let free = any || whole || self.top.contains(v.id);
                 (free || locals.contains(v.id)).then(|| v.id.to_owned())
             }
             ast::Expr::GetAttr(g) => self.member(&g.expr, Some(g.name), locals),
@@ -143,7 +237,12 @@ impl Free {
                         .contains(key)
                         .then(|| format!("parameters.{key}"));
                 }
-                "binding" => return (key == "parameters").then(|| "binding.parameters".to_owned()),
+                "binding" => {
+                    let free = matches!(key, "parameters" | "id");
+                    return free.then(|| format!("binding.{key}"));
+                }
+                // The other two are the broker's: names that Kubernetes takes.
+                "instance" => return (key == "id").then(|| "instance.id".to_owned()),
                 _ => {}
             }
         }
@@ -298,40 +397,4 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
         .and_then(Value::as_object)
         .into_iter()
         .flatten()
-}
-
-/// Whether a schema leaves no room for text that means something.
-fn is_bounded(schema: &Value) -> bool {
-    if schema.get("enum").is_some() {
-        return true;
-    }
-    if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
-        return pattern.starts_with('^') && pattern.ends_with('$') && !pattern.ends_with("\\$");
-    }
-    match schema.get("type").and_then(Value::as_str) {
-        Some("number" | "integer" | "boolean" | "null") => true,
-        Some("array") => schema.get("items").is_some_and(is_bounded),
-        Some("object") => {
-            schema.get("additionalProperties") == Some(&Value::Bool(false))
-                && properties(schema).all(|(_, property)| is_bounded(property))
-        }
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_anchored_pattern_bounds_text() {
-        let schema = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-        assert!(is_bounded(&schema(r#"{"pattern": "^[a-z]+$"}"#)));
-        assert!(!is_bounded(&schema(r#"{"pattern": "[a-z]+"}"#)));
-        assert!(!is_bounded(&schema(r#"{"type": "string"}"#)));
-        assert!(is_bounded(&schema(
-            r#"{"type": "array", "items": {"enum": ["a"]}}"#
-        )));
-        assert!(!is_bounded(&schema(r#"{"type": ["string", "number"]}"#)));
-    }
 }

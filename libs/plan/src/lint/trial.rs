@@ -9,10 +9,11 @@ use minijinja::value::{Enumerator, Object, Value as Jinja};
 use serde_json::{Map, Value, json};
 
 use super::Subject;
+use super::references::{self, Source, Tried};
 use crate::binding;
 use crate::bundle::Bundle;
 use crate::claims::Membership;
-use crate::descriptor::{Generate, Method, Output};
+use crate::descriptor::{Generate, Method, Namespace, Output};
 use crate::expr::Context;
 use crate::fault::{Pos, Problem};
 use crate::loaded::Loaded;
@@ -21,31 +22,58 @@ use crate::render::{self, Detail, jinja, secrecy};
 use crate::schema;
 use crate::variables::{Broker, Instance, Variables};
 
-/// Renders a bundle with each sample of its parameters.
-pub(crate) fn trial(bundle: &Bundle, subject: &Subject<'_>) -> Result<(), Vec<Problem>> {
+/// Renders a bundle with each sample of its parameters. `sources` are the descriptor's expressions
+/// and texts.
+pub(crate) fn trial(
+    bundle: &Bundle,
+    subject: &Subject<'_>,
+    sources: &[Source],
+) -> Result<(), Vec<Problem>> {
     let loaded = Loaded::new(Arc::new(bundle.clone()))
         .map_err(|e| vec![Problem::at(&Pos::file(&subject.folder), e.to_string())])?;
     let trial = Trial {
         loaded: &loaded,
         subject,
+        sources,
     };
+    let mut tried = Vec::new();
     for parameters in schema::samples(&bundle.schemas().create) {
-        trial.run(parameters).map_err(|problem| vec![problem])?;
+        tried.push(trial.run(parameters).map_err(|problem| vec![problem])?);
     }
-    Ok(())
+    if tried.iter().all(|one| one.objects.is_empty()) {
+        let message = "no template of this plan renders an object: there is nothing to order";
+        return Err(vec![Problem::at(&Pos::file(&subject.folder), message)]);
+    }
+    let problems = references::check(subject, bundle.schemas(), sources, &tried);
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
+    }
 }
 
 struct Trial<'a> {
     loaded: &'a Loaded,
     subject: &'a Subject<'a>,
+    sources: &'a [Source],
 }
 
 impl Trial<'_> {
-    fn run(&self, parameters: Map<String, Value>) -> Result<(), Problem> {
+    /// The same problem, with the name that has no value if that is the cause.
+    fn named(&self, problem: Problem, objects: &[Value], variables: &Variables) -> Problem {
+        let schemas = self.loaded.bundle().schemas();
+        let tried = Tried::new(objects, self.loaded.context(variables));
+        let found = references::check(self.subject, schemas, self.sources, &[tried]);
+        let same = found.into_iter().find(|found| found.pos == problem.pos);
+        same.unwrap_or(problem)
+    }
+
+    fn run(&self, parameters: Map<String, Value>) -> Result<Tried, Problem> {
         let mut variables = self.variables(parameters);
         self.loaded
             .display(&variables)
-            .map_err(|e| Problem::at(&self.subject.key(e.key.split('.')), e.to_string()))?;
+            .map_err(|e| Problem::at(&self.subject.key(e.key.split('.')), e.to_string()))
+            .map_err(|problem| self.named(problem, &[], &variables))?;
         let mut files = Vec::new();
         let mut objects = Vec::new();
         for name in self.loaded.files() {
@@ -65,6 +93,8 @@ impl Trial<'_> {
         self.claims(&objects, &variables)?;
         self.generated(&variables)?;
         self.binding(&variables)
+            .map_err(|problem| self.named(problem, &objects, &variables))?;
+        Ok(Tried::new(&objects, self.loaded.context(&variables)))
     }
 
     fn render(&self, name: &str, variables: &Variables) -> Result<render::File, Problem> {
@@ -229,7 +259,11 @@ impl Trial<'_> {
             instance: Instance {
                 id: "6d9ab20c-7ae7-4a0f-93c1-2cbf0a2b0e7e".to_owned(),
                 name: "msample".to_owned(),
-                namespace: "sample".to_owned(),
+                namespace: match &self.subject.descriptor.namespace {
+                    Namespace::Shared(name) => name.clone(),
+                    Namespace::Context => "sample-context".to_owned(),
+                    Namespace::Own => "sample".to_owned(),
+                },
             },
             parameters,
             context: object(json!({

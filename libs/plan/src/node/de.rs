@@ -4,12 +4,33 @@
 use std::fmt;
 
 use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    self, DeserializeOwned, DeserializeSeed, EnumAccess, Expected, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
 use super::{Key, Kind, Node};
 use crate::fault::{Pos, Problem};
+
+/// The most faults of one descriptor that are worth reading.
+const MAX_PROBLEMS: usize = 20;
+
+/// Reads a type, or says all that is wrong: what has a fault is left out, and the rest read again.
+pub(crate) fn all_from_node<T: DeserializeOwned>(node: &Node) -> Result<T, Vec<Problem>> {
+    let mut rest = node.clone();
+    let mut problems: Vec<Problem> = Vec::new();
+    loop {
+        let problem = match from_node(&rest) {
+            Ok(value) if problems.is_empty() => return Ok(value),
+            Ok(_) => return Err(problems),
+            Err(problem) => problem,
+        };
+        let left_out = problem.pos.as_ref().is_some_and(|pos| rest.leave_out(pos));
+        problems.push(problem);
+        if !left_out || problems.len() >= MAX_PROBLEMS {
+            return Err(problems);
+        }
+    }
+}
 
 /// Reads a type, or says what is wrong and where.
 pub(crate) fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, Problem> {
@@ -56,20 +77,72 @@ impl de::Error for Error {
         Self::custom(unknown("value", variant, expected))
     }
 
+    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::custom(match unexpected {
+            Unexpected::UnitVariant => {
+                "needs a value: write it as a map with this single key".to_owned()
+            }
+            found => format!("must be {}, is {}", plainly(expected), described(found)),
+        })
+    }
+
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(unexpected, expected)
+    }
+
     fn missing_field(field: &'static str) -> Self {
         Self::custom(format!("key {field:?} is missing"))
     }
 }
 
+/// What was found, as an author writes it.
+fn described(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Bool(value) => value.to_string(),
+        Unexpected::Unsigned(number) => number.to_string(),
+        Unexpected::Signed(number) => number.to_string(),
+        Unexpected::Float(number) => number.to_string(),
+        Unexpected::Str(text) => format!("the text {text:?}"),
+        Unexpected::Unit | Unexpected::Option => "empty".to_owned(),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Map => "a map".to_owned(),
+        _ => "something else".to_owned(),
+    }
+}
+
+/// What a reader expects, in the words of YAML. A text of our own is left as it is.
+fn plainly(expected: &dyn Expected) -> String {
+    let text = expected.to_string();
+    match text.as_str() {
+        "a string" => "a text",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        text if text.starts_with("struct ") || text.starts_with("internally tagged") => "a map",
+        text => text,
+    }
+    .to_owned()
+}
+
+/// The name that was probably meant.
+pub(crate) fn nearest<'e>(
+    name: &str,
+    expected: impl IntoIterator<Item = &'e str>,
+) -> Option<&'e str> {
+    expected
+        .into_iter()
+        .map(|e| (strsim::damerau_levenshtein(e, name), e))
+        .min()
+        .filter(|(distance, e)| *distance <= 1 + e.len() / 4 && *distance < name.len().max(2))
+        .map(|(_, e)| e)
+}
+
 /// "unknown key "bindble", did you mean "bindable"?"
 pub(crate) fn unknown(what: &str, name: &str, expected: &[&str]) -> String {
-    let nearest = expected
-        .iter()
-        .map(|e| (strsim::damerau_levenshtein(e, name), *e))
-        .min()
-        .filter(|(distance, e)| *distance <= 1 + e.len() / 2);
-    match nearest {
-        Some((_, nearest)) => format!("unknown {what} {name:?}, did you mean {nearest:?}?"),
+    match nearest(name, expected.iter().copied()) {
+        Some(nearest) => format!("unknown {what} {name:?}, did you mean {nearest:?}?"),
         None => format!(
             "unknown {what} {name:?}, expected one of {}",
             expected.join(", ")

@@ -1,7 +1,7 @@
 //! A template's syntax tree, read but never run: what is refused at load, and which names occur
 //! where. Uses the engine's unstable parser, which is why its version is pinned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::machinery::{self, Span, ast};
 use minijinja::syntax::SyntaxConfig;
@@ -71,16 +71,30 @@ impl Visitor for Refused {
     }
 }
 
-/// The first place of each variable name, declared in the template or not.
+/// The first place of each variable name, declared in the template or not. What is called is a
+/// function, and no variable.
 #[derive(Default)]
-pub(crate) struct Names(pub(crate) BTreeMap<String, Place>);
+pub(crate) struct Names {
+    pub(crate) places: BTreeMap<String, Place>,
+    called: BTreeSet<usize>,
+}
 
 impl Visitor for Names {
     fn expr(&mut self, expr: &ast::Expr<'_>) {
-        if let ast::Expr::Var(var) = expr {
-            self.0
-                .entry(var.id.to_owned())
-                .or_insert_with(|| var.span().into());
+        match expr {
+            // Seen before its parts are.
+            ast::Expr::Call(call) => {
+                if let ast::Expr::Var(function) = &call.expr {
+                    self.called.insert(Place::from(function.span()).offset);
+                }
+            }
+            ast::Expr::Var(var) => {
+                let place = Place::from(var.span());
+                if !self.called.contains(&place.offset) {
+                    self.places.entry(var.id.to_owned()).or_insert(place);
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What a plan may apply: complete objects, of its declared kinds, inside its namespace, each
 //! once.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::skeleton::{Found, Skeleton};
 use super::tree::Document;
 use super::{Error, File};
 use crate::descriptor::{KindRef, Scope};
@@ -20,20 +21,24 @@ pub(crate) struct Rules<'a> {
 
 /// Checks the documents of one file.
 pub(crate) fn file(name: &str, documents: Vec<Document>, rules: &Rules<'_>) -> Result<File, Error> {
-    let mut seen = BTreeSet::new();
+    let mut seen = BTreeMap::new();
     let mut objects = Vec::with_capacity(documents.len());
     for document in documents {
-        let (line, column) = (document.line, document.column);
-        let fail = |message: String| Error {
+        let fail = |(line, column): (u32, u32), message: String| Error {
             file: name.to_owned(),
             line,
             column,
             message,
         };
-        object(&document.value, rules).map_err(fail)?;
+        if let Err((key, message)) = object(&document.value, rules) {
+            return Err(fail(document.key(key), message));
+        }
+        let place = (document.line, document.column);
         let object = Value::Object(document.value);
-        if !seen.insert(identity(&object, rules.namespace)) {
-            return Err(fail(format!("{} is rendered twice", describe(&object))));
+        if let Some(first) = seen.insert(identity(&object, rules.namespace), place.0) {
+            let object = describe(&object);
+            let message = format!("{object} is rendered twice; the first is at line {first}");
+            return Err(fail(place, message));
         }
         objects.push(object);
     }
@@ -45,18 +50,15 @@ pub(crate) fn file(name: &str, documents: Vec<Document>, rules: &Rules<'_>) -> R
 
 /// Checks that no object is in two files.
 pub(crate) fn unique(files: &[File], namespace: &str) -> Result<(), Error> {
-    let mut seen = BTreeSet::new();
+    let mut seen = BTreeMap::new();
     for file in files {
         for object in &file.objects {
-            if !seen.insert(identity(object, namespace)) {
+            if let Some(first) = seen.insert(identity(object, namespace), &file.name) {
                 return Err(Error {
                     file: file.name.clone(),
                     line: 0,
                     column: 1,
-                    message: format!(
-                        "{} is rendered by an earlier file already",
-                        describe(object)
-                    ),
+                    message: format!("{} is rendered by {first} already", describe(object)),
                 });
             }
         }
@@ -64,28 +66,42 @@ pub(crate) fn unique(files: &[File], namespace: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn object(object: &Map<String, Value>, rules: &Rules<'_>) -> Result<(), String> {
-    let text = |key: &str| {
-        object
-            .get(key)
-            .and_then(Value::as_str)
-            .filter(|s| !s.is_empty())
+/// What is wrong with an object, and the key to look at.
+type Refusal = (&'static str, String);
+
+fn object(object: &Map<String, Value>, rules: &Rules<'_>) -> Result<(), Refusal> {
+    let text = |key: &'static str| {
+        let value = object.get(key).and_then(Value::as_str);
+        let given = value.filter(|text| !text.is_empty());
+        given.ok_or_else(|| (key, format!("{key} is missing")))
     };
-    let api_version = text("apiVersion").ok_or("apiVersion is missing")?;
-    let kind = text("kind").ok_or("kind is missing")?;
+    let api_version = text("apiVersion")?;
+    let kind = text("kind")?;
     if kind == "List" || (kind.ends_with("List") && object.contains_key("items")) {
-        return Err("lists are not supported: write documents, with --- between them".to_owned());
+        let message = "lists are not supported: write documents, with --- between them";
+        return Err(("kind", message.to_owned()));
     }
     let metadata = object.get("metadata").and_then(Value::as_object);
-    let metadata = metadata.ok_or("metadata is missing")?;
-    let name = metadata.get("name").ok_or("metadata.name is missing")?;
-    match name {
-        Value::String(name) if !name.is_empty() => {}
-        _ => return Err("metadata.name must be a string: quote it".to_owned()),
+    let metadata = metadata.ok_or_else(|| ("metadata", "metadata is missing".to_owned()))?;
+    match metadata.get("name") {
+        Some(Value::String(name)) if !name.is_empty() => {}
+        Some(Value::String(_)) => {
+            return Err(("metadata.name", "metadata.name is empty".to_owned()));
+        }
+        Some(_) => {
+            let message = "metadata.name must be a string: quote it";
+            return Err(("metadata.name", message.to_owned()));
+        }
+        None => return Err(("metadata", "metadata.name is missing".to_owned())),
     }
     let kind = KindRef::new(api_version, kind);
     if !rules.kinds.iter().any(|allowed| allowed.matches(&kind)) {
-        return Err(format!("{kind} is not listed in kinds of plan.yaml"));
+        let listed: Vec<_> = rules.kinds.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "{kind} is not listed in kinds of plan.yaml, which has {}",
+            listed.join(", ")
+        );
+        return Err(("kind", message));
     }
     if rules.scope == Scope::Namespace {
         confined(&kind, metadata.get("namespace"), rules.namespace)?;
@@ -93,14 +109,18 @@ fn object(object: &Map<String, Value>, rules: &Rules<'_>) -> Result<(), String> 
     Ok(())
 }
 
-fn confined(kind: &KindRef, namespace: Option<&Value>, own: &str) -> Result<(), String> {
+fn confined(kind: &KindRef, namespace: Option<&Value>, own: &str) -> Result<(), Refusal> {
     if kinds::is_cluster_scoped(kind) || kinds::is_rbac(kind) {
-        return Err(format!("{kind} needs scope: cluster"));
+        return Err(("kind", format!("{kind} needs scope: cluster")));
     }
     match namespace {
         None => Ok(()),
         Some(Value::String(namespace)) if namespace == own => Ok(()),
-        Some(_) => Err("metadata.namespace is not the instance's: leave it out".to_owned()),
+        Some(_) => {
+            let message = "metadata.namespace is not the instance's, which each instance has of its \
+                           own: leave it out, or say namespace: {shared: NAME} in plan.yaml";
+            Err(("metadata.namespace", message.to_owned()))
+        }
     }
 }
 
@@ -135,21 +155,24 @@ pub(crate) fn describe(object: &Value) -> String {
     format!("{}/{}", text("/kind"), text("/metadata/name"))
 }
 
-/// The kinds that a template's source spells out: apiVersion and kind cannot come from values.
-/// Documents in flow style are not seen.
-pub(crate) fn literal_kinds(source: &str) -> BTreeSet<KindRef> {
-    let mut kinds = BTreeSet::new();
+/// The kinds that a template spells out, with their places: apiVersion and kind cannot come from
+/// values.
+pub(crate) fn kinds_of(source: &str) -> Vec<Found> {
+    match Skeleton::of(source) {
+        Some(skeleton) => skeleton.kinds(),
+        None => kinds_by_line(source),
+    }
+}
+
+/// For a template whose branches together are no YAML. Documents in flow style are not seen.
+fn kinds_by_line(source: &str) -> Vec<Found> {
+    let mut kinds = Vec::new();
     let (mut api_version, mut kind) = (None, None);
-    for line in source.lines() {
+    for (number, line) in (1..).zip(source.trim_start_matches('\u{FEFF}').lines()) {
         let value = |key: &str| {
             let rest = line.strip_prefix(key)?.strip_prefix(':')?;
-            Some(
-                rest.split(" #")
-                    .next()
-                    .unwrap_or(rest)
-                    .trim()
-                    .trim_matches(['"', '\'']),
-            )
+            let rest = rest.split(" #").next().unwrap_or(rest);
+            Some(rest.trim().trim_matches(['"', '\'']))
         };
         if line.starts_with("---") {
             (api_version, kind) = (None, None);
@@ -161,9 +184,12 @@ pub(crate) fn literal_kinds(source: &str) -> BTreeSet<KindRef> {
             api_version = Some(text);
         } else if let Some(text) = value("kind") {
             kind = Some(text);
+        } else {
+            continue;
         }
         if let (Some(api_version), Some(kind)) = (api_version, kind) {
-            kinds.extend(format!("{api_version}/{kind}").parse::<KindRef>());
+            let kind = format!("{api_version}/{kind}").parse::<KindRef>();
+            kinds.extend(kind.map(|kind| (kind, (number, 1))));
         }
     }
     kinds
@@ -177,9 +203,9 @@ mod tests {
     fn kinds_are_read_from_the_source() {
         let source = "apiVersion: v1 # core\nkind: Secret\n---\nkind: \"Deployment\"\n\
                       apiVersion: apps/v1\nspec:\n  kind: Nested\n";
-        let kinds: Vec<_> = literal_kinds(source)
+        let kinds: Vec<_> = kinds_by_line(source)
             .iter()
-            .map(ToString::to_string)
+            .map(|(kind, _)| kind.to_string())
             .collect();
         assert_eq!(kinds, ["v1/Secret", "apps/v1/Deployment"]);
     }
@@ -188,6 +214,6 @@ mod tests {
     fn alternatives_are_kinds_of_their_own() {
         let source = "{% if a %}\napiVersion: v1\nkind: Secret\n{% else %}\n\
                       apiVersion: apps/v1\nkind: Deployment\n{% endif %}\n";
-        assert_eq!(literal_kinds(source).len(), 2);
+        assert_eq!(kinds_by_line(source).len(), 2);
     }
 }

@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use minijinja::filters;
+use minijinja::filters as builtin;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::tests;
-use minijinja::value::{Rest, Value as Jinja, ValueKind};
+use minijinja::value::{Rest, Value as Jinja};
 use minijinja::{
     AutoEscape, Environment, Error as JinjaError, ErrorKind, OutputSpan, OutputSpanKind, State,
     UndefinedBehavior,
 };
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::ast::{self, Names, Place, Refused};
+use super::explain::{self, describe, explain};
+use super::filters;
+use super::names::unknown_in_template;
 use super::slots::{CLOSE, OPEN, Refusal, Slots, to_json, weigh};
 use super::tree::{self, Document};
 use super::{Detail, Error, jinja};
@@ -54,12 +56,13 @@ impl Engine {
             problems.extend(refused.0.iter().map(|(place, message)| {
                 Problem::at(&Pos::new(&file, place.line, place.column), *message)
             }));
+            let unknown = unknown_in_template(source, &env);
+            problems.extend(unknown.into_iter().map(|(place, message)| {
+                Problem::at(&Pos::new(&file, place.line, place.column), message)
+            }));
             if let Err(error) = env.add_template_owned(name.to_owned(), source.to_owned()) {
-                let line = error
-                    .line()
-                    .and_then(|l| u32::try_from(l).ok())
-                    .unwrap_or(0);
-                problems.push(Problem::at(&Pos::new(&file, line, 1), describe(&error)));
+                let (line, column, message) = explain::syntax(&error, source);
+                problems.push(Problem::at(&Pos::new(&file, line, column), message));
             }
         }
         if problems.is_empty() {
@@ -82,10 +85,9 @@ impl Engine {
             .collect();
         let mut names = Names::default();
         ast::visit(template.source(), name, self.env.syntax(), &mut names);
-        names
-            .0
-            .retain(|name, _| undeclared.contains(name) && !globals.contains(name));
-        names.0
+        let mut places = names.places;
+        places.retain(|name, _| undeclared.contains(name) && !globals.contains(name));
+        places
     }
 
     /// Renders one file to its documents; their places are in the template.
@@ -115,9 +117,12 @@ impl Engine {
             let column = error
                 .range()
                 .map_or(1, |range| line_column(source, range.start).1);
-            let message = slots
-                .refusal()
-                .map_or_else(|| explain(&error, detail), |refusal| refusal.to_string());
+            let message = match slots.refusal() {
+                Some(Refusal::Other(message)) => message,
+                refusal => explain::undefined(&error, &env, source, context, detail)
+                    .or_else(|| refusal.map(|refusal| refusal.to_string()))
+                    .unwrap_or_else(|| explain(&error, detail)),
+            };
             fail(line, column, message)
         })?;
         if text.len() > MAX_TEXT {
@@ -138,9 +143,18 @@ impl Engine {
         })?;
         for document in &mut documents {
             (document.line, document.column) = map.place(document.line, document.column);
+            for place in document.keys.values_mut() {
+                *place = map.place(place.0, place.1);
+            }
         }
         Ok(documents)
     }
+}
+
+/// How templates are written: Jinja's way, and nothing of a file's text is dropped.
+pub(crate) fn syntax_config() -> SyntaxConfig {
+    let built = SyntaxConfig::builder().keep_trailing_newline(true).build();
+    built.unwrap_or_default()
 }
 
 /// The environment of templates and, more lenient, of expressions.
@@ -152,9 +166,7 @@ pub(crate) fn environment(undefined: UndefinedBehavior) -> Environment<'static> 
     env.set_debug(false);
     env.set_fuel(Some(FUEL));
     env.set_recursion_limit(RECURSION);
-    if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
-        env.set_syntax(syntax);
-    }
+    env.set_syntax(syntax_config());
     for filter in ["safe", "escape", "e", "pprint"] {
         env.remove_filter(filter);
     }
@@ -163,7 +175,7 @@ pub(crate) fn environment(undefined: UndefinedBehavior) -> Environment<'static> 
     }
     env.remove_global("debug");
     env.add_filter("tojson", tojson);
-    env.add_filter("urlencode", urlencode);
+    filters::add(&mut env);
     weigh_before_writing(&mut env);
     weigh_before_comparing(&mut env);
     env
@@ -173,18 +185,18 @@ pub(crate) fn environment(undefined: UndefinedBehavior) -> Environment<'static> 
 /// which is too late for a list that holds another one many times, and so on.
 fn weigh_before_writing(env: &mut Environment<'static>) {
     let writing = [
-        ("capitalize", Jinja::from_function(filters::capitalize)),
-        ("format", Jinja::from_function(filters::format)),
-        ("indent", Jinja::from_function(filters::indent)),
-        ("join", Jinja::from_function(filters::join)),
-        ("lines", Jinja::from_function(filters::lines)),
-        ("lower", Jinja::from_function(filters::lower)),
-        ("replace", Jinja::from_function(filters::replace)),
-        ("split", Jinja::from_function(filters::split)),
-        ("string", Jinja::from_function(filters::string)),
-        ("title", Jinja::from_function(filters::title)),
-        ("trim", Jinja::from_function(filters::trim)),
-        ("upper", Jinja::from_function(filters::upper)),
+        ("capitalize", Jinja::from_function(builtin::capitalize)),
+        ("format", Jinja::from_function(builtin::format)),
+        ("indent", Jinja::from_function(builtin::indent)),
+        ("join", Jinja::from_function(builtin::join)),
+        ("lines", Jinja::from_function(builtin::lines)),
+        ("lower", Jinja::from_function(builtin::lower)),
+        ("replace", Jinja::from_function(builtin::replace)),
+        ("split", Jinja::from_function(builtin::split)),
+        ("string", Jinja::from_function(builtin::string)),
+        ("title", Jinja::from_function(builtin::title)),
+        ("trim", Jinja::from_function(builtin::trim)),
+        ("upper", Jinja::from_function(builtin::upper)),
     ];
     for (name, filter) in writing {
         let weighed = move |state: &mut State<'_, '_>, args: Rest<Jinja>| {
@@ -210,12 +222,12 @@ fn weigh_before_writing(env: &mut Environment<'static>) {
 /// is in those.
 fn weigh_before_comparing(env: &mut Environment<'static>) {
     let filters = [
-        ("dictsort", Jinja::from_function(filters::dictsort)),
-        ("groupby", Jinja::from_function(filters::groupby)),
-        ("max", Jinja::from_function(filters::max)),
-        ("min", Jinja::from_function(filters::min)),
-        ("sort", Jinja::from_function(filters::sort)),
-        ("unique", Jinja::from_function(filters::unique)),
+        ("dictsort", Jinja::from_function(builtin::dictsort)),
+        ("groupby", Jinja::from_function(builtin::groupby)),
+        ("max", Jinja::from_function(builtin::max)),
+        ("min", Jinja::from_function(builtin::min)),
+        ("sort", Jinja::from_function(builtin::sort)),
+        ("unique", Jinja::from_function(builtin::unique)),
     ];
     for (name, filter) in filters {
         env.add_filter(name, move |state: &mut State<'_, '_>, args: Rest<Jinja>| {
@@ -262,27 +274,6 @@ fn tojson(state: &State<'_, '_>, value: &Jinja) -> Result<String, JinjaError> {
     to_json(value, &mut pay(state))
         .map(|value| value.to_string())
         .map_err(|refusal| refused(&refusal))
-}
-
-/// What RFC 3986, section 2.3 calls unreserved; all else may end a part of a URL.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-
-/// A text or a number as one part of a URL: a slash in it begins no other part.
-fn urlencode(value: &Jinja) -> Result<String, JinjaError> {
-    let text = match (value.as_str(), value.kind()) {
-        (Some(text), _) => text.to_owned(),
-        (None, ValueKind::Number) => value.to_string(),
-        (None, ValueKind::Undefined) => return Err(ErrorKind::UndefinedError.into()),
-        (None, kind) => {
-            let message = format!("urlencode takes a text or a number, not a value of kind {kind}");
-            return Err(JinjaError::new(ErrorKind::InvalidOperation, message));
-        }
-    };
-    Ok(utf8_percent_encode(&text, UNRESERVED).to_string())
 }
 
 /// Pays with the fuel of a rendering: the engine itself takes one for 64 bytes.
@@ -348,9 +339,14 @@ pub(crate) fn text(
         ));
     }
     let rendered = env.render_str(source, jinja(context)).map_err(|error| {
+        let named = || {
+            let found = explain::undefined(&error, &env, source, context, Detail::Safe);
+            found.unwrap_or_else(|| format!("{source} has no value"))
+        };
         match (error.kind(), slots.refusal()) {
-            (ErrorKind::UndefinedError, _) => TextError::Undefined(describe(&error)),
-            (_, Some(Refusal::Undefined)) => TextError::Undefined(source.to_owned()),
+            (ErrorKind::UndefinedError, _) | (_, Some(Refusal::Undefined)) => {
+                TextError::Undefined(named())
+            }
             (_, Some(Refusal::Other(message))) => TextError::Other(message),
             (_, None) => TextError::Other(explain(&error, Detail::Safe)),
         }
@@ -366,32 +362,6 @@ pub(crate) enum TextError {
     /// Something it needs is not known (yet).
     Undefined(String),
     Other(String),
-}
-
-/// What the engine says, whole: for samples, and for what cannot hold a value.
-pub(crate) fn describe(error: &JinjaError) -> String {
-    match error.detail() {
-        Some(detail) => format!("{}: {detail}", error.kind()),
-        None => error.kind().to_string(),
-    }
-}
-
-/// What the engine says, as far as it cannot quote a value. Names of filters, tests and templates
-/// may be values: `map(x)`, `include x`.
-pub(crate) fn explain(error: &JinjaError, detail: Detail) -> String {
-    let names_only = matches!(
-        error.kind(),
-        ErrorKind::UndefinedError
-            | ErrorKind::SyntaxError
-            | ErrorKind::UnknownFunction
-            | ErrorKind::UnknownMethod
-            | ErrorKind::OutOfFuel
-    );
-    if names_only || detail == Detail::Full {
-        describe(error)
-    } else {
-        error.kind().to_string()
-    }
 }
 
 /// Leads from the rendered text back to the template.
@@ -419,7 +389,8 @@ impl SourceMap<'_> {
     }
 }
 
-fn offset_of(text: &str, line: u32, column: u32) -> usize {
+/// The offset of a line and column (from 1).
+pub(crate) fn offset_of(text: &str, line: u32, column: u32) -> usize {
     let line = usize::try_from(line).unwrap_or(1).saturating_sub(1);
     let column = usize::try_from(column).unwrap_or(1).saturating_sub(1);
     let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();

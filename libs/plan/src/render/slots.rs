@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use minijinja::value::{Value as Jinja, ValueKind};
 use serde_json::{Map, Number, Value};
 
+use super::expansion::Field;
+
 /// Opens a marker. Templates and values that hold it are refused.
 pub(crate) const OPEN: char = '\u{E000}';
 /// Closes a marker.
@@ -177,12 +179,17 @@ impl Values<'_> {
 
     /// The text of a scalar in which values stand among other text.
     pub(crate) fn text(&self, parts: &[Part<'_>]) -> Result<String, String> {
+        self.text_in(Field::Other, parts)
+    }
+
+    /// The same in a place that the kubelet may read variables in.
+    pub(super) fn text_in(&self, field: Field, parts: &[Part<'_>]) -> Result<String, String> {
         let mut text = String::new();
         for part in parts {
             match part {
                 Part::Text(piece) => text.push_str(piece),
                 Part::Slot(slot) => match &self.values[*slot] {
-                    Value::String(value) => text.push_str(value),
+                    Value::String(value) => field.append(&mut text, value),
                     Value::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
                     Value::Number(value) => text.push_str(&value.to_string()),
                     Value::Null => {
@@ -203,15 +210,20 @@ impl Values<'_> {
 
     /// A scalar: exactly one value as it is, everything else text.
     pub(crate) fn typed(&self, parts: &[Part<'_>]) -> Result<Value, String> {
+        self.typed_in(Field::Other, parts)
+    }
+
+    /// The same in a place that the kubelet may read variables in.
+    pub(super) fn typed_in(&self, field: Field, parts: &[Part<'_>]) -> Result<Value, String> {
         match parts {
-            [Part::Slot(slot)] => Ok(self.values[*slot].clone()),
-            parts => self.text(parts).map(Value::String),
+            [Part::Slot(slot)] => Ok(field.whole(self.values[*slot].clone())),
+            parts => self.text_in(field, parts).map(Value::String),
         }
     }
 }
 
 /// A hexadecimal digit as a private-use character.
-fn digit(hex: char) -> char {
+pub(super) fn digit(hex: char) -> char {
     hex.to_digit(16)
         .and_then(|value| char::from_u32(DIGITS + value))
         .unwrap_or(hex)

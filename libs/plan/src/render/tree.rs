@@ -2,10 +2,11 @@
 //! syntax meet.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use super::expansion::Field;
 use super::slots::{OPEN, Part, Values};
 use crate::yaml::{self, Plain, Raw, RawKind, Style};
 
@@ -20,6 +21,28 @@ pub(crate) struct Document {
     pub(crate) value: Map<String, Value>,
     pub(crate) line: u32,
     pub(crate) column: u32,
+    /// Where its keys are, and those of its metadata: `kind`, `metadata.name`.
+    pub(crate) keys: BTreeMap<String, (u32, u32)>,
+}
+
+impl Document {
+    /// The place of a key, or of the document where it has none of that name.
+    pub(crate) fn key(&self, name: &str) -> (u32, u32) {
+        let known = self.keys.get(name).copied();
+        known.unwrap_or((self.line, self.column))
+    }
+}
+
+fn places(entries: &[(Raw, Raw)], prefix: &str) -> BTreeMap<String, (u32, u32)> {
+    let mut all = BTreeMap::new();
+    for (key, value) in entries {
+        let Some(name) = scalar(key) else { continue };
+        all.insert(format!("{prefix}{name}"), (key.line, key.column));
+        if let (RawKind::Map(inner), "metadata") = (&value.kind, name) {
+            all.extend(places(inner, "metadata."));
+        }
+    }
+    all
 }
 
 /// Reads the text of a rendering.
@@ -73,7 +96,7 @@ impl Tree<'_> {
                 return Err(at(key, message.to_owned()));
             }
         }
-        let value = self.map(entries)?;
+        let value = self.map(entries, Field::Other)?;
         if value.is_empty() {
             return Ok(None);
         }
@@ -81,10 +104,11 @@ impl Tree<'_> {
             value,
             line: raw.line,
             column: raw.column,
+            keys: places(entries, ""),
         }))
     }
 
-    fn map(&self, entries: &[(Raw, Raw)]) -> Result<Map<String, Value>, yaml::Error> {
+    fn map(&self, entries: &[(Raw, Raw)], field: Field) -> Result<Map<String, Value>, yaml::Error> {
         let mut map = Map::new();
         let mut names = BTreeSet::new();
         for (key, value) in entries {
@@ -99,7 +123,7 @@ impl Tree<'_> {
                 };
                 return Err(at(key, format!("duplicate key{shown}")));
             }
-            let value = self.value(value)?;
+            let value = self.value(value, field.key(&name))?;
             if !value.is_null() {
                 map.insert(name, value);
             }
@@ -107,21 +131,25 @@ impl Tree<'_> {
         Ok(map)
     }
 
-    fn value(&self, raw: &Raw) -> Result<Value, yaml::Error> {
+    fn value(&self, raw: &Raw, field: Field) -> Result<Value, yaml::Error> {
         match &raw.kind {
-            RawKind::Map(entries) => self.map(entries).map(Value::Object),
+            RawKind::Map(entries) => self.map(entries, field).map(Value::Object),
             RawKind::Seq(items) => items
                 .iter()
-                .map(|i| self.value(i))
+                .map(|item| self.value(item, field.item()))
                 .collect::<Result<_, _>>()
                 .map(Value::Array),
             RawKind::Scalar { text, style } => {
                 let parts = self.parts(raw, text)?;
                 let marked = parts.iter().any(|p| matches!(p, Part::Slot(_)));
                 let value = match style {
-                    Style::Plain if marked => self.values.typed(&parts).map(without_nulls),
+                    Style::Plain if marked => {
+                        self.values.typed_in(field, &parts).map(without_nulls)
+                    }
                     Style::Plain => plain(text),
-                    Style::Quoted | Style::Block => self.values.text(&parts).map(Value::String),
+                    Style::Quoted | Style::Block => {
+                        self.values.text_in(field, &parts).map(Value::String)
+                    }
                 };
                 let value = value.map_err(|message| at(raw, message))?;
                 self.count(raw, size(&value))?;

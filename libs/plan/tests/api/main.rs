@@ -9,8 +9,10 @@
 mod catalog;
 mod faults;
 mod folder;
+mod golden;
 mod instance_display;
 mod lifecycle;
 mod rendering;
 mod secrecy;
+mod shell;
 mod support;

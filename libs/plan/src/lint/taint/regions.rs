@@ -1,25 +1,9 @@
 //! Where a template writes text that something else reads: block scalars, `command`, `args`. Seen by
-//! indentation, since the branches of a template never render all at once.
+//! indentation, for templates whose branches together are no YAML, and for what is no output.
 
 use std::collections::BTreeMap;
 
-use crate::render::ast::Place;
-
-/// A place where text is read by something else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Region {
-    Block,
-    Arguments,
-}
-
-impl Region {
-    pub(super) fn describe(self) -> &'static str {
-        match self {
-            Self::Block => "inside a block scalar",
-            Self::Arguments => "inside the text of command or args",
-        }
-    }
-}
+use super::Region;
 
 /// The lines (from 1) of a template that are block scalars or belong to `command` or `args`.
 pub(super) fn regions(source: &str) -> BTreeMap<u32, Region> {
@@ -49,7 +33,7 @@ pub(super) fn regions(source: &str) -> BTreeMap<u32, Region> {
         if inside_block {
             regions.insert(number, Region::Block);
         } else if arguments.is_some() || names_arguments(text) {
-            regions.insert(number, Region::Arguments);
+            regions.insert(number, Region::Script);
         }
     }
     regions
@@ -94,18 +78,6 @@ fn opens_block(text: &str) -> bool {
     before.ends_with(':') || before.ends_with('-') || before.is_empty() || before.ends_with("!!str")
 }
 
-/// Whether an output is a list item or a value of its own, with nothing around it.
-pub(super) fn is_whole_scalar(source: &str, place: Place) -> bool {
-    let index = usize::try_from(place.line).unwrap_or(1).saturating_sub(1);
-    let line = source.lines().nth(index).unwrap_or_default().trim();
-    let item = line
-        .strip_prefix("- ")
-        .unwrap_or(line)
-        .trim()
-        .trim_matches(['"', '\'']);
-    item.starts_with("{{") && item.ends_with("}}") && item.matches("{{").count() == 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,9 +107,9 @@ spec:
         assert_eq!(of(3), Some(Region::Block));
         assert_eq!(of(5), Some(Region::Block));
         assert_eq!(of(6), None);
-        assert_eq!(of(8), Some(Region::Arguments));
+        assert_eq!(of(8), Some(Region::Script));
         assert_eq!(of(11), Some(Region::Block));
-        assert_eq!(of(12), Some(Region::Arguments));
+        assert_eq!(of(12), Some(Region::Script));
         assert_eq!(of(13), None);
         assert_eq!(of(15), Some(Region::Block));
         assert_eq!(of(16), None);
