@@ -70,6 +70,8 @@ struct State {
     stored: BTreeSet<Digest>,
     /// Faults that were logged already.
     logged: BTreeSet<Fault>,
+    /// Warnings that were logged already.
+    warned: BTreeSet<Fault>,
 }
 
 /// Why nothing, or not all, was published.

@@ -153,6 +153,7 @@ fn reports(
                 last_good: served.is_some_and(|chosen| chosen.last_good),
                 not_orderable_reason: reasons.get(&key).cloned().unwrap_or_default(),
                 faults: found.faults_of(&key).chain(above).map(message).collect(),
+                warnings: found.warnings_of(&key).map(message).collect(),
                 provider: key.provider,
                 plan: key.plan,
             }

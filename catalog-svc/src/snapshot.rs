@@ -18,6 +18,11 @@ pub(crate) struct PlanKey {
 }
 
 impl PlanKey {
+    /// Whether a fault or a warning is of this plan.
+    fn has(&self, fault: &Fault) -> bool {
+        fault.provider == self.provider && fault.plan.as_ref() == Some(&self.plan)
+    }
+
     /// The folder that a bundle was made from.
     pub(crate) fn of(bundle: &Bundle) -> Self {
         Self {
@@ -68,6 +73,8 @@ pub(crate) struct Found {
     pub(crate) bundles: BTreeMap<PlanKey, Arc<Bundle>>,
     /// Everything that is wrong.
     pub(crate) faults: BTreeSet<Fault>,
+    /// What is probably not meant.
+    pub(crate) warnings: BTreeSet<Fault>,
     /// Whether a fault may mend itself: something could not be fetched.
     pub(crate) retry: bool,
     /// Whether plans are still to be checked.
@@ -85,9 +92,12 @@ impl Found {
 
     /// A plan's own faults.
     pub(crate) fn faults_of<'a>(&'a self, key: &'a PlanKey) -> impl Iterator<Item = &'a Fault> {
-        self.faults.iter().filter(move |fault| {
-            fault.provider == key.provider && fault.plan.as_ref() == Some(&key.plan)
-        })
+        self.faults.iter().filter(|fault| key.has(fault))
+    }
+
+    /// A plan's own warnings.
+    pub(crate) fn warnings_of<'a>(&'a self, key: &'a PlanKey) -> impl Iterator<Item = &'a Fault> {
+        self.warnings.iter().filter(|warning| key.has(warning))
     }
 
     /// Faults that belong to a provider and to no plan of it.

@@ -51,6 +51,7 @@ fn found(trees: &[Tree], catalog: Catalog) -> Found {
     let mut found = Found {
         folders: folders(trees),
         faults: catalog.faults.into_iter().collect(),
+        warnings: catalog.warnings.into_iter().collect(),
         ..Found::default()
     };
     for bundle in catalog.plans {
@@ -91,7 +92,7 @@ fn sendable(bundle: &Bundle) -> Result<(), String> {
     Ok(())
 }
 
-/// Logs each fault once: when it appears, and that it is gone.
+/// Logs each warning once, and each fault once: when it appears, and that it is gone.
 fn log_faults(state: &mut State, found: &Found) {
     for fault in found.faults.difference(&state.logged) {
         tracing::error!(
@@ -110,5 +111,13 @@ fn log_faults(state: &mut State, found: &Found) {
             "a fault is resolved: {fault}",
         );
     }
+    for warning in found.warnings.difference(&state.warned) {
+        tracing::warn!(
+            provider = warning.provider,
+            plan = warning.plan.as_deref().unwrap_or_default(),
+            "a plan has something that is probably not meant: {warning}",
+        );
+    }
     state.logged.clone_from(&found.faults);
+    state.warned.clone_from(&found.warnings);
 }

@@ -11,7 +11,7 @@ use crate::descriptor::Service;
 use crate::fault::{Fault, Pos, Problem};
 use crate::lint;
 use crate::node::{Node, all_from_node};
-use crate::source::{Overlay, Tree, is_folder_name};
+use crate::source::{Overlay, Tree, folder_name_fault};
 
 pub use candidate::{Candidate, Checked};
 
@@ -24,6 +24,8 @@ pub struct Catalog {
     pub plans: Vec<Arc<Bundle>>,
     /// What is wrong. A plan with a fault is not among the plans.
     pub faults: Vec<Fault>,
+    /// What keeps no plan from being served, and is probably not meant.
+    pub warnings: Vec<Fault>,
 }
 
 impl Catalog {
@@ -118,12 +120,14 @@ impl Draft {
                 let checked = checked
                     .next()
                     .unwrap_or_else(|| candidate.not_checked("this plan was not checked"));
+                let of_plan = |problem: Problem| problem.of(&of.provider, Some(candidate.name()));
+                catalog
+                    .warnings
+                    .extend(checked.warnings().cloned().map(of_plan));
                 match checked.judged(candidate, &mut taken.ids) {
                     Ok(bundle) => bundles.push(Arc::new(bundle)),
                     Err(problems) => {
-                        let name = Some(candidate.name());
-                        let faults = problems.into_iter().map(|p| p.of(&of.provider, name));
-                        catalog.faults.extend(faults);
+                        catalog.faults.extend(problems.into_iter().map(of_plan));
                     }
                 }
             }
@@ -135,8 +139,10 @@ impl Draft {
                 catalog.plans.extend(bundles);
             }
         }
-        catalog.faults.sort();
-        catalog.faults.dedup();
+        for list in [&mut catalog.faults, &mut catalog.warnings] {
+            list.sort();
+            list.dedup();
+        }
         catalog
     }
 
@@ -160,9 +166,7 @@ fn service(
     taken: &mut Taken,
 ) -> Result<Service, Vec<Problem>> {
     let file = format!("{provider}/service.yaml");
-    if !is_folder_name(provider) {
-        let message =
-            "the name of a provider's folder may only have letters, digits, '-', '_' and '.'";
+    if let Some(message) = folder_name_fault(provider) {
         return Err(vec![Problem::at(&Pos::file(provider), message)]);
     }
     let (service, node) = match overlay.services.get(provider) {

@@ -123,8 +123,31 @@ impl<'a> Overlay<'a> {
 
 /// Folder names become CLI-friendly catalog names, parts of ids and label values.
 pub(crate) fn is_folder_name(name: &str) -> bool {
+    folder_name_fault(name).is_none()
+}
+
+/// What is wrong with the name of a provider's or a plan's folder.
+pub(crate) fn folder_name_fault(name: &str) -> Option<String> {
+    const MAX: usize = 63;
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    (1..=63).contains(&name.len()) && name.bytes().all(legal)
+    if name.len() > MAX {
+        return Some(format!(
+            "the name of this folder has {} characters, at most {MAX} are possible",
+            name.len()
+        ));
+    }
+    if !name.bytes().all(legal) {
+        return Some(format!(
+            "the name {name:?} of this folder has something else than letters, digits, '-', '_' and '.'"
+        ));
+    }
+    // A base begins with `_`. A label, which a ConfigMap's is, ends with a letter or digit.
+    let first = name.strip_prefix('_').unwrap_or(name);
+    let ends = first.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && first.ends_with(|c: char| c.is_ascii_alphanumeric());
+    (!ends).then(|| {
+        format!("the name {name:?} of this folder must begin and end with a letter or a digit")
+    })
 }
 
 /// Compares file names as people count: `2-b` before `10-a`.

@@ -36,6 +36,8 @@ pub struct Checked {
     /// The plan's id, once the descriptor is known to be valid, and where it is written.
     id: Option<(PlanId, Pos)>,
     outcome: Result<Bundle, Vec<Problem>>,
+    /// What is no fault, and probably not meant.
+    warnings: Vec<Problem>,
 }
 
 /// The plans of a provider.
@@ -120,9 +122,14 @@ impl Candidate {
     /// Checks the plan, with a trial rendering for each choice that a schema offers. What its
     /// templates say is evaluated: it may take any time and memory.
     pub fn check(&self) -> Checked {
-        let mut id = None;
-        let outcome = self.tree().and_then(|tree| self.build(&[tree], &mut id));
-        Checked { id, outcome }
+        let (mut id, mut warnings) = (None, Vec::new());
+        let tree = self.tree();
+        let outcome = tree.and_then(|tree| self.build(&[tree], &mut id, &mut warnings));
+        Checked {
+            id,
+            outcome,
+            warnings,
+        }
     }
 
     /// What is said of a plan whose check did not take place, or came to no end.
@@ -131,6 +138,7 @@ impl Candidate {
         Checked {
             id: None,
             outcome: Err(vec![Problem::at(&pos, message)]),
+            warnings: Vec::new(),
         }
     }
 
@@ -152,13 +160,16 @@ impl Candidate {
         &self,
         trees: &[Tree],
         id: &mut Option<(PlanId, Pos)>,
+        warnings: &mut Vec<Problem>,
     ) -> Result<Bundle, Vec<Problem>> {
         let (provider, name) = (self.provider.as_str(), self.name.as_str());
         let Resolved {
             node,
             files,
             origins,
+            warnings: passed_over,
         } = resolve::folder(&Overlay::of(trees), &self.bases, provider, name)?;
+        warnings.extend(passed_over);
         lint::refused(&node)?;
         let descriptor = all_from_node(&node)?;
         let subject = lint::Subject {
@@ -199,6 +210,11 @@ impl Candidate {
 }
 
 impl Checked {
+    /// What the check warned of.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = &Problem> {
+        self.warnings.iter()
+    }
+
     /// The bundle, or what is wrong. An id that is in use is the fault of whoever comes later.
     pub(super) fn judged(
         self,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fault::{Pos, Problem};
 use crate::node::{Kind, Node, unknown};
-use crate::source::{Folder, Overlay, is_folder_name};
+use crate::source::{Folder, Overlay, folder_name_fault};
 
 /// A folder with everything it inherits.
 pub(crate) struct Resolved {
@@ -14,6 +14,8 @@ pub(crate) struct Resolved {
     pub(crate) files: BTreeMap<String, String>,
     /// Where a template really is, for faults.
     pub(crate) origins: BTreeMap<String, String>,
+    /// What is passed over.
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// Resolves a plan's folder. `bases` are all that exist.
@@ -24,8 +26,7 @@ pub(crate) fn folder(
     name: &str,
 ) -> Result<Resolved, Vec<Problem>> {
     let mut chain = vec![format!("{provider}/{name}")];
-    if !is_folder_name(name) {
-        let message = "the name of a plan's folder may only have letters, digits, '-', '_' and '.'";
+    if let Some(message) = folder_name_fault(name) {
         return Err(vec![Problem::at(&Pos::file(&chain[0]), message)]);
     }
     let mut layers = Vec::new();
@@ -38,9 +39,9 @@ pub(crate) fn folder(
                 "there is no such folder",
             )]);
         };
-        let (mut node, files) = layer(&path, folder)?;
-        let base = node.remove("extends");
-        layers.push((path, node, files));
+        let mut layer = layer(&path, folder)?;
+        let base = layer.node.remove("extends");
+        layers.push(layer);
         let Some(base) = base.filter(|base| !matches!(base.kind, Kind::Null)) else {
             break;
         };
@@ -62,11 +63,23 @@ pub(crate) fn folder(
     Ok(merge(layers))
 }
 
-type Layer = (String, Node, BTreeMap<String, String>);
+/// A folder's own descriptor and templates.
+struct Layer {
+    path: String,
+    node: Node,
+    files: BTreeMap<String, String>,
+    warnings: Vec<Problem>,
+}
 
 fn merge(layers: Vec<Layer>) -> Resolved {
     let mut merged: Option<Resolved> = None;
-    for (path, node, files) in layers.into_iter().rev() {
+    for layer in layers.into_iter().rev() {
+        let Layer {
+            path,
+            node,
+            files,
+            warnings,
+        } = layer;
         let origins = files
             .keys()
             .map(|name| (name.clone(), format!("{path}/{name}")));
@@ -75,10 +88,12 @@ fn merge(layers: Vec<Layer>) -> Resolved {
                 node,
                 origins: origins.collect(),
                 files,
+                warnings,
             },
             Some(mut below) => {
                 below.origins.extend(origins);
                 below.files.extend(files);
+                below.warnings.extend(warnings);
                 below.node = below.node.merge(node);
                 below
             }
@@ -92,6 +107,7 @@ fn merge(layers: Vec<Layer>) -> Resolved {
         },
         files: BTreeMap::new(),
         origins: BTreeMap::new(),
+        warnings: Vec::new(),
     })
 }
 
@@ -120,17 +136,13 @@ fn missing(bases: &BTreeSet<String>, base: &Node, path: &str) -> Problem {
     Problem::at(&base.pos, message)
 }
 
-/// A folder's own descriptor and templates.
-fn layer(
-    path: &str,
-    folder: &Folder<'_>,
-) -> Result<(Node, BTreeMap<String, String>), Vec<Problem>> {
+fn layer(path: &str, folder: &Folder<'_>) -> Result<Layer, Vec<Problem>> {
     let mut node = Node {
         kind: Kind::Map(Vec::new()),
         pos: Pos::file(&format!("{path}/plan.yaml")),
     };
     let mut files = BTreeMap::new();
-    let mut problems = Vec::new();
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for (name, content) in &folder.files {
         let file = format!("{path}/{name}");
         let whole = Pos::file(&file);
@@ -148,12 +160,18 @@ fn layer(
                 }
                 Err(_) => problems.push(Problem::at(&whole, "is not UTF-8")),
             },
-            Role::Ignored => {}
+            Role::Documentation => {}
+            Role::PassedOver => warnings.push(Problem::at(&whole, PASSED_OVER)),
             Role::Refused(message) => problems.push(Problem::at(&whole, message)),
         }
     }
     if problems.is_empty() {
-        Ok((node, files))
+        Ok(Layer {
+            path: path.to_owned(),
+            node,
+            files,
+            warnings,
+        })
     } else {
         Err(problems)
     }
@@ -161,9 +179,14 @@ fn layer(
 
 enum Role {
     Template,
-    Ignored,
+    Documentation,
+    /// Left there by an editor or a person; a plan is none the worse for it.
+    PassedOver,
     Refused(&'static str),
 }
+
+const PASSED_OVER: &str = "is passed over: it is not a template (.yaml, .yml), a list of addresses \
+                           (.url) or documentation (.md, .txt)";
 
 fn role(name: &str) -> Role {
     let file = name.strip_prefix("binding/").unwrap_or(name);
@@ -181,9 +204,7 @@ fn role(name: &str) -> Role {
         _ if name == "plan.yml" => Role::Refused("must be called plan.yaml"),
         Some("yaml" | "yml") => Role::Template,
         Some("url") => Role::Refused("names manifests that were not fetched"),
-        Some("md" | "txt") => Role::Ignored,
-        _ => Role::Refused(
-            "is not a template (.yaml, .yml), a list of addresses (.url) or documentation (.md, .txt)",
-        ),
+        Some("md" | "txt") => Role::Documentation,
+        _ => Role::PassedOver,
     }
 }

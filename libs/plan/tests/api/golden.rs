@@ -2,11 +2,14 @@
 //! is said now; read it before you commit it.
 //!
 //! A file of `tests/golden` has cases: `==== title`, then `---- path` and the file's content for each
-//! file, then `---- faults` and a line for each fault, or none. `\u{FEFF}` and the like stand for the
+//! file, then `---- faults` and a line for each fault and warning, or
+//! none. `\u{FEFF}` and the like stand for the
 //! character. In a case without `plan.yaml` the plan has none.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+
+use plan::Fault;
 
 use crate::support::{catalog, shown};
 
@@ -49,7 +52,18 @@ fn found(case: &Case) -> String {
         .iter()
         .map(|(path, content)| (*path, content.as_str()))
         .collect();
-    shown(&catalog(&files))
+    let catalog = catalog(&files);
+    let warnings = catalog.warnings.iter().map(|warning| Fault {
+        message: format!("warning: {}", warning.message),
+        ..warning.clone()
+    });
+    let warnings = warnings.map(|warning| warning.to_string());
+    let faults = Some(shown(&catalog)).filter(|faults| !faults.is_empty());
+    faults
+        .into_iter()
+        .chain(warnings)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn unescaped(text: &str) -> String {
