@@ -83,13 +83,15 @@ fn is_unsafe(number: &Number) -> bool {
             .is_some_and(|value| value.fract() == 0.0 && value.abs() > MAX_INTEGER)
 }
 
+/// Templates mark with these characters where a value goes, so that no value may hold them.
+pub(super) const RESERVED: [char; 2] = ['\u{E000}', '\u{E001}'];
+
 /// Builds a [`Value`], keeping the path for error texts.
 struct Strict<'p>(&'p mut Vec<String>);
 
 impl Strict<'_> {
-    /// Templates mark with these characters where a value goes.
     fn check<E: serde::de::Error>(&self, text: &str) -> Result<(), E> {
-        if text.contains(['\u{E000}', '\u{E001}']) {
+        if text.contains(RESERVED) {
             let at = match self.pointer(None) {
                 root if root.is_empty() => "it".to_owned(),
                 at => at,

@@ -6,6 +6,7 @@ use axum::{
     http::request::Parts,
 };
 
+use super::json::RESERVED;
 use crate::error::Error;
 
 /// Longer ids than any platform makes; bounded, since ids are stored and logged.
@@ -57,6 +58,12 @@ fn id(params: &RawPathParams, name: &str) -> Result<String, Error> {
     if value.is_empty() || value.len() > MAX_ID {
         return Err(Error::Invalid(format!(
             "The {name} in the path must have 1 to {MAX_ID} bytes."
+        )));
+    }
+    if value.contains(RESERVED) {
+        return Err(Error::Invalid(format!(
+            "The {name} in the path holds U+E000 or U+E001, characters for private use that the \
+             broker uses itself."
         )));
     }
     Ok(value.to_owned())

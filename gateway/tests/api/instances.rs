@@ -168,6 +168,14 @@ async fn ids_are_percent_decoded_exactly_once() {
     assert!(bad.refused(400).contains("UTF-8"));
     let long = format!("/v2/service_instances/{}", "x".repeat(3000));
     app.get(&long).send().await.refused(400);
+    // Templates mark values with these, so that no plan could use such an id.
+    for path in [
+        "/v2/service_instances/a%EE%80%80",
+        "/v2/service_instances/i/service_bindings/%EE%80%81b",
+    ] {
+        let reserved = app.get(path).send().await;
+        assert!(reserved.refused(400).contains("U+E000"));
+    }
 }
 
 /// UPD-02, UPD-03, UPD-05, trap 13: absent stays absent.

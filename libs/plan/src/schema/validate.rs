@@ -137,6 +137,11 @@ fn rule(kind: &ValidationErrorKind) -> String {
         ValidationErrorKind::MinItems { limit } => format!("must have at least {limit} items"),
         ValidationErrorKind::MaxItems { limit } => format!("must have at most {limit} items"),
         ValidationErrorKind::UniqueItems => "must not repeat an item".to_owned(),
+        ValidationErrorKind::Not { schema } => match (schema.get("enum"), schema.get("pattern")) {
+            (Some(options), _) => format!("must not be one of {}", list(options)),
+            (None, Some(Value::String(pattern))) => format!("must not match the pattern {pattern}"),
+            _ => "is excluded by the plan".to_owned(),
+        },
         other => format!("does not satisfy {}", other.keyword()),
     }
 }
@@ -243,11 +248,13 @@ mod tests {
                 "version": {"enum": ["7.0", "8.0"]},
                 "name": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 3},
                 "o": {"properties": {"n": {"type": "integer", "minimum": 1}}},
+                "database": {"not": {"enum": ["admin", "local"]}},
                 "size": {},
             },
         });
         let sent = json!({
             "version": "hunter2",
+            "database": "admin",
             "name": "HUNTER2",
             "o": {"n": 0},
             "pass/word": "hunter2",
@@ -258,6 +265,7 @@ mod tests {
             "{found:?}"
         );
         assert!(found.contains(&"/name must match the pattern ^[a-z]+$".to_owned()));
+        assert!(found.contains(&r#"/database must not be one of "admin", "local""#.to_owned()));
         assert!(found.contains(&"/name must have at most 3 characters".to_owned()));
         assert!(found.contains(&"/o/n must be at least 1".to_owned()));
         assert!(found.contains(&"/pass~1word is not a parameter of this plan".to_owned()));
