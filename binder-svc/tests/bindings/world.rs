@@ -156,7 +156,7 @@ impl World {
             namespace,
             generated_secret: "osb-generated-inc1".into(),
             outputs: Some(json::to_struct(outputs.as_object().unwrap()).unwrap()),
-            name: cluster::names::short(&record).into(),
+            name: cluster::names::object(&record),
             ..Instance::default()
         };
         self.provisioner.put(instance.clone());

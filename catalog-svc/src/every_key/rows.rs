@@ -547,20 +547,20 @@ pub(super) fn of_service() -> Vec<Row> {
         alone("metadata", "metadata: {x: 1}", "metadata: {x: 2}", Offering),
         alone(
             "dashboard_client",
-            "dashboard_client: {id: x, secret: s}",
+            "dashboard_client: {id: x, secret: s, redirect_uri: r}",
             "dashboard_client: null",
             Offering,
         ),
         alone(
             "dashboard_client.id",
-            "dashboard_client: {id: x, secret: s}",
-            "dashboard_client: {id: z, secret: s}",
+            "dashboard_client: {id: x, secret: s, redirect_uri: r}",
+            "dashboard_client: {id: z, secret: s, redirect_uri: r}",
             Offering,
         ),
         alone(
             "dashboard_client.secret",
-            "dashboard_client: {id: x, secret: s}",
-            "dashboard_client: {id: x, secret: t}",
+            "dashboard_client: {id: x, secret: s, redirect_uri: r}",
+            "dashboard_client: {id: x, secret: t, redirect_uri: r}",
             Offering,
         ),
         alone(

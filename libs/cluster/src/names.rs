@@ -133,7 +133,17 @@ pub fn context_namespace(context: &Map<String, Value>) -> Result<Option<&str>, N
     }
 }
 
-/// The short, DNS-safe name under which templates know an instance.
+/// The name under which templates know an instance: an RFC 1035 label, which begins with a letter.
+/// Before Kubernetes 1.36 a Service must have such a name.
+pub fn object(record: &str) -> String {
+    let name = short(record);
+    match name.strip_prefix(|c: char| c.is_ascii_digit()) {
+        Some(rest) => format!("m{rest}"),
+        None => name.to_owned(),
+    }
+}
+
+/// The beginning of a record's name, which derived names have.
 pub fn short(record: &str) -> &str {
     record.get(..SHORT).unwrap_or(record)
 }
@@ -202,6 +212,16 @@ mod tests {
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
             );
             assert!(namespace(&name, &incarnation()).len() <= 63);
+        }
+    }
+
+    #[test]
+    fn names_of_objects_begin_with_a_letter() {
+        for i in 0..200 {
+            let record = instance_record(&i.to_string());
+            let name = object(&record);
+            assert!(name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
+            assert_eq!(name[1..], short(&record)[1..]);
         }
     }
 

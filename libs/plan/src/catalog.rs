@@ -177,19 +177,19 @@ fn service(
             (service, Some(node))
         }
     };
-    let place = |key: &str| {
+    let place = |path: &[&str]| {
         node.as_ref()
-            .map_or_else(|| Pos::file(&file), |n| n.place([key]))
+            .map_or_else(|| Pos::file(&file), |node| node.place(path))
     };
     let offering = Offering::new(provider, &service, false);
     let mut problems = lint::service(&offering, &place);
     if !taken.names.insert(offering.name.clone()) {
         let message = format!("offering name {:?} is in use already", offering.name);
-        problems.push(Problem::at(&place("name"), message));
+        problems.push(Problem::at(&place(&["name"]), message));
     }
     if !taken.ids.insert(offering.id.to_string()) {
         let message = format!("id {} is in use already", offering.id);
-        problems.push(Problem::at(&place("id"), message));
+        problems.push(Problem::at(&place(&["id"]), message));
     }
     if problems.is_empty() {
         Ok(service)

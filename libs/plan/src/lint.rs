@@ -2,6 +2,7 @@
 //! line, and not when somebody orders.
 
 mod describe;
+mod encoding;
 mod names;
 pub(crate) mod references;
 mod refused;
@@ -90,6 +91,7 @@ pub(crate) fn plan(subject: &Subject<'_>) -> Result<Checked, Vec<Problem>> {
         problems.extend(names::check(subject, &engine, &schemas));
     }
     problems.extend(taint::check(subject, &schemas));
+    problems.extend(encoding::check(subject));
     let (kinds, found) = kinds(subject);
     problems.extend(describe::kinds(subject, &found));
     if problems.is_empty() {

@@ -8,6 +8,7 @@ use serde_json::Number;
 use serde_json::{Map, Value};
 
 use crate::fault::{Pos, Problem};
+use crate::source;
 use crate::yaml::{self, Plain, Raw, RawKind, Style};
 
 pub(crate) use de::{all_from_node, from_node, nearest, unknown};
@@ -39,7 +40,7 @@ impl Node {
     /// Reads a descriptor: one document, a map.
     pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Self, Problem> {
         let whole = Pos::file(file);
-        let text = std::str::from_utf8(bytes).map_err(|_| Problem::at(&whole, "is not UTF-8"))?;
+        let text = source::text(file, bytes)?;
         let documents = yaml::compose(text)
             .map_err(|e| Problem::at(&Pos::new(file, e.line, e.column), e.message))?;
         match documents.as_slice() {

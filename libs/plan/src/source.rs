@@ -3,6 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::fault::{Pos, Problem};
+use crate::render::engine::line_column;
+
 /// The files of one root (the shipped templates, or the site's), by path below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
@@ -68,6 +71,21 @@ impl Tree {
             .iter()
             .map(|(path, content)| (path.as_str(), content.as_slice()))
     }
+}
+
+/// The text of a file, or where it is none and what it looks like.
+pub(crate) fn text<'a>(file: &str, content: &'a [u8]) -> Result<&'a str, Problem> {
+    std::str::from_utf8(content).map_err(|error| {
+        let looks = match content {
+            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "; it begins like UTF-16",
+            _ => "",
+        };
+        let valid = content.get(..error.valid_up_to()).unwrap_or_default();
+        let valid = String::from_utf8_lossy(valid);
+        let (line, column) = line_column(&valid, valid.len());
+        let message = format!("is not UTF-8 from here on{looks}: save it as UTF-8");
+        Problem::at(&Pos::new(file, line, column), message)
+    })
 }
 
 /// A folder of one plan or base: the files by their name below it.

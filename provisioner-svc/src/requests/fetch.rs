@@ -67,7 +67,7 @@ pub(super) async fn message(context: &Context, record: &Record) -> Result<Instan
         organization_guid: spec.organization_guid.clone(),
         space_guid: spec.space_guid.clone(),
         platform: spec.platform.clone(),
-        name: names::short(record.instance()).to_owned(),
+        name: names::object(record.instance()),
         ..Instance::default()
     };
     if let Some(applied) = record

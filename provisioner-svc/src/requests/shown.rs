@@ -81,7 +81,7 @@ async fn evaluate(
     let variables = Variables {
         instance: Instance {
             id: instance_id.to_owned(),
-            name: names::short(&names::instance_record(instance_id)).to_owned(),
+            name: names::object(&names::instance_record(instance_id)),
             namespace: namespace.to_owned(),
         },
         parameters: revision.parameters.effective.clone(),

@@ -91,7 +91,7 @@ impl Job {
         Variables {
             instance: Instance {
                 id: spec.instance_id.clone(),
-                name: names::short(self.record.instance()).to_owned(),
+                name: names::object(self.record.instance()),
                 namespace: spec.namespace.clone(),
             },
             parameters: inputs.revision.parameters.effective.clone(),

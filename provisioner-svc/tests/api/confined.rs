@@ -194,7 +194,7 @@ async fn a_namespace_that_became_an_instances_meanwhile_is_not_written_to() {
         "{}",
         ended.description
     );
-    let name = format!("app-{}", names::short(&world.record("i").await.name_any()));
+    let name = format!("app-{}", names::object(&world.record("i").await.name_any()));
     assert!(world.config_map(&tenants, &name).await.is_none());
 }
 

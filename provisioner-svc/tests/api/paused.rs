@@ -303,7 +303,7 @@ async fn what_a_paused_replica_makes_late_in_a_shared_namespace_is_swept() {
     let heir = world.provisioner_with(args).await;
     deprovisioned(&heir.client, plan.deprovision(ID)).await;
     heir.stop().await;
-    let name = format!("app-{}", names::short(&names::instance_record(ID)));
+    let name = format!("app-{}", names::object(&names::instance_record(ID)));
     assert!(world.config_map(&tenants, &name).await.is_none());
 
     sleeper.signal(Signal::CONT);

@@ -50,7 +50,7 @@ async fn a_name_that_is_somebody_elses_is_waited_for_and_never_touched() {
     let provisioner = world.provisioner("a").await;
     let client = provisioner.client.clone();
     let record = cluster::names::instance_record("i");
-    let name = format!("app-{}", cluster::names::short(&record));
+    let name = format!("app-{}", cluster::names::object(&record));
     let foreign: ConfigMap =
         serde_json::from_value(json!({"metadata": {"name": name}, "data": {"theirs": "1"}}))
             .unwrap();
@@ -123,7 +123,7 @@ async fn in_a_shared_namespace_the_instance_takes_only_its_own_away() {
     let map = |id: &str| {
         format!(
             "app-{}",
-            cluster::names::short(&cluster::names::instance_record(id))
+            cluster::names::object(&cluster::names::instance_record(id))
         )
     };
     assert!(world.config_map(&tenants, &map("i")).await.is_some());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fault::{Pos, Problem};
 use crate::node::{Kind, Node, unknown};
-use crate::source::{Folder, Overlay, folder_name_fault};
+use crate::source::{self, Folder, Overlay, folder_name_fault};
 
 /// A folder with everything it inherits.
 pub(crate) struct Resolved {
@@ -154,11 +154,11 @@ fn layer(path: &str, folder: &Folder<'_>) -> Result<Layer, Vec<Problem>> {
             continue;
         }
         match role(name) {
-            Role::Template => match std::str::from_utf8(content) {
+            Role::Template => match source::text(&file, content) {
                 Ok(text) => {
                     files.insert((*name).to_owned(), text.to_owned());
                 }
-                Err(_) => problems.push(Problem::at(&whole, "is not UTF-8")),
+                Err(problem) => problems.push(problem),
             },
             Role::Documentation => {}
             Role::PassedOver => warnings.push(Problem::at(&whole, PASSED_OVER)),

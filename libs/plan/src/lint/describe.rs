@@ -20,12 +20,15 @@ use crate::variables::{BUILT_INS, EXPRESSION_NAMES, SECRET_NAMES};
 
 /// Catalog strings longer than this are no use to platforms (CAT-04).
 const MAX_STRING: usize = 255;
+/// All tags of an offering that Cloud Foundry takes.
+const MAX_TAGS: usize = 2048;
 /// No platform polls longer: Cloud Foundry's own limit is 7 days.
 const MAX_DEADLINE: Duration = Duration::from_secs(7 * 86_400);
 
 /// Checks an offering.
-pub(crate) fn service(offering: &Offering, place: &dyn Fn(&str) -> Pos) -> Vec<Problem> {
-    let mut problems = Vec::new();
+pub(crate) fn service(offering: &Offering, place: &dyn Fn(&[&str]) -> Pos) -> Vec<Problem> {
+    let mut problems = shown_by_platforms(offering, place);
+    let place = |key: &str| place(&[key]);
     let mut check = |key: &str, text: &str| {
         if let Err(message) = catalog_string(text) {
             problems.push(Problem::at(&place(key), format!("{key} {message}")));
@@ -42,9 +45,53 @@ pub(crate) fn service(offering: &Offering, place: &dyn Fn(&str) -> Pos) -> Vec<P
     problems
 }
 
+/// What Cloud Foundry refuses the whole catalog for.
+fn shown_by_platforms(offering: &Offering, place: &dyn Fn(&[&str]) -> Pos) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (key, value) in &offering.metadata {
+        let expected = match key.as_str() {
+            "shareable" if !value.is_boolean() => "true or false",
+            "displayName"
+            | "imageUrl"
+            | "longDescription"
+            | "providerDisplayName"
+            | "documentationUrl"
+            | "supportUrl"
+                if !value.is_string() =>
+            {
+                "a text"
+            }
+            _ => continue,
+        };
+        let message = format!("metadata.{key} must be {expected}");
+        problems.push(Problem::at(&place(&["metadata", key]), message));
+    }
+    let tags: usize = offering
+        .tags
+        .iter()
+        .map(|tag| tag.chars().count() + 1)
+        .sum();
+    if tags > MAX_TAGS {
+        let message = format!("the tags have {tags} characters in all, platforms take {MAX_TAGS}");
+        problems.push(Problem::at(&place(&["tags"]), message));
+    }
+    if let Some(client) = &offering.dashboard_client {
+        let place = place(&["dashboard_client"]);
+        if client.id.trim().is_empty() || client.secret.trim().is_empty() {
+            let message = "dashboard_client needs an id and a secret";
+            problems.push(Problem::at(&place, message));
+        }
+        if client.redirect_uri.is_none() {
+            let message = "dashboard_client needs a redirect_uri: Cloud Foundry takes none without";
+            problems.push(Problem::at(&place, message));
+        }
+    }
+    problems
+}
+
 fn catalog_string(text: &str) -> Result<(), String> {
     match text.chars().count() {
-        0 => Err("is empty".to_owned()),
+        _ if text.trim().is_empty() => Err("is empty".to_owned()),
         n if n > MAX_STRING => Err(format!(
             "has {n} characters, at most {MAX_STRING} are shown"
         )),
@@ -85,7 +132,7 @@ pub(crate) fn kinds(subject: &Subject<'_>, found: &[(KindRef, Pos)]) -> Vec<Prob
             } else {
                 return None;
             };
-            is_confined.then(|| format!("{kind} {what}: that needs scope: cluster"))
+            is_confined.then(|| format!("{kind} {what}: that needs scope: cluster, and an installer, which this version does not have"))
         })?;
         Some(Problem::at(place, message))
     };

@@ -96,6 +96,9 @@ pub(crate) fn describe(error: &JinjaError) -> String {
         {
             detail.to_owned()
         }
+        ErrorKind::InvalidOperation if detail.starts_with("tried to use - operator") => {
+            format!("{detail}: a hyphen subtracts; a name with one is written parameters[\"a-b\"]")
+        }
         kind if detail.is_empty() => kind.to_string(),
         kind => format!("{kind}: {detail}"),
     }

@@ -31,6 +31,8 @@ pub(crate) struct Position<'a> {
     pub(crate) style: Style,
     /// Where it is in a command line: what is run and its arguments.
     pub(crate) arguments: Option<Arguments<'a>>,
+    /// The kind of the object.
+    pub(crate) kind: Option<&'a str>,
 }
 
 /// The items of `command` and of `args` beside it.
@@ -92,9 +94,14 @@ impl<'s> Skeleton<'s> {
         let number = outputs.position(|output| output.contains(&offset))?;
         let wanted = mark(number);
         let mut keys = Vec::new();
-        self.documents
-            .iter()
-            .find_map(|document| find(document, &wanted, &mut keys, None))
+        self.documents.iter().find_map(|document| {
+            let found = find(document, &wanted, &mut keys, None)?;
+            let kind = match &document.kind {
+                RawKind::Map(entries) => items(entries, "kind").into_iter().flatten().next(),
+                _ => None,
+            };
+            Some(Position { kind, ..found })
+        })
     }
 
     /// Line and column in the template.
@@ -186,6 +193,7 @@ fn find<'a>(
             text,
             style: *style,
             arguments: arguments.cloned(),
+            kind: None,
         }),
         RawKind::Seq(items) => items.iter().enumerate().find_map(|(i, item)| {
             let own = arguments.map(|all| Arguments {

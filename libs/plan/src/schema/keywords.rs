@@ -47,6 +47,18 @@ const KEYWORDS: [&str; 39] = [
     "x-immutable",
     "x-ordered",
 ];
+/// Keywords of later drafts, which platforms do not read, and what draft-04 has instead.
+const LATER: [(&str, &str); 9] = [
+    ("const", "write enum with a single value"),
+    ("if", "write anyOf"),
+    ("then", "write anyOf"),
+    ("else", "write anyOf"),
+    ("contains", "there is nothing like it"),
+    ("propertyNames", "write patternProperties"),
+    ("dependentRequired", "write dependencies"),
+    ("dependentSchemas", "write dependencies"),
+    ("$defs", "write definitions"),
+];
 /// Our own, which begin with `x-`.
 const OURS: [&str; 2] = ["immutable", "ordered"];
 const TYPES: [&str; 7] = [
@@ -144,6 +156,10 @@ fn keyword(key: &str, value: &Value, schema: &Map<String, Value>) -> Option<Stri
 }
 
 fn unknown_keyword(key: &str, value: &Value) -> Option<String> {
+    if let Some((_, advice)) = LATER.iter().find(|(word, _)| *word == key) {
+        let of = "the catalog's schemas are JSON Schema draft-04";
+        return Some(format!("unknown keyword {key:?}: {of}; {advice}"));
+    }
     let of_ours = |word: &&str| word.starts_with("x-") == key.starts_with("x-");
     let near = match key.strip_prefix("x-") {
         Some(rest) => nearest(rest, OURS).map(|near| format!("x-{near}")),
