@@ -64,10 +64,10 @@ impl Plain<'_> {
 
 impl Visitor for Plain<'_> {
     fn stmt(&mut self, stmt: &ast::Stmt<'_>) {
-        if let ast::Stmt::EmitExpr(emit) = stmt {
-            if !self.is_encoded(&emit.expr) {
-                self.found.push(emit.expr.span().into());
-            }
+        if let ast::Stmt::EmitExpr(emit) = stmt
+            && !self.is_encoded(&emit.expr)
+        {
+            self.found.push(emit.expr.span().into());
         }
     }
 }
