@@ -23,6 +23,7 @@ pub mod descriptor;
 pub mod kinds;
 pub mod schema;
 
+pub mod language;
 pub mod variables;
 
 mod expr;

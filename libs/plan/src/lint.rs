@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::descriptor::{KindRef, Parameters, Plan};
 use crate::fault::{Pos, Problem};
 use crate::node::Node;
+use crate::render::ast;
 use crate::render::check::kinds_of;
-use crate::render::engine::Engine;
+use crate::render::engine::{Engine, syntax_config};
 use crate::schema::{self, Schemas};
 
 pub(crate) use describe::service;
@@ -83,7 +84,7 @@ pub(crate) fn plan(subject: &Subject<'_>) -> Result<Checked, Vec<Problem>> {
     })?;
     let parameters = match &subject.descriptor.parameters {
         Some(parameters) => parameters.clone(),
-        None => schema::infer(&names::unknown(subject, &engine, None)),
+        None => inferred(subject, &engine)?,
     };
     let schemas = schemas(subject, &parameters)?;
     let (mut problems, sources) = describe::plan(subject, &schemas);
@@ -103,6 +104,19 @@ pub(crate) fn plan(subject: &Subject<'_>) -> Result<Checked, Vec<Problem>> {
     } else {
         Err(problems)
     }
+}
+
+/// The parameters of a plan that declares none. A name that is nearly one of the broker's is none.
+fn inferred(subject: &Subject<'_>, engine: &Engine) -> Result<Parameters, Vec<Problem>> {
+    let misspelt = names::misspelt(subject, engine);
+    if !misspelt.is_empty() {
+        return Err(misspelt);
+    }
+    let mut uses = schema::Uses::default();
+    for (name, source) in subject.files {
+        ast::visit(source, name, &syntax_config(), &mut uses);
+    }
+    Ok(uses.parameters(names::unknown(subject, engine)))
 }
 
 /// The kinds that a plan may apply, and where each is named.

@@ -222,7 +222,8 @@ impl Loaded {
         &self.evaluator
     }
 
-    pub(crate) fn binding_files(&self) -> &[String] {
+    /// The names of a binding's files, in the order in which they are applied.
+    pub fn binding_files(&self) -> &[String] {
         &self.binding_files
     }
 

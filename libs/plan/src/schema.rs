@@ -17,7 +17,7 @@ pub use update::{Resolved, merge_patch};
 pub use validate::{Concern, Violation, refusal};
 
 pub(crate) use build::build;
-pub(crate) use infer::infer;
+pub(crate) use infer::Uses;
 pub(crate) use sample::samples;
 pub(crate) use update::{create, update};
 pub(crate) use validate::{check_schema, validate};

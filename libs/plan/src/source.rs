@@ -6,16 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::fault::{Pos, Problem};
 use crate::render::engine::line_column;
 
+/// The text of a template that stands for what a `.url` file names, where nothing is fetched.
+pub const NOT_FETCHED: &str = "# fetched when the plan is served\n";
+
 /// The files of one root (the shipped templates, or the site's), by path below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     files: BTreeMap<String, Vec<u8>>,
 }
-
-/// A ConfigMap whose label does not name a plan.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("label {0:?} is not <provider>.<plan>")]
-pub struct LabelError(pub String);
 
 impl Tree {
     /// An empty root.
@@ -33,31 +31,6 @@ impl Tree {
         {
             self.files.insert(path.to_owned(), content.into());
         }
-    }
-
-    /// Adds a plan that a ConfigMap delivers: `label` is `<provider>.<plan>`, the keys are file
-    /// names. A ConfigMap has no folders, so a key `binding.<file>` means `binding/<file>`, and a
-    /// key `service.yaml` is the provider's.
-    pub fn insert_config_map<'a>(
-        &mut self,
-        label: &str,
-        data: impl IntoIterator<Item = (&'a str, &'a [u8])>,
-    ) -> Result<(), LabelError> {
-        let (provider, plan) = label
-            .split_once('.')
-            .filter(|(provider, plan)| is_folder_name(provider) && is_folder_name(plan))
-            .ok_or_else(|| LabelError(label.to_owned()))?;
-        for (key, content) in data {
-            let path = match key {
-                "service.yaml" => format!("{provider}/{key}"),
-                _ => match key.strip_prefix("binding.") {
-                    Some(file) => format!("{provider}/{plan}/binding/{file}"),
-                    None => format!("{provider}/{plan}/{key}"),
-                },
-            };
-            self.insert(&path, content);
-        }
-        Ok(())
     }
 
     /// Whether the root holds nothing.
@@ -139,12 +112,8 @@ impl<'a> Overlay<'a> {
     }
 }
 
-/// Folder names become CLI-friendly catalog names, parts of ids and label values.
-pub(crate) fn is_folder_name(name: &str) -> bool {
-    folder_name_fault(name).is_none()
-}
-
-/// What is wrong with the name of a provider's or a plan's folder.
+/// What is wrong with the name of a provider's or a plan's folder: these become CLI-friendly catalog
+/// names, parts of ids and label values.
 pub(crate) fn folder_name_fault(name: &str) -> Option<String> {
     const MAX: usize = 63;
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
@@ -236,27 +205,6 @@ mod tests {
         tree.insert("mongodb/small/.swp", "");
         tree.insert("mongodb/..data/plan.yaml", "");
         assert!(tree.is_empty());
-    }
-
-    #[test]
-    fn a_config_map_has_the_same_shape_as_a_folder() {
-        let mut tree = Tree::new();
-        let data: [(&str, &[u8]); 3] = [
-            ("plan.yaml", b"a"),
-            ("binding.user.yaml", b"b"),
-            ("service.yaml", b"c"),
-        ];
-        tree.insert_config_map("mongodb.tiny", data).unwrap();
-        let paths: Vec<_> = tree.iter().map(|(path, _)| path.to_owned()).collect();
-        assert_eq!(
-            paths,
-            [
-                "mongodb/service.yaml",
-                "mongodb/tiny/binding/user.yaml",
-                "mongodb/tiny/plan.yaml"
-            ]
-        );
-        assert!(tree.insert_config_map("mongodb", []).is_err());
     }
 
     #[test]

@@ -39,18 +39,49 @@ fn known<'a>(
 }
 
 /// All names that nothing defines.
-pub(crate) fn unknown(
-    subject: &Subject<'_>,
-    engine: &Engine,
-    schemas: Option<&Schemas>,
-) -> BTreeSet<String> {
+pub(crate) fn unknown(subject: &Subject<'_>, engine: &Engine) -> BTreeSet<String> {
     let mut unknown = BTreeSet::new();
     for file in subject.files.keys() {
-        let known = known(file, subject, schemas);
+        let known = known(file, subject, None);
         let names = engine.undeclared(file).into_keys();
         unknown.extend(names.filter(|name| !known.contains(name.as_str())));
     }
     unknown
+}
+
+/// Built-in names with fewer letters are too near to names that people give.
+const MIN_LETTERS: usize = 5;
+
+/// A problem for each name that nothing defines and that is nearly the name of a built-in: as a
+/// parameter it would be a surprise.
+pub(crate) fn misspelt(subject: &Subject<'_>, engine: &Engine) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for file in subject.files.keys() {
+        let known = known(file, subject, None);
+        for (name, place) in engine.undeclared(file) {
+            let long = BUILT_INS.iter().chain(&CONTEXT_KEYS);
+            let near = long
+                .filter(|built_in| built_in.len() >= MIN_LETTERS)
+                .find(|built_in| is_slip(&name, built_in));
+            if let Some(near) = near.filter(|_| !known.contains(name.as_str())) {
+                let pos = subject.place(file, place.line, place.column);
+                let message = format!(
+                    "unknown variable {name:?}, did you mean {near:?}? A parameter of this plan needs \
+                     another name"
+                );
+                problems.push(Problem::at(&pos, message));
+            }
+        }
+    }
+    problems
+}
+
+/// One letter is wrong, missing, added, or two are swapped; a plural is none.
+fn is_slip(name: &str, meant: &str) -> bool {
+    let is_plural = |one: &str, many: &str| many.strip_suffix('s') == Some(one);
+    strsim::damerau_levenshtein(name, meant) == 1
+        && !is_plural(name, meant)
+        && !is_plural(meant, name)
 }
 
 /// Whether a user may send parameters that no schema names.

@@ -20,6 +20,7 @@ use crate::loaded::Loaded;
 use crate::ready::Readiness;
 use crate::render::{self, Detail, jinja, secrecy};
 use crate::schema;
+use crate::source::NOT_FETCHED;
 use crate::variables::{Broker, Instance, Variables};
 
 /// Renders a bundle with each sample of its parameters. `sources` are the descriptor's expressions
@@ -40,7 +41,8 @@ pub(crate) fn trial(
     for parameters in schema::samples(&bundle.schemas().create) {
         tried.push(trial.run(parameters).map_err(|problem| vec![problem])?);
     }
-    if tried.iter().all(|one| one.objects.is_empty()) {
+    let is_whole = subject.files.values().all(|text| text != NOT_FETCHED);
+    if is_whole && tried.iter().all(|one| one.objects.is_empty()) {
         let message = "no template of this plan renders an object: there is nothing to order";
         return Err(vec![Problem::at(&Pos::file(&subject.folder), message)]);
     }

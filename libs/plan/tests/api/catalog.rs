@@ -144,12 +144,10 @@ fn a_site_plan_overrides_a_shipped_one_and_may_use_its_base() {
         ("p/_base/plan.yaml", "values: {a: 1}\n"),
         ("p/a/plan.yaml", "extends: _base\ndescription: shipped\n"),
     ]);
-    let mut site = plan::Tree::new();
-    let data: [(&str, &[u8]); 1] = [(
-        "plan.yaml",
-        b"extends: p/_base\ndescription: site\nvalues: {b: 2}\n",
-    )];
-    site.insert_config_map("p.a", data).unwrap();
+    let site = tree(&[(
+        "p/a/plan.yaml",
+        "extends: p/_base\ndescription: site\nvalues: {b: 2}\n",
+    )]);
     let catalog = plan::catalog::build(&[shipped, site]);
     assert_eq!(catalog.faults, [], "{}", shown(&catalog));
     assert_eq!(catalog.plans.len(), 1);
