@@ -56,7 +56,11 @@ impl Credentials {
                 () = stop.cancelled() => return,
             }
             match self.reload().await {
-                Ok(()) => reported = None,
+                Ok(()) => {
+                    if reported.take().is_some() {
+                        tracing::info!("broker credentials can be read again");
+                    }
+                }
                 Err(fault) => {
                     let text = fault.to_string();
                     if reported.as_ref() != Some(&text) {

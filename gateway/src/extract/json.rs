@@ -14,16 +14,35 @@ const MAX_INTEGER: f64 = 9_007_199_254_740_992.0;
 /// Why a text is not the JSON object that we need.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
+    /// Nothing was sent.
+    #[error("it is empty")]
+    Empty,
+    /// The rest is missing; line and column, from 1.
+    #[error("it ends too early, at line {0} column {1}")]
+    Cut(usize, usize),
     /// The parser's text names the place and quotes nothing.
     #[error("{0}")]
-    Syntax(#[from] serde_json::Error),
+    Syntax(serde_json::Error),
     /// Some other JSON value.
     #[error("it is not an object")]
     NotAnObject,
 }
 
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        if error.is_eof() {
+            Self::Cut(error.line(), error.column())
+        } else {
+            Self::Syntax(error)
+        }
+    }
+}
+
 /// Parses an object. A key that repeats, at any depth, is an error.
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+    if bytes.trim_ascii().is_empty() {
+        return Err(Fault::Empty);
+    }
     let mut parser = serde_json::Deserializer::from_slice(bytes);
     let value = Strict(&mut Vec::new()).deserialize(&mut parser)?;
     parser.end()?;
@@ -225,6 +244,8 @@ mod tests {
         for text in ["", "{", "{}{}", "{'a':1}", "{\"a\":1e999}", "\u{feff}{}"] {
             assert!(parse_object(text.as_bytes()).is_err(), "{text}");
         }
+        assert_eq!(fault(" \n"), "it is empty");
+        assert_eq!(fault("{\"a\":\n"), "it ends too early, at line 2 column 0");
         let deep = format!("{}{}", "{\"a\":".repeat(5000), "1".to_owned());
         assert!(fault(&deep).contains("recursion limit"));
     }
