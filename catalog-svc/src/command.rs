@@ -1,5 +1,8 @@
 //! `catalog-svc plan …`: tools for authors of plans. Works without a cluster.
 
+mod configmap;
+mod explain;
+mod init;
 mod lint;
 mod rbac;
 mod render;
@@ -15,7 +18,10 @@ use clap::{Args, Subcommand};
 use plan::{Catalog, Fault, Tree, catalog::Draft};
 use sandbox::{Sandbox, SandboxArgs};
 
-use crate::source::{directory::Directories, fetched};
+use crate::{
+    snapshot::PlanKey,
+    source::{directory::Directories, fetched},
+};
 
 /// Exit code for a command that cannot be used so (sysexits' EX_USAGE).
 const USAGE: u8 = 64;
@@ -23,6 +29,14 @@ const USAGE: u8 = 64;
 /// What to do with plan folders.
 #[derive(Debug, Subcommand)]
 pub enum PlanCommand {
+    /// Print the ConfigMap that brings a plan, or a base, to a broker that runs: pipe it
+    /// to `kubectl apply -f -`. A plan with a fault is not printed.
+    Configmap(configmap::ConfigMap),
+    /// Print what templates can use, how plans are laid out, and what becomes of
+    /// values.
+    Explain(explain::Explain),
+    /// Make the folder of a new plan: an example that works, or a manifest of yours.
+    Init(init::Init),
     /// Check plans as the service does before it serves them. Prints a line
     /// `file:line:column: message` for each fault, and exits with 1 if there is
     /// any.
@@ -60,6 +74,8 @@ impl PlanCommand {
         match self.write(&mut out, &mut err) {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure::Faults) => ExitCode::FAILURE,
+            // Whoever reads has seen enough: `| head`.
+            Err(Failure::Other(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
             Err(Failure::Other(error)) => {
                 // If standard error is gone, too, the exit code has to do.
                 let _ = writeln!(err, "{error:#}");
@@ -70,12 +86,20 @@ impl PlanCommand {
 
     fn write(self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
         match self {
+            Self::Configmap(command) => command.run(out, err),
+            Self::Explain(command) => command.run(out),
+            Self::Init(command) => command.run(out),
             Self::Lint(command) => command.run(out),
             Self::Rbac(command) => command.run(out, err),
             Self::Render(command) => command.run(out, err),
             Self::Schema(command) => command.run(out),
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// The folders of templates that a command is about.
@@ -166,6 +190,11 @@ impl Roots {
         }
         Ok(())
     }
+}
+
+/// A plan as an argument.
+fn key(text: &str) -> Result<PlanKey, String> {
+    PlanKey::parse(text).ok_or_else(|| "expected <service provider>/<plan>".to_owned())
 }
 
 /// Waits for processes.

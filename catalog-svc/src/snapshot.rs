@@ -19,7 +19,7 @@ pub(crate) struct PlanKey {
 
 impl PlanKey {
     /// Whether a fault or a warning is of this plan.
-    fn has(&self, fault: &Fault) -> bool {
+    pub(crate) fn has(&self, fault: &Fault) -> bool {
         fault.provider == self.provider && fault.plan.as_ref() == Some(&self.plan)
     }
 

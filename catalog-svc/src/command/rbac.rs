@@ -1,16 +1,17 @@
 //! `plan rbac`.
 
-use std::io::Write;
+use std::{collections::BTreeSet, fmt::Write as _, io::Write};
 
 use clap::Args;
-use cluster::names::State;
+use cluster::names::{ACCEPTS_INSTANCES_OF, State};
 use plan::{
     Bundle,
+    descriptor::Namespace,
     rbac::{PLANS_ROLE, Rule, by_scope, rules},
 };
 
 use super::{Failure, Roots};
-use crate::source::config_map;
+use crate::{snapshot::PlanKey, source::config_map};
 
 /// Print the plans' ClusterRole.
 #[derive(Debug, Args)]
@@ -27,8 +28,8 @@ pub struct Rbac {
 }
 
 impl Rbac {
-    /// A plan with a fault might need more than is seen, and a role that gives
-    /// less than before would stop it: then nothing is printed.
+    /// Prints what is known, and says what is not: a plan with a fault may need more than is seen,
+    /// and its instances would lose what the role gave before.
     pub(super) fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
         let (mut trees, mut faults) = self.roots.existing_trees()?;
         if self.config_maps {
@@ -39,27 +40,63 @@ impl Rbac {
             faults.extend(content.faults);
         }
         let plans = self.roots.build(&trees, faults)?;
-        if !plans.faults.is_empty() {
-            self.roots.print(&plans.faults, err)?;
-            return Err(Failure::Faults);
-        }
         let bundles: Vec<&Bundle> = plans.catalog.plans.iter().map(AsRef::as_ref).collect();
-        let (namespaced, _) = by_scope(bundles);
-        out.write_all(cluster_role(&rules(namespaced)?).as_bytes())?;
-        Ok(())
+        let (namespaced, clusterwide) = by_scope(bundles);
+        let faulty = plans.faults.iter().map(|fault| {
+            let plan = fault.plan.as_deref().unwrap_or("*");
+            format!("{}/{plan}, which has a fault", fault.provider)
+        });
+        let clusterwide = clusterwide.iter().map(|bundle| {
+            let key = PlanKey::of(bundle);
+            format!(
+                "{key}, whose scope: cluster needs an installer, which this version does not have"
+            )
+        });
+        let left_out: BTreeSet<_> = faulty.chain(clusterwide).collect();
+        let shared = namespaces(&namespaced);
+        let mut text = cluster_role(&rules(namespaced)?, &left_out);
+        for namespace in &shared {
+            text.push_str(&role_binding(namespace, &self.roots.namespace));
+        }
+        out.write_all(text.as_bytes())?;
+        if plans.faults.is_empty() {
+            return Ok(());
+        }
+        self.roots.print(&plans.faults, err)?;
+        writeln!(
+            err,
+            "the role is printed without what these plans need: do not apply it where they have instances"
+        )?;
+        Err(Failure::Faults)
     }
+}
+
+/// The namespaces of others that plans apply objects in.
+fn namespaces(bundles: &[&Bundle]) -> BTreeSet<String> {
+    let of_plan = |bundle: &&Bundle| match &bundle.descriptor().namespace {
+        Namespace::Shared(name) => Some(name.clone()),
+        Namespace::Own | Namespace::Context => None,
+    };
+    bundles.iter().filter_map(of_plan).collect()
 }
 
 /// The role as a file to commit. All values in it are Kubernetes names, which
 /// YAML takes unquoted.
-fn cluster_role(rules: &[Rule]) -> String {
-    let mut text = format!(
-        "# What the broker may apply in the namespace of an instance: made from the kinds of its\n\
-         # plans by `catalog-svc plan rbac`, and applied by people.\n\
-         apiVersion: rbac.authorization.k8s.io/v1\n\
+fn cluster_role(rules: &[Rule], left_out: &BTreeSet<String>) -> String {
+    let mut text = "\
+        # What the broker may apply in the namespace of an instance: made from the kinds of its\n\
+        # plans by `catalog-svc plan rbac`, and applied by people.\n"
+        .to_owned();
+    for plan in left_out {
+        let _ = writeln!(text, "# Without {plan}.");
+    }
+    let _ = write!(
+        text,
+        "apiVersion: rbac.authorization.k8s.io/v1\n\
          kind: ClusterRole\n\
          metadata:\n  \
-           name: {PLANS_ROLE}\n\
+           name: {PLANS_ROLE}\n  \
+           labels: {{app.kubernetes.io/part-of: mongodb-osb}}\n\
          rules:\n"
     );
     for rule in rules {
@@ -80,6 +117,22 @@ fn cluster_role(rules: &[Rule]) -> String {
     text
 }
 
+/// What the owner of a namespace allows for plans with `namespace: {shared: …}`.
+fn role_binding(namespace: &str, broker: &str) -> String {
+    format!(
+        "---\n\
+         # Its owner agrees, too: kubectl label namespace {namespace} {ACCEPTS_INSTANCES_OF}={broker}\n\
+         apiVersion: rbac.authorization.k8s.io/v1\n\
+         kind: RoleBinding\n\
+         metadata:\n  \
+           name: {PLANS_ROLE}\n  \
+           namespace: {namespace}\n  \
+           labels: {{app.kubernetes.io/part-of: mongodb-osb}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {PLANS_ROLE}}}\n\
+         subjects: [{{kind: ServiceAccount, name: provisioner-svc, namespace: {broker}}}]\n"
+    )
+}
+
 fn group_name(group: &str) -> &str {
     if group.is_empty() { "\"\"" } else { group }
 }
@@ -92,7 +145,7 @@ mod tests {
     fn the_role_is_yaml_that_says_the_rules() {
         let bundles: [&Bundle; 0] = [];
         let rules = rules(bundles).unwrap();
-        let text = cluster_role(&rules);
+        let text = cluster_role(&rules, &BTreeSet::new());
         let read: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(read["metadata"]["name"], PLANS_ROLE);
         assert_eq!(read["rules"], serde_json::to_value(&rules).unwrap());

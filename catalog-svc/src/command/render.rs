@@ -1,6 +1,6 @@
 //! `plan render`.
 
-use std::{io::Write, sync::Arc};
+use std::{fs, io::Write, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -20,11 +20,20 @@ use crate::snapshot::PlanKey;
 #[derive(Debug, Args)]
 pub struct Render {
     /// The plan, as `<service provider>/<plan>`.
-    #[arg(long, value_parser = key)]
+    #[arg(long, value_parser = super::key)]
     plan: PlanKey,
     /// The parameters of the instance, as a JSON object.
     #[arg(long, default_value = "{}", value_parser = object)]
     parameters: Map<String, Value>,
+    /// A file with parameters, in YAML or JSON. Those of --parameters are laid over them.
+    #[arg(long, value_name = "FILE")]
+    parameters_file: Option<PathBuf>,
+    /// Print the templates of a binding, too: its parameters, as a JSON object.
+    #[arg(long, value_name = "PARAMETERS", value_parser = object)]
+    bind: Option<Map<String, Value>>,
+    /// Print the outputs that are known without a cluster, too.
+    #[arg(long)]
+    outputs: bool,
     /// The OSB context of the instance, as a JSON object.
     #[arg(long, default_value = "{}", value_parser = object)]
     context: Map<String, Value>,
@@ -38,39 +47,90 @@ impl Render {
         let wanted = |bundle: &&Arc<Bundle>| PlanKey::of(bundle) == self.plan;
         let Some(bundle) = plans.catalog.plans.iter().find(wanted) else {
             self.roots.print(&plans.faults, err)?;
-            writeln!(err, "{} is not a valid plan", self.plan)?;
+            let valid = plans.catalog.plans.iter();
+            let valid: Vec<_> = valid
+                .map(|bundle| PlanKey::of(bundle).to_string())
+                .collect();
+            let valid = valid.join(", ");
+            writeln!(err, "{} is not a valid plan; valid are: {valid}", self.plan)?;
             return Err(Failure::Faults);
         };
-        let resolved = match bundle.create_parameters(&self.parameters) {
+        let parameters = self.parameters()?;
+        let resolved = match bundle.create_parameters(&parameters) {
             Ok(resolved) => resolved,
             Err(violations) => {
                 for violation in violations {
                     writeln!(err, "{violation}")?;
                 }
+                writeln!(
+                    err,
+                    "parameters are passed by --parameters '{{\"name\": value}}'"
+                )?;
                 return Err(Failure::Faults);
             }
         };
-        let variables = self.variables(bundle, resolved.effective);
-        for file in self.files(bundle, variables)? {
+        let mut variables = self.variables(bundle, resolved.effective);
+        let files = self.files(bundle, &mut variables)?;
+        for file in files.iter().chain(&self.of_binding(bundle, &variables)?) {
             for object in &file.objects {
                 let text = serde_saphyr::to_string(object).context("print a manifest")?;
                 writeln!(out, "---\n# {}\n{}", file.name, text.trim_end())?;
             }
         }
+        if self.outputs {
+            let text = serde_saphyr::to_string(&variables.outputs).context("print the outputs")?;
+            writeln!(out, "---\n# outputs\n{}", text.trim_end())?;
+        }
         Ok(())
     }
 
+    fn parameters(&self) -> anyhow::Result<Map<String, Value>> {
+        let Some(path) = &self.parameters_file else {
+            return Ok(self.parameters.clone());
+        };
+        let read = || format!("read {}", path.display());
+        let text = fs::read_to_string(path).with_context(read)?;
+        let mut parameters: Map<String, Value> =
+            serde_saphyr::from_str(&text).with_context(read)?;
+        parameters.extend(self.parameters.clone());
+        Ok(parameters)
+    }
+
+    /// The templates of a binding, if they are asked for.
+    fn of_binding(&self, bundle: &Arc<Bundle>, variables: &Variables) -> anyhow::Result<Vec<File>> {
+        let Some(parameters) = &self.bind else {
+            return Ok(Vec::new());
+        };
+        let loaded = Loaded::new(Arc::clone(bundle))?;
+        let binding = json!({
+            "id": "00000000-0000-0000-0000-000000000001", "name": "example",
+            "username": "username", "password": "password", "parameters": parameters,
+        });
+        let variables = Variables {
+            binding: binding.as_object().cloned(),
+            ..variables.clone()
+        };
+        wait(async {
+            let sandbox = Sandbox::new(&self.roots.sandbox);
+            let mut files = Vec::new();
+            for name in loaded.binding_files() {
+                files.push(sandbox.render_file(&loaded, name, &variables).await??);
+            }
+            Ok(files)
+        })
+    }
+
     /// The files, each with the outputs of those before it.
-    fn files(&self, bundle: &Arc<Bundle>, mut variables: Variables) -> anyhow::Result<Vec<File>> {
+    fn files(&self, bundle: &Arc<Bundle>, variables: &mut Variables) -> anyhow::Result<Vec<File>> {
         let loaded = Loaded::new(Arc::clone(bundle))?;
         wait(async {
             let sandbox = Sandbox::new(&self.roots.sandbox);
             let (mut files, mut objects) = (Vec::new(), Vec::new());
             for name in loaded.files() {
-                let file = sandbox.render_file(&loaded, name, &variables).await??;
+                let file = sandbox.render_file(&loaded, name, variables).await??;
                 objects.extend(file.objects.clone());
                 files.push(file);
-                variables.outputs = sandbox.outputs(&loaded, &variables, &objects).await??;
+                variables.outputs = sandbox.outputs(&loaded, variables, &objects).await??;
             }
             Ok(files)
         })
@@ -112,10 +172,6 @@ fn stand_in(name: &str, generate: &Generate) -> Value {
             Value::Object(pairs.into_iter().collect())
         }
     }
-}
-
-fn key(text: &str) -> Result<PlanKey, String> {
-    PlanKey::parse(text).ok_or_else(|| "expected <service provider>/<plan>".to_owned())
 }
 
 fn object(text: &str) -> Result<Map<String, Value>, String> {

@@ -178,6 +178,11 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// The key of a file of a plan's folder.
+pub(crate) fn key(file: &str) -> String {
+    file.replacen('/', ".", 1)
+}
+
 /// Where a key's content goes. A ConfigMap has no folders: `binding.<file>` and
 /// `patches.<file>` mean `binding/<file>` and `patches/<file>`.
 fn path(label: &str, key: &str) -> Option<String> {

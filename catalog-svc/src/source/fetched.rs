@@ -4,16 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use plan::{Fault, Tree};
+use plan::{Fault, Tree, source::NOT_FETCHED};
 use service::telemetry::chain;
 
 use super::{
     assemble, fault,
     url::{self, Address, Fetcher},
 };
-
-/// Stands for what is fetched where nothing is: `catalog-svc plan lint`.
-const PLACEHOLDER: &[u8] = b"# fetched when the plan is served\n";
 
 /// Trees in which fetched content stands for the `*.url` files.
 #[derive(Debug)]
@@ -70,7 +67,7 @@ pub(crate) fn without(trees: &[Tree]) -> Fetched {
     for (index, path, content) in lists(trees) {
         match lines(path, content) {
             Ok(_) => {
-                contents.insert((index, path.to_owned()), PLACEHOLDER.to_vec());
+                contents.insert((index, path.to_owned()), NOT_FETCHED.as_bytes().to_vec());
             }
             Err(mut found) => faults.append(&mut found),
         }

@@ -12,6 +12,7 @@ mod catalog;
 mod command;
 mod faults;
 mod fixture;
+mod guide;
 mod hostile;
 mod orderable;
 mod rights;
