@@ -22,14 +22,14 @@ enum Command {
     Serve(Box<Args>),
     /// Check, render and describe plans; needs no cluster.
     #[command(subcommand)]
-    Plan(PlanCommand),
+    Plan(Box<PlanCommand>),
 }
 
 impl Cli {
     /// The command about plan folders, if one was asked for.
     pub fn plan(self) -> Option<PlanCommand> {
         match self.command {
-            Some(Command::Plan(command)) => Some(command),
+            Some(Command::Plan(command)) => Some(*command),
             Some(Command::Serve(_)) | None => None,
         }
     }
