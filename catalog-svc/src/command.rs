@@ -128,6 +128,14 @@ struct Plans {
     faults: Vec<Fault>,
 }
 
+impl Plans {
+    /// What is wrong with one plan.
+    fn faults_of(&self, plan: &PlanKey) -> Vec<Fault> {
+        let own = self.faults.iter().filter(|fault| plan.has(fault));
+        own.cloned().collect()
+    }
+}
+
 impl Roots {
     /// The content of the folders. One that does not exist is an error: a
     /// check of nothing must not pass.

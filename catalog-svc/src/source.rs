@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 use plan::{Fault, Tree};
 
+use crate::snapshot::PlanKey;
+
 /// What a source holds at the moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Content {
@@ -18,6 +20,18 @@ pub(crate) struct Content {
     pub(crate) trees: Vec<Tree>,
     /// What could not be read, with the plan that is not served for it.
     pub(crate) faults: Vec<Fault>,
+}
+
+/// Every folder of a plan or a base, whatever is in it.
+pub(crate) fn folders(trees: &[Tree]) -> BTreeSet<PlanKey> {
+    let paths = trees.iter().flat_map(Tree::iter);
+    let keys = paths.filter_map(|(path, _)| {
+        let mut parts = path.splitn(3, '/');
+        let (provider, plan) = parts.next().zip(parts.next())?;
+        parts.next()?;
+        PlanKey::new(provider, plan)
+    });
+    keys.collect()
 }
 
 /// A fault at a file that could not be taken in; `path` is from the root.

@@ -11,7 +11,10 @@ use serde_json::json;
 use super::{Failure, Roots};
 use crate::{
     snapshot::PlanKey,
-    source::config_map::{PLAN_LABEL, key},
+    source::{
+        self,
+        config_map::{PLAN_LABEL, key},
+    },
 };
 
 /// What a ConfigMap holds at most, its keys and metadata included.
@@ -39,11 +42,7 @@ impl ConfigMap {
             return Err(self.unknown(&trees).into());
         }
         let plans = self.roots.build(&trees, faults)?;
-        let own: Vec<_> = plans
-            .faults
-            .into_iter()
-            .filter(|fault| self.plan.has(fault))
-            .collect();
+        let own = plans.faults_of(&self.plan);
         if !own.is_empty() {
             self.roots.print(&own, err)?;
             return Err(Failure::Faults);
@@ -67,14 +66,8 @@ impl ConfigMap {
     }
 
     fn unknown(&self, trees: &[Tree]) -> anyhow::Error {
-        let paths = trees.iter().flat_map(Tree::iter);
-        let folders = paths.filter_map(|(path, _)| {
-            let mut parts = path.splitn(3, '/');
-            let folder = format!("{}/{}", parts.next()?, parts.next()?);
-            parts.next().map(|_| folder)
-        });
-        let mut folders: Vec<_> = folders.collect();
-        folders.dedup();
+        let folders = source::folders(trees).into_iter();
+        let folders: Vec<_> = folders.map(|folder| folder.to_string()).collect();
         anyhow::anyhow!(
             "there is no {}; there are {}",
             self.plan,

@@ -35,8 +35,7 @@ impl Init {
     /// Writes the files, and checks them: a manifest may have faults as a plan.
     pub(super) fn run(&self, out: &mut impl Write) -> Result<(), Failure> {
         let folder = self.root.join(self.plan.to_string());
-        let exists = folder.exists();
-        if exists {
+        if folder.exists() {
             return Err(anyhow::anyhow!("{} exists already", folder.display()).into());
         }
         let files = self.files()?;
@@ -52,11 +51,7 @@ impl Init {
             sandbox: SandboxArgs::default(),
         };
         let plans = roots.plans()?;
-        let own = plans
-            .faults
-            .into_iter()
-            .filter(|fault| self.plan.has(fault));
-        let own: Vec<_> = own.collect();
+        let own = plans.faults_of(&self.plan);
         if !own.is_empty() {
             writeln!(out, "\nTo mend:")?;
             roots.print(&own, out)?;

@@ -70,8 +70,9 @@ impl Render {
             }
         };
         let mut variables = self.variables(bundle, resolved.effective);
-        let files = self.files(bundle, &mut variables)?;
-        for file in files.iter().chain(&self.of_binding(bundle, &variables)?) {
+        let loaded = Loaded::new(Arc::clone(bundle))?;
+        let files = self.files(&loaded, &mut variables)?;
+        for file in files.iter().chain(&self.of_binding(&loaded, &variables)?) {
             for object in &file.objects {
                 let text = serde_saphyr::to_string(object).context("print a manifest")?;
                 writeln!(out, "---\n# {}\n{}", file.name, text.trim_end())?;
@@ -97,11 +98,10 @@ impl Render {
     }
 
     /// The templates of a binding, if they are asked for.
-    fn of_binding(&self, bundle: &Arc<Bundle>, variables: &Variables) -> anyhow::Result<Vec<File>> {
+    fn of_binding(&self, loaded: &Loaded, variables: &Variables) -> anyhow::Result<Vec<File>> {
         let Some(parameters) = &self.bind else {
             return Ok(Vec::new());
         };
-        let loaded = Loaded::new(Arc::clone(bundle))?;
         let binding = json!({
             "id": "00000000-0000-0000-0000-000000000001", "name": "example",
             "username": "username", "password": "password", "parameters": parameters,
@@ -114,23 +114,22 @@ impl Render {
             let sandbox = Sandbox::new(&self.roots.sandbox);
             let mut files = Vec::new();
             for name in loaded.binding_files() {
-                files.push(sandbox.render_file(&loaded, name, &variables).await??);
+                files.push(sandbox.render_file(loaded, name, &variables).await??);
             }
             Ok(files)
         })
     }
 
     /// The files, each with the outputs of those before it.
-    fn files(&self, bundle: &Arc<Bundle>, variables: &mut Variables) -> anyhow::Result<Vec<File>> {
-        let loaded = Loaded::new(Arc::clone(bundle))?;
+    fn files(&self, loaded: &Loaded, variables: &mut Variables) -> anyhow::Result<Vec<File>> {
         wait(async {
             let sandbox = Sandbox::new(&self.roots.sandbox);
             let (mut files, mut objects) = (Vec::new(), Vec::new());
             for name in loaded.files() {
-                let file = sandbox.render_file(&loaded, name, variables).await??;
+                let file = sandbox.render_file(loaded, name, variables).await??;
                 objects.extend(file.objects.clone());
                 files.push(file);
-                variables.outputs = sandbox.outputs(&loaded, variables, &objects).await??;
+                variables.outputs = sandbox.outputs(loaded, variables, &objects).await??;
             }
             Ok(files)
         })

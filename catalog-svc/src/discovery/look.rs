@@ -1,13 +1,11 @@
 //! One look at the sources: what is there, what is valid, what is wrong.
 
-use std::collections::BTreeSet;
-
 use plan::{Bundle, Catalog, Tree, catalog::Draft};
 
 use super::{Discovery, Inputs, State};
 use crate::{
     snapshot::{Found, PlanKey},
-    source::fetched,
+    source::{self, fetched},
     wire,
 };
 
@@ -49,7 +47,11 @@ impl Discovery {
 
 fn found(trees: &[Tree], catalog: Catalog) -> Found {
     let mut found = Found {
-        folders: folders(trees),
+        // Bases are no plans.
+        folders: source::folders(trees)
+            .into_iter()
+            .filter(|folder| !folder.plan.starts_with('_'))
+            .collect(),
         faults: catalog.faults.into_iter().collect(),
         warnings: catalog.warnings.into_iter().collect(),
         ..Found::default()
@@ -66,18 +68,6 @@ fn found(trees: &[Tree], catalog: Catalog) -> Found {
         }
     }
     found
-}
-
-/// Every plan folder, whatever is in it; bases are none.
-fn folders(trees: &[Tree]) -> BTreeSet<PlanKey> {
-    let paths = trees.iter().flat_map(Tree::iter);
-    let keys = paths.filter_map(|(path, _)| {
-        let mut parts = path.splitn(3, '/');
-        let (provider, plan) = parts.next().zip(parts.next())?;
-        parts.next()?;
-        PlanKey::new(provider, plan)
-    });
-    keys.filter(|key| !key.plan.starts_with('_')).collect()
 }
 
 /// Whether a plan can travel to those who use it.

@@ -117,10 +117,13 @@ pub fn plural(kind: &KindRef) -> Option<&str> {
         .or_else(|| find(kind).map(|known| known.plural))
 }
 
+/// What is said of `kind: List`.
+pub(crate) const NO_LISTS: &str = "lists are not supported: write documents, with --- between them";
+
 /// Why no object of the kind can be applied, whatever the cluster serves, and what was meant.
 pub(crate) fn refused(kind: &KindRef) -> Option<String> {
     if kind.kind == "List" {
-        return Some("lists are not supported: write documents, with --- between them".to_owned());
+        return Some(NO_LISTS.to_owned());
     }
     if plural(kind).is_some() {
         return None;

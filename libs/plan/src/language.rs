@@ -14,6 +14,11 @@ const fn word(name: &'static str, meaning: &'static str) -> Word {
     Word { name, meaning }
 }
 
+/// Whether a list has a name.
+pub(crate) fn has(words: &[Word], name: &str) -> bool {
+    words.iter().any(|word| word.name == name)
+}
+
 /// The names of a list.
 pub(crate) fn names(words: &[Word]) -> Vec<&'static str> {
     words.iter().map(|word| word.name).collect()

@@ -15,8 +15,9 @@ use crate::descriptor::{KindRef, Parameters, Plan};
 use crate::fault::{Pos, Problem};
 use crate::node::Node;
 use crate::render::ast;
-use crate::render::check::kinds_of;
+use crate::render::check::kinds_by_line;
 use crate::render::engine::{Engine, syntax_config};
+use crate::render::skeleton::Skeleton;
 use crate::schema::{self, Schemas};
 
 pub(crate) use describe::service;
@@ -53,6 +54,9 @@ impl Subject<'_> {
         self.node.place(path)
     }
 }
+
+/// The templates without their template syntax, by name; `None` where that is no YAML.
+type Skeletons<'a> = BTreeMap<&'a str, Option<Skeleton<'a>>>;
 
 /// What the checks work out on their way.
 pub(crate) struct Checked {
@@ -91,9 +95,14 @@ pub(crate) fn plan(subject: &Subject<'_>) -> Result<Checked, Vec<Problem>> {
     if subject.descriptor.parameters.is_some() {
         problems.extend(names::check(subject, &engine, &schemas));
     }
-    problems.extend(taint::check(subject, &schemas));
-    problems.extend(encoding::check(subject));
-    let (kinds, found) = kinds(subject);
+    let skeletons: Skeletons<'_> = subject
+        .files
+        .iter()
+        .map(|(name, text)| (name.as_str(), Skeleton::of(text)))
+        .collect();
+    problems.extend(taint::check(subject, &schemas, &skeletons));
+    problems.extend(encoding::check(subject, &skeletons));
+    let (kinds, found) = kinds(subject, &skeletons);
     problems.extend(describe::kinds(subject, &found));
     if problems.is_empty() {
         Ok(Checked {
@@ -120,7 +129,7 @@ fn inferred(subject: &Subject<'_>, engine: &Engine) -> Result<Parameters, Vec<Pr
 }
 
 /// The kinds that a plan may apply, and where each is named.
-fn kinds(subject: &Subject<'_>) -> (Vec<KindRef>, Vec<(KindRef, Pos)>) {
+fn kinds(subject: &Subject<'_>, skeletons: &Skeletons<'_>) -> (Vec<KindRef>, Vec<(KindRef, Pos)>) {
     if let Some(kinds) = &subject.descriptor.kinds {
         let place = |i: usize| subject.key(["kinds", i.to_string().as_str()]);
         let found = kinds.iter().enumerate();
@@ -129,7 +138,11 @@ fn kinds(subject: &Subject<'_>) -> (Vec<KindRef>, Vec<(KindRef, Pos)>) {
     }
     let mut first = BTreeMap::new();
     for (name, text) in subject.files {
-        for (kind, (line, column)) in kinds_of(text) {
+        let found = match skeletons.get(name.as_str()) {
+            Some(Some(skeleton)) => skeleton.kinds(),
+            _ => kinds_by_line(text),
+        };
+        for (kind, (line, column)) in found {
             let place = || subject.place(name, line, column);
             first.entry(kind).or_insert_with(place);
         }

@@ -5,21 +5,20 @@ use std::collections::BTreeMap;
 
 use minijinja::machinery::ast;
 
-use super::Subject;
+use super::{Skeletons, Subject};
 use crate::descriptor::Generate;
 use crate::fault::Problem;
 use crate::render::ast::{self as tree, Place, Visitor};
 use crate::render::engine::syntax_config;
-use crate::render::skeleton::Skeleton;
 
 const MESSAGE: &str =
     "data of a Secret holds base64: write this value below stringData, or use | b64encode";
 
 /// Finds each output in `data` of a Secret that is no base64.
-pub(crate) fn check(subject: &Subject<'_>) -> Vec<Problem> {
+pub(crate) fn check(subject: &Subject<'_>, skeletons: &Skeletons<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, source) in subject.files {
-        let Some(skeleton) = Skeleton::of(source) else {
+        let Some(Some(skeleton)) = skeletons.get(name.as_str()) else {
             continue;
         };
         let mut outputs = Plain {

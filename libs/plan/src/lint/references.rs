@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{Subject, names};
-use crate::expr::{Context, Evaluator};
+use crate::expr::Context;
 use crate::fault::Problem;
+use crate::loaded::Loaded;
 use crate::node::{nearest, unknown};
 use crate::render::check::describe;
 use crate::render::explain::{self, Path};
-use crate::schema::Schemas;
 use crate::variables::{BUILT_INS, CONTEXT_KEYS, EXPRESSION_NAMES};
 
 /// An expression or a text of a descriptor.
@@ -48,11 +48,11 @@ impl Tried {
 /// Finds what no trial had: objects of `ready` and `objects[…]`, variables of expressions and texts.
 pub(crate) fn check(
     subject: &Subject<'_>,
-    schemas: &Schemas,
+    loaded: &Loaded,
     sources: &[Source],
     tried: &[Tried],
 ) -> Vec<Problem> {
-    let is_open = names::is_open(schemas);
+    let is_open = names::is_open(loaded.bundle().schemas());
     let rendered: BTreeSet<&str> = tried
         .iter()
         .flat_map(|one| one.objects.iter().map(String::as_str))
@@ -63,11 +63,10 @@ pub(crate) fn check(
             problems.push(Problem::at(&subject.key(["ready", target]), message));
         }
     }
-    let evaluator = Evaluator::new();
     let known = known(tried);
     for source in sources {
         let place = || subject.key(source.key.iter().map(String::as_str));
-        for path in evaluator.paths(&source.text, source.form) {
+        for path in loaded.evaluator().paths(&source.text, source.form) {
             let message = match path.parts.as_slice() {
                 [objects, object, ..] if objects == "objects" => no_object(object, &rendered),
                 [name, ..] if !path.is_local && !known.contains(name.as_str()) => {

@@ -10,11 +10,10 @@ use std::collections::BTreeSet;
 use minijinja::machinery::ast;
 use serde_json::Value;
 
-use super::Subject;
+use super::{Skeletons, Subject};
 use crate::fault::Problem;
 use crate::render::ast::{self as tree, Place, Visitor};
 use crate::render::engine::syntax_config;
-use crate::render::skeleton::Skeleton;
 use crate::schema::Schemas;
 use crate::variables::{BUILT_INS, CONTEXT_KEYS};
 
@@ -57,7 +56,11 @@ impl Region {
 }
 
 /// Finds each output of free text in a place that reads text.
-pub(crate) fn check(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
+pub(crate) fn check(
+    subject: &Subject<'_>,
+    schemas: &Schemas,
+    skeletons: &Skeletons<'_>,
+) -> Vec<Problem> {
     // JSON text is a string to what reads JSON, and anything to a shell.
     let (text, json) = (
         Free::of(subject, schemas, Json::IsText),
@@ -65,30 +68,19 @@ pub(crate) fn check(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
     );
     let mut problems = Vec::new();
     for (name, source) in subject.files {
-        let skeleton = Skeleton::of(source);
+        let skeleton = skeletons.get(name.as_str()).and_then(Option::as_ref);
         let by_line = regions(source);
-        let region = |place: &Place| match skeleton.as_ref().and_then(|s| s.position(place.offset))
-        {
+        let region = |place: &Place| match skeleton.and_then(|s| s.position(place.offset)) {
             Some(position) => reader::of(&position),
             None => by_line.get(&place.line).copied(),
         };
-        let bounded_by_json: BTreeSet<Place> = {
-            let still = json
-                .outputs(name, source)
-                .into_iter()
-                .map(|(place, _)| place);
-            let still: BTreeSet<Place> = still.collect();
-            let all = text
-                .outputs(name, source)
-                .into_iter()
-                .map(|(place, _)| place);
-            all.filter(|place| !still.contains(place)).collect()
-        };
+        let not_as_json = json.outputs(name, source).into_iter();
+        let not_as_json: BTreeSet<Place> = not_as_json.map(|(place, _)| place).collect();
         for (place, what) in text.outputs(name, source) {
             let Some(region) = region(&place) else {
                 continue;
             };
-            if region == Region::Block && bounded_by_json.contains(&place) {
+            if region == Region::Block && !not_as_json.contains(&place) {
                 continue;
             }
             let (from, bounds) = if text.is_of_platform(&what) {

@@ -46,7 +46,7 @@ pub(crate) fn trial(
         let message = "no template of this plan renders an object: there is nothing to order";
         return Err(vec![Problem::at(&Pos::file(&subject.folder), message)]);
     }
-    let problems = references::check(subject, bundle.schemas(), sources, &tried);
+    let problems = references::check(subject, &loaded, sources, &tried);
     if problems.is_empty() {
         Ok(())
     } else {
@@ -63,9 +63,8 @@ struct Trial<'a> {
 impl Trial<'_> {
     /// The same problem, with the name that has no value if that is the cause.
     fn named(&self, problem: Problem, objects: &[Value], variables: &Variables) -> Problem {
-        let schemas = self.loaded.bundle().schemas();
         let tried = Tried::new(objects, self.loaded.context(variables));
-        let found = references::check(self.subject, schemas, self.sources, &[tried]);
+        let found = references::check(self.subject, self.loaded, self.sources, &[tried]);
         let same = found.into_iter().find(|found| found.pos == problem.pos);
         same.unwrap_or(problem)
     }

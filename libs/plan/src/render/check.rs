@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::skeleton::{Found, Skeleton};
+use super::skeleton::Found;
 use super::tree::Document;
 use super::{Error, File};
 use crate::descriptor::{KindRef, Scope};
@@ -78,8 +78,7 @@ fn object(object: &Map<String, Value>, rules: &Rules<'_>) -> Result<(), Refusal>
     let api_version = text("apiVersion")?;
     let kind = text("kind")?;
     if kind == "List" || (kind.ends_with("List") && object.contains_key("items")) {
-        let message = "lists are not supported: write documents, with --- between them";
-        return Err(("kind", message.to_owned()));
+        return Err(("kind", kinds::NO_LISTS.to_owned()));
     }
     let metadata = object.get("metadata").and_then(Value::as_object);
     let metadata = metadata.ok_or_else(|| ("metadata", "metadata is missing".to_owned()))?;
@@ -155,17 +154,9 @@ pub(crate) fn describe(object: &Value) -> String {
     format!("{}/{}", text("/kind"), text("/metadata/name"))
 }
 
-/// The kinds that a template spells out, with their places: apiVersion and kind cannot come from
-/// values.
-pub(crate) fn kinds_of(source: &str) -> Vec<Found> {
-    match Skeleton::of(source) {
-        Some(skeleton) => skeleton.kinds(),
-        None => kinds_by_line(source),
-    }
-}
-
-/// For a template whose branches together are no YAML. Documents in flow style are not seen.
-fn kinds_by_line(source: &str) -> Vec<Found> {
+/// The kinds that a template spells out, with their places, where its branches together are no YAML:
+/// documents in flow style are not seen.
+pub(crate) fn kinds_by_line(source: &str) -> Vec<Found> {
     let mut kinds = Vec::new();
     let (mut api_version, mut kind) = (None, None);
     for (number, line) in (1..).zip(source.trim_start_matches('\u{FEFF}').lines()) {

@@ -1,7 +1,7 @@
 //! What the engine says, in words that name the place, the cause and the remedy. Nothing of it shows
 //! a value of a user or a Secret, unless the values are samples.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::machinery::{
     self,
@@ -147,7 +147,7 @@ pub(crate) fn undefined(
 pub(crate) fn paths(source: &str, env: &Environment<'static>) -> Vec<Path> {
     let mut paths = Paths::default();
     tree::visit(source, "", &super::engine::syntax_config(), &mut paths);
-    paths.finish(source, env)
+    paths.finish(env)
 }
 
 /// As [`paths`], of an expression.
@@ -156,7 +156,7 @@ pub(crate) fn paths_of_expression(source: &str, env: &Environment<'static>) -> V
     if let Ok(expression) = machinery::parse_expr(source) {
         tree::expr(&expression, &mut paths);
     }
-    paths.finish(source, env)
+    paths.finish(env)
 }
 
 /// What is wrong with a path that has no value in samples.
@@ -249,16 +249,29 @@ struct Paths {
     found: Vec<Path>,
     called: Vec<usize>,
     guarded: Vec<usize>,
+    /// The names that the template gives a value itself.
+    assigned: BTreeSet<String>,
 }
 
 impl Paths {
-    fn finish(self, source: &str, env: &Environment<'static>) -> Vec<Path> {
+    fn assign(&mut self, target: &Expr<'_>) {
+        match target {
+            Expr::Var(var) => {
+                self.assigned.insert(var.id.to_owned());
+            }
+            Expr::List(list) => list.items.iter().for_each(|item| self.assign(item)),
+            Expr::Tuple(list) => list.items.iter().for_each(|item| self.assign(item)),
+            _ => {}
+        }
+    }
+
+    fn finish(self, env: &Environment<'static>) -> Vec<Path> {
         let globals: Vec<&str> = env.globals().map(|(name, _)| name).collect();
         let is_value = |path: &Path| {
             !self.called.contains(&path.offset) && !globals.contains(&path.parts[0].as_str())
         };
         let finished = |path: Path| Path {
-            is_local: is_assigned(source, &path.parts[0]),
+            is_local: self.assigned.contains(&path.parts[0]),
             is_guarded: self.guarded.contains(&path.offset),
             ..path
         };
@@ -271,6 +284,22 @@ impl Paths {
 }
 
 impl Visitor for Paths {
+    fn stmt(&mut self, stmt: &ast::Stmt<'_>) {
+        match stmt {
+            ast::Stmt::Set(set) => self.assign(&set.target),
+            ast::Stmt::ForLoop(each) => self.assign(&each.target),
+            ast::Stmt::WithBlock(with) => {
+                let targets = with.assignments.iter().map(|(target, _)| target);
+                targets.for_each(|target| self.assign(target));
+            }
+            ast::Stmt::Macro(of) => {
+                self.assigned.insert(of.name.to_owned());
+                of.args.iter().for_each(|arg| self.assign(arg));
+            }
+            _ => {}
+        }
+    }
+
     fn expr(&mut self, expr: &Expr<'_>) {
         let offset = |expr: &Expr<'_>| expr.span().start_offset as usize;
         match expr {
@@ -317,43 +346,4 @@ fn parts(expr: &Expr<'_>) -> Option<Vec<String>> {
         }
         _ => None,
     }
-}
-
-/// Whether a template gives a name its value itself.
-fn is_assigned(source: &str, name: &str) -> bool {
-    struct Targets<'n> {
-        name: &'n str,
-        found: bool,
-    }
-    impl Targets<'_> {
-        fn target(&mut self, target: &Expr<'_>) {
-            match target {
-                Expr::Var(var) => self.found |= var.id == self.name,
-                Expr::List(list) => list.items.iter().for_each(|item| self.target(item)),
-                Expr::Tuple(list) => list.items.iter().for_each(|item| self.target(item)),
-                _ => {}
-            }
-        }
-    }
-    impl Visitor for Targets<'_> {
-        fn stmt(&mut self, stmt: &ast::Stmt<'_>) {
-            match stmt {
-                ast::Stmt::Set(set) => self.target(&set.target),
-                ast::Stmt::ForLoop(each) => self.target(&each.target),
-                ast::Stmt::WithBlock(with) => {
-                    with.assignments
-                        .iter()
-                        .for_each(|(target, _)| self.target(target));
-                }
-                ast::Stmt::Macro(of) => {
-                    self.found |= of.name == self.name;
-                    of.args.iter().for_each(|arg| self.target(arg));
-                }
-                _ => {}
-            }
-        }
-    }
-    let mut targets = Targets { name, found: false };
-    tree::visit(source, "", &super::engine::syntax_config(), &mut targets);
-    targets.found
 }

@@ -10,7 +10,7 @@ use minijinja::machinery::{
 };
 
 use super::ast::{Place, Visitor};
-use crate::language::{FILTERS, TESTS, names};
+use crate::language::{FILTERS, TESTS, has, names};
 use crate::node::unknown;
 
 /// Filters of other engines, and Jinja's way.
@@ -68,7 +68,7 @@ impl<'e> Unknown<'e> {
     /// Expressions have one more, which is a function of theirs, too.
     fn has_filter(&self, name: &str) -> bool {
         let of_expressions = || self.env.globals().any(|(global, _)| global == "fromjson");
-        names(&FILTERS).contains(&name) || (name == "fromjson" && of_expressions())
+        has(&FILTERS, name) || (name == "fromjson" && of_expressions())
     }
 
     fn function(&self, name: &str) -> Option<String> {
@@ -104,8 +104,7 @@ impl Visitor for Unknown<'_> {
                 ))
             }
             Expr::Test(test)
-                if !names(&TESTS).contains(&test.name)
-                    && test.name.starts_with(char::is_alphabetic) =>
+                if !has(&TESTS, test.name) && test.name.starts_with(char::is_alphabetic) =>
             {
                 Some(unknown("test", test.name, &names(&TESTS)))
             }
@@ -178,7 +177,7 @@ mod tests {
     #[test]
     fn what_is_called_otherwise_is_not_there() {
         for name in ELSEWHERE.iter().flat_map(|(names, _)| *names) {
-            assert!(!names(&FILTERS).contains(name), "{name}");
+            assert!(!has(&FILTERS, name), "{name}");
         }
     }
 }

@@ -160,10 +160,11 @@ fn unknown_keyword(key: &str, value: &Value) -> Option<String> {
         let of = "the catalog's schemas are JSON Schema draft-04";
         return Some(format!("unknown keyword {key:?}: {of}; {advice}"));
     }
-    let of_ours = |word: &&str| word.starts_with("x-") == key.starts_with("x-");
-    let near = match key.strip_prefix("x-") {
-        Some(rest) => nearest(rest, OURS).map(|near| format!("x-{near}")),
-        None => nearest(key, KEYWORDS.into_iter().filter(of_ours)).map(str::to_owned),
+    let near = if let Some(rest) = key.strip_prefix("x-") {
+        nearest(rest, OURS).map(|near| format!("x-{near}"))
+    } else {
+        let theirs = KEYWORDS.into_iter().filter(|word| !word.starts_with("x-"));
+        nearest(key, theirs).map(str::to_owned)
     };
     match near {
         Some(near) => Some(format!("unknown keyword {key:?}, did you mean {near:?}?")),
