@@ -2,7 +2,7 @@
 //! concurrent requests.
 
 use axum::{extract::Request, http::HeaderMap};
-use service::http::Peer;
+use service::http::{Client, Peer};
 use tokio::sync::SemaphorePermit;
 
 use crate::{error::Error, extract::Admitted, gateway::Gateway, version::ApiVersion};
@@ -24,6 +24,9 @@ pub(super) fn admit<'g>(
         .credentials
         .authenticate(headers)
         .ok_or(Error::Unauthorized)?;
+    if let Some(client) = request.extensions().get::<Client>() {
+        client.proved();
+    }
     let version = ApiVersion::negotiate(headers)?;
     let permit = gateway
         .in_flight

@@ -3,6 +3,7 @@
 //!
 //! `axum::serve` has none of these, so hyper's connection is driven here.
 
+mod client;
 mod error_body;
 mod head;
 
@@ -38,7 +39,7 @@ use tower::Service as _;
 use self::{error_body::ErrorBodyWriter, head::HeadClock};
 use crate::{admin::Admin, args::ServiceArgs, grpc::Listeners, tls::Tls};
 
-pub use self::error_body::ErrorBody;
+pub use self::{client::Client, error_body::ErrorBody};
 
 /// A connection between two requests is closed after that time: longer than common clients keep one
 /// that they may use again.
@@ -64,7 +65,8 @@ pub struct Options {
     /// Connections that are open at a time; further ones wait to be accepted.
     pub connections: usize,
     /// A head that is not complete by then is given up; a connection's first head counts from the
-    /// moment when the connection was opened, TLS handshake included.
+    /// moment when the connection was opened, TLS handshake included. By then, too, a client must
+    /// have proved who it is ([`Client::proved`]), else its connection is closed.
     pub head_timeout: Duration,
     /// The certificate, if connections are encrypted.
     pub tls: Tls,
@@ -76,8 +78,9 @@ pub struct Options {
 /// for the drain delay every answer closes its connection; then no connections
 /// are accepted, and requests in flight may finish. The admin port closes last.
 ///
-/// A connection whose client proves to be nobody (401) is closed with the answer, so that nobody
-/// keeps one without a login for longer than a head may take.
+/// A connection is closed with the first answer to a request for which `router` has not called
+/// [`Client::proved`] (one without a login, say), and a client that has never proved who it is
+/// keeps none for longer than `head_timeout`, even if it does not read that answer.
 pub async fn serve(
     args: &ServiceArgs,
     options: Options,
@@ -198,28 +201,26 @@ where
 {
     let multiplexed = Arc::new(AtomicBool::new(false));
     let (clock, unknown) = (HeadClock::start(opened), CancellationToken::new());
+    let client = Client::default();
     let service = service_fn({
         let (life, multiplexed) = (life.clone(), Arc::clone(&multiplexed));
-        let (clock, unknown) = (Arc::clone(&clock), unknown.clone());
+        let (clock, unknown, client) = (Arc::clone(&clock), unknown.clone(), client.clone());
         move |mut request: Request<Incoming>| {
+            let client = client.of_next_request();
             let http1 = request.version() < Version::HTTP_2;
             multiplexed.store(!http1, Ordering::Relaxed);
             clock.request();
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(client.clone());
             let last = opened.elapsed() > life.max_age || life.draining.is_cancelled();
             let answer = respond(router.clone(), request, life.unparsed);
             let (clock, unknown) = (Arc::clone(&clock), unknown.clone());
             async move {
                 let mut response = answer.await?;
-                // Answers that are given before the login is looked at.
-                let is_nobodys = matches!(
-                    response.status(),
-                    StatusCode::UNAUTHORIZED | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-                );
-                if http1 && (last || is_nobodys) {
+                if http1 && (last || !client.is_known()) {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);
-                } else if is_nobodys {
+                } else if !client.is_known() {
                     unknown.cancel();
                 }
                 clock.answered();
@@ -242,13 +243,17 @@ where
         // Errors here are the client's: it went away, or spoke no HTTP.
         _ = connection.as_mut() => return,
         () = late(&clock, life.head_timeout, &multiplexed) => return,
+        () = client.stays_unknown(opened, life.head_timeout) => return,
         () = life.stop.cancelled() => {}
         () = unknown.cancelled() => {}
         () = aged(life.max_age, &multiplexed) => {}
     }
     connection.as_mut().graceful_shutdown();
     // A client that does not read must not keep its place.
-    let _ = tokio::time::timeout(LAST_ANSWERS, connection).await;
+    tokio::select! {
+        _ = tokio::time::timeout(LAST_ANSWERS, connection) => {}
+        () = client.stays_unknown(opened, life.head_timeout) => {}
+    }
 }
 
 async fn respond(
@@ -261,10 +266,8 @@ async fn respond(
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
         let mut response = Response::new(Body::from(unparsed(StatusCode::BAD_REQUEST)));
         *response.status_mut() = StatusCode::BAD_REQUEST;
-        let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/json");
-        headers.insert(header::CONTENT_TYPE, json);
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
         return Ok(response);
     }
     router.call(request.map(Body::new)).await
@@ -313,7 +316,10 @@ fn builder() -> auto::Builder<TokioExecutor> {
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::{
+        middleware::{Next, from_fn},
+        routing::get,
+    };
     use prometheus_client::registry::Registry;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -340,7 +346,13 @@ mod tests {
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     "late"
                 }),
-            );
+            )
+            .layer(from_fn(|request: axum::extract::Request, next: Next| {
+                if request.uri().path() != "/nobody" {
+                    request.extensions().get::<Client>().unwrap().proved();
+                }
+                next.run(request)
+            }));
         let shutdown = CancellationToken::new();
         let admin = Admin::new(Readiness::default(), Registry::default());
         let (tracker, stop) = (TaskTracker::new(), shutdown.clone());
@@ -409,6 +421,68 @@ mod tests {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let answer = ask(&mut stream, "/nobody").await;
         assert!(answer.contains("connection: close"), "{answer}");
+    }
+
+    /// A client of HTTP/2, the stream of answers to its requests apart.
+    async fn multiplexed(
+        address: std::net::SocketAddr,
+        window: u32,
+    ) -> (
+        h2::client::SendRequest<hyper::body::Bytes>,
+        tokio::task::JoinHandle<Result<(), h2::Error>>,
+    ) {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(window);
+        let (requests, connection) = builder.handshake(stream).await.unwrap();
+        (requests, tokio::spawn(connection))
+    }
+
+    fn to(path: &str, hosts: usize) -> Request<()> {
+        let mut request = Request::get(format!("http://x{path}"));
+        for _ in 0..hosts {
+            request = request.header(header::HOST, "x");
+        }
+        request.body(()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn on_http2_the_answer_to_one_without_a_login_is_the_last_one_whatever_it_is() {
+        let (address, _shutdown, _server) = start(ServiceArgs::for_tests()).await;
+        for (path, hosts, status) in [("/nobody", 0, 401), ("/", 2, 400)] {
+            let (mut requests, connection) = multiplexed(address, 65_535).await;
+            let (answer, _) = requests.send_request(to(path, hosts), true).unwrap();
+            assert_eq!(answer.await.unwrap().status(), status);
+            // Though the client keeps its half.
+            let ended = tokio::time::timeout(Duration::from_secs(5), connection).await;
+            assert!(ended.is_ok(), "{path}: the connection stays");
+            drop(requests);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_without_a_login_that_reads_no_answer_keeps_no_place() {
+        let limit = Duration::from_millis(300);
+        let (address, _shutdown, _server) = start_bounded(ServiceArgs::for_tests(), 1, limit).await;
+        // Its windows let no byte of a body through.
+        let (mut requests, _connection) = multiplexed(address, 0).await;
+        let (answer, _) = requests.send_request(to("/", 2), true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 400);
+        let mut next = TcpStream::connect(address).await.unwrap();
+        let served = tokio::time::timeout(Duration::from_secs(5), ask(&mut next, "/")).await;
+        assert!(served.unwrap().ends_with("here"));
+    }
+
+    #[tokio::test]
+    async fn one_with_a_login_outlives_the_limit_of_those_without() {
+        let limit = Duration::from_millis(100);
+        let (address, _shutdown, _server) = start_bounded(ServiceArgs::for_tests(), 1, limit).await;
+        let (mut requests, _connection) = multiplexed(address, 65_535).await;
+        // Takes longer than the limit; the second comes when it is over.
+        for _ in 0..2 {
+            let (answer, _) = requests.send_request(to("/slow", 0), true).unwrap();
+            assert_eq!(answer.await.unwrap().status(), 200);
+        }
     }
 
     /// Whether the server closes the connection, within seconds.
