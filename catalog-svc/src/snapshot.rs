@@ -125,23 +125,32 @@ pub(crate) struct Chosen {
 
 /// For each folder what to serve: its newest version if that has no faults,
 /// else the last good one. A folder that is gone is not served.
+///
+/// Where two want the same id or name, the one that was served under it keeps it, even if its
+/// newest version has faults: instances and orders name it.
 pub(crate) fn choose(found: &Found, good: &Bundles) -> BTreeMap<PlanKey, Chosen> {
-    let mut chosen = BTreeMap::new();
-    let mut taken = Taken::default();
-    for (key, bundle) in &found.bundles {
-        if found.faults_of(key).next().is_none() && taken.take(bundle) {
-            let bundle = Arc::clone(bundle);
-            let last_good = false;
-            chosen.insert(key.clone(), Chosen { bundle, last_good });
+    let mut wanted = Vec::new();
+    for key in &found.folders {
+        let is_faulty = found.faults_of(key).next().is_some();
+        let newest = found.bundles.get(key).filter(|_| !is_faulty);
+        let before = good.get(key);
+        let stays = |bundle: &Arc<Bundle>| before.is_some_and(|it| has_same_claims(it, bundle));
+        if let Some(bundle) = newest {
+            wanted.push((!stays(bundle), false, key, bundle));
+        }
+        // Also where the newest one turns out to want what is another's.
+        if let Some(bundle) = before {
+            let is_first = newest.is_none_or(stays);
+            wanted.push((!is_first, true, key, bundle));
         }
     }
-    for (key, bundle) in good {
-        // What is new and valid comes first: an older version does not take an
-        // id or a name away from it.
-        let wanted = found.folders.contains(key) && !chosen.contains_key(key);
-        if wanted && taken.take(bundle) {
+    // By claim first; the sort is stable.
+    wanted.sort_by_key(|(is_new, last_good, ..)| (*is_new, *last_good));
+    let mut chosen = BTreeMap::new();
+    let mut taken = Taken::default();
+    for (_, last_good, key, bundle) in wanted {
+        if !chosen.contains_key(key) && taken.take(bundle) {
             let bundle = Arc::clone(bundle);
-            let last_good = true;
             chosen.insert(key.clone(), Chosen { bundle, last_good });
         }
     }
@@ -155,15 +164,24 @@ struct Taken {
     plans: BTreeSet<String>,
 }
 
+/// What a bundle wants of an offering for its provider alone.
+fn offering_claims(bundle: &Bundle) -> [String; 2] {
+    let name = bundle.service().name.as_deref();
+    [
+        format!("id {}", bundle.offering_id()),
+        format!("name {}", name.unwrap_or(bundle.provider())),
+    ]
+}
+
+fn has_same_claims(one: &Bundle, other: &Bundle) -> bool {
+    one.plan_id() == other.plan_id() && offering_claims(one) == offering_claims(other)
+}
+
 impl Taken {
     /// Whether the bundle may have its own; then they are taken.
     fn take(&mut self, bundle: &Bundle) -> bool {
         let provider = bundle.provider();
-        let service = bundle.service();
-        let claims = [
-            format!("id {}", bundle.offering_id()),
-            format!("name {}", service.name.as_deref().unwrap_or(provider)),
-        ];
+        let claims = offering_claims(bundle);
         let owners = claims.iter().filter_map(|claim| self.offerings.get(claim));
         if owners.into_iter().any(|owner| owner != provider) {
             return false;
@@ -242,12 +260,41 @@ mod tests {
     }
 
     #[test]
-    fn an_old_version_does_not_take_an_id_from_a_valid_plan() {
-        let good = bundles(&[("p/a", "id: x\ndescription: old")]);
-        let mut found = found(bundles(&[("p/b", "id: x\ndescription: new")]));
+    fn who_was_served_under_an_id_keeps_it_whatever_is_wrong_with_its_newest_version() {
+        let good = bundles(&[("p/b", "id: one\ndescription: old")]);
+        let mut found = found(bundles(&[("p/a", "id: one\ndescription: new")]));
+        found.folders.insert(key("p/b"));
+        found.faults.insert(key("p/b").fault(String::new()));
+        assert_eq!(served(&found, &good), [("p/b".into(), "old".into(), true)]);
+        // Gone, or with another id, it leaves the id to others.
+        found.folders.remove(&key("p/b"));
+        assert_eq!(served(&found, &good), [("p/a".into(), "new".into(), false)]);
+        let moved = bundles(&[("p/b", "id: two\ndescription: new")]);
+        found.folders.insert(key("p/b"));
+        found.faults.clear();
+        found.bundles.extend(moved);
+        assert_eq!(
+            served(&found, &good),
+            [
+                ("p/a".into(), "new".into(), false),
+                ("p/b".into(), "new".into(), false)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_plan_that_moves_to_the_id_of_another_stays_as_it_was() {
+        let good = bundles(&[("p/a", "id: one"), ("p/b", "id: two\ndescription: old")]);
+        let mut found = found(bundles(&[("p/b", "id: one\ndescription: new")]));
         found.folders.insert(key("p/a"));
         found.faults.insert(key("p/a").fault(String::new()));
-        assert_eq!(served(&found, &good), [("p/b".into(), "new".into(), false)]);
+        assert_eq!(
+            served(&found, &good),
+            [
+                ("p/a".into(), "Plan a of p".into(), true),
+                ("p/b".into(), "old".into(), true)
+            ]
+        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! From roots to a catalog: every plan that has no fault, and the faults of the others.
 
 mod candidate;
+mod claims;
 mod resolve;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::bundle::{Bundle, Offering};
@@ -11,7 +11,10 @@ use crate::descriptor::Service;
 use crate::fault::{Fault, Pos, Problem};
 use crate::lint;
 use crate::node::{Node, all_from_node};
+use crate::id::{OfferingId, PlanId};
 use crate::source::{Overlay, Tree, folder_name_fault};
+
+use claims::Claims;
 
 pub use candidate::{Candidate, Checked};
 
@@ -59,7 +62,6 @@ pub fn lint(trees: &[Tree]) -> Vec<Fault> {
 pub struct Draft {
     faults: Vec<Fault>,
     providers: Vec<Drafted>,
-    taken: Taken,
 }
 
 #[derive(Debug, Clone)]
@@ -81,13 +83,22 @@ impl Draft {
                 .faults
                 .push(Problem::at(&Pos::file(path), message).of(provider, None));
         }
-        for provider in overlay.providers() {
-            match service(&overlay, provider, &mut draft.taken) {
+        let services = overlay.providers().into_iter();
+        let services: Vec<_> = services
+            .map(|provider| (provider, service(&overlay, provider)))
+            .collect();
+        let claims = OfferingClaims::of(&services);
+        for (provider, described) in services {
+            let described = described.and_then(|described| {
+                let problems = claims.problems(provider, &described);
+                problems.is_empty().then_some(described).ok_or(problems)
+            });
+            match described {
                 Err(problems) => {
                     let faults = problems.into_iter().map(|p| p.of(provider, None));
                     draft.faults.extend(faults);
                 }
-                Ok(service) => {
+                Ok(Described { service, .. }) => {
                     let candidates = candidate::all(&overlay, provider, &service, namespace);
                     draft.providers.push(Drafted {
                         provider: provider.to_owned(),
@@ -109,22 +120,35 @@ impl Draft {
     /// checked has a fault.
     pub fn finish(self, checked: impl IntoIterator<Item = Checked>) -> Catalog {
         let mut checked = checked.into_iter();
-        let mut taken = self.taken;
         let mut catalog = Catalog {
             faults: self.faults,
             ..Catalog::default()
         };
+        let mut offered = Vec::new();
         for of in self.providers {
-            let mut bundles = Vec::new();
-            for candidate in &of.candidates {
+            let checked = of.candidates.into_iter().map(|candidate| {
                 let checked = checked
                     .next()
                     .unwrap_or_else(|| candidate.not_checked("this plan was not checked"));
-                let of_plan = |problem: Problem| problem.of(&of.provider, Some(candidate.name()));
+                (candidate, checked)
+            });
+            let checked: Vec<_> = checked.collect();
+            offered.push((of.provider, of.service, checked));
+        }
+        let mut ids = Claims::default();
+        for (candidate, checked) in offered.iter().flat_map(|(_, _, plans)| plans) {
+            let derived = PlanId::derive(candidate.provider(), candidate.name());
+            let id = checked.id().unwrap_or(&derived);
+            ids.add(id.as_str(), &candidate.path(), *id != derived);
+        }
+        for (provider, service, plans) in offered {
+            let mut bundles = Vec::new();
+            for (candidate, checked) in plans {
+                let of_plan = |problem: Problem| problem.of(&provider, Some(candidate.name()));
                 catalog
                     .warnings
                     .extend(checked.warnings().cloned().map(of_plan));
-                match checked.judged(candidate, &mut taken.ids) {
+                match checked.judged(&candidate, &ids) {
                     Ok(bundle) => bundles.push(Arc::new(bundle)),
                     Err(problems) => {
                         catalog.faults.extend(problems.into_iter().map(of_plan));
@@ -135,7 +159,7 @@ impl Draft {
                 let bindable = bundles.iter().any(|bundle| bundle.is_bindable());
                 catalog
                     .offerings
-                    .push(Offering::new(&of.provider, &of.service, bindable));
+                    .push(Offering::new(&provider, &service, bindable));
                 catalog.plans.extend(bundles);
             }
         }
@@ -153,47 +177,82 @@ impl Draft {
     }
 }
 
-/// Ids and names that are in use; a second one is the fault of whoever comes later.
-#[derive(Debug, Clone, Default)]
-struct Taken {
-    ids: BTreeSet<String>,
-    names: BTreeSet<String>,
+/// A provider's service.yaml, if there is one and as far as it can be read.
+#[derive(Debug, Clone)]
+struct Described {
+    service: Service,
+    node: Option<Node>,
 }
 
-fn service(
-    overlay: &Overlay<'_>,
-    provider: &str,
-    taken: &mut Taken,
-) -> Result<Service, Vec<Problem>> {
-    let file = format!("{provider}/service.yaml");
+impl Described {
+    fn place(&self, provider: &str, path: &[&str]) -> Pos {
+        let file = Pos::file(&service_file(provider));
+        self.node.as_ref().map_or(file, |node| node.place(path))
+    }
+}
+
+fn service_file(provider: &str) -> String {
+    format!("{provider}/service.yaml")
+}
+
+fn service(overlay: &Overlay<'_>, provider: &str) -> Result<Described, Vec<Problem>> {
     if let Some(message) = folder_name_fault(provider) {
         return Err(vec![Problem::at(&Pos::file(provider), message)]);
     }
-    let (service, node) = match overlay.services.get(provider) {
-        None => (Service::default(), None),
-        Some(bytes) => {
-            let node = Node::read(&file, bytes).map_err(|p| vec![p])?;
-            let service: Service = all_from_node(&node)?;
-            (service, Some(node))
+    let Some(bytes) = overlay.services.get(provider) else {
+        return Ok(Described {
+            service: Service::default(),
+            node: None,
+        });
+    };
+    let node = Node::read(&service_file(provider), bytes).map_err(|p| vec![p])?;
+    let service: Service = all_from_node(&node)?;
+    Ok(Described {
+        service,
+        node: Some(node),
+    })
+}
+
+/// Which offering has which id and name.
+#[derive(Debug, Default)]
+struct OfferingClaims {
+    ids: Claims,
+    names: Claims,
+}
+
+impl OfferingClaims {
+    fn of(services: &[(&str, Result<Described, Vec<Problem>>)]) -> Self {
+        let mut claims = Self::default();
+        for (provider, described) in services {
+            // One that cannot be read keeps what it has without a word.
+            let unread = Service::default();
+            let service = described.as_ref().map_or(&unread, |of| &of.service);
+            let offering = Offering::new(provider, service, false);
+            let derived = OfferingId::derive(provider);
+            let id = offering.id.as_str();
+            claims.ids.add(id, provider, offering.id != derived);
+            let states_name = offering.name != *provider;
+            claims.names.add(&offering.name, provider, states_name);
         }
-    };
-    let place = |path: &[&str]| {
-        node.as_ref()
-            .map_or_else(|| Pos::file(&file), |node| node.place(path))
-    };
-    let offering = Offering::new(provider, &service, false);
-    let mut problems = lint::service(&offering, &place);
-    if !taken.names.insert(offering.name.clone()) {
-        let message = format!("offering name {:?} is in use already", offering.name);
-        problems.push(Problem::at(&place(&["name"]), message));
+        claims
     }
-    if !taken.ids.insert(offering.id.to_string()) {
-        let message = format!("id {} is in use already", offering.id);
-        problems.push(Problem::at(&place(&["id"]), message));
-    }
-    if problems.is_empty() {
-        Ok(service)
-    } else {
-        Err(problems)
+
+    /// What is wrong with an offering.
+    fn problems(&self, provider: &str, described: &Described) -> Vec<Problem> {
+        let place = |path: &[&str]| described.place(provider, path);
+        let offering = Offering::new(provider, &described.service, false);
+        let mut problems = lint::service(&offering, &place);
+        if let Some(rival) = self.names.rival(&offering.name, provider) {
+            let name = &offering.name;
+            let message =
+                format!("name {name:?} is that of the offering {rival}, too; take another one");
+            problems.push(Problem::at(&place(&["name"]), message));
+        }
+        let id = offering.id.as_str();
+        if let Some(rival) = self.ids.rival(id, provider) {
+            let message = format!("id {id} is that of the offering {rival}, too; take another one");
+            problems.push(Problem::at(&place(&["id"]), message));
+        }
+        problems
     }
 }

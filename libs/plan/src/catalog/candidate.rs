@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::claims::Claims;
 use super::resolve::{self, Resolved};
 use crate::bundle::{Bundle, Content};
 use crate::canonical;
@@ -114,6 +115,11 @@ impl Candidate {
         &self.name
     }
 
+    /// `<provider>/<plan>`.
+    pub(super) fn path(&self) -> String {
+        path(&self.provider, &self.name)
+    }
+
     /// Of all that the check depends on: two that are equal have the same outcome.
     pub fn digest(&self) -> Digest {
         Digest::of(&canonical::bytes(self))
@@ -215,19 +221,32 @@ impl Checked {
         self.warnings.iter()
     }
 
-    /// The bundle, or what is wrong. An id that is in use is the fault of whoever comes later.
+    /// The plan's id, where it is known.
+    pub(super) fn id(&self) -> Option<&PlanId> {
+        self.id.as_ref().map(|(id, _)| id)
+    }
+
+    /// The bundle, or what is wrong, an id that is another's included.
     pub(super) fn judged(
         self,
         candidate: &Candidate,
-        taken: &mut BTreeSet<String>,
+        ids: &Claims,
     ) -> Result<Bundle, Vec<Problem>> {
+        let mut problems = Vec::new();
         if let Some((id, pos)) = self.id
-            && !taken.insert(id.to_string())
+            && let Some(rival) = ids.rival(id.as_str(), &candidate.path())
         {
-            let message = format!("id {id} is in use already");
-            return Err(vec![Problem::at(&pos, message)]);
+            let message = format!("id {id} is that of the plan {rival}, too; take another one");
+            problems.push(Problem::at(&pos, message));
         }
-        let bundle = self.outcome?;
+        let bundle = match self.outcome {
+            Ok(bundle) if problems.is_empty() => bundle,
+            Ok(_) => return Err(problems),
+            Err(more) => {
+                problems.extend(more);
+                return Err(problems);
+            }
+        };
         if (bundle.provider(), bundle.name()) == (candidate.provider(), candidate.name()) {
             Ok(bundle)
         } else {

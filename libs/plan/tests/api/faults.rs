@@ -390,24 +390,68 @@ fn a_fault_in_a_base_names_the_base() {
 }
 
 #[test]
-fn ids_and_names_are_taken_once() {
-    let text = shown(&catalog(&[
+fn an_id_or_a_name_that_two_state_is_the_fault_of_both() {
+    let found = catalog(&[
         ("p/a/plan.yaml", "id: same\n"),
         ("p/a/t.yaml", CONFIG),
         ("p/b/plan.yaml", "free: true\nid: same\n"),
         ("p/b/t.yaml", CONFIG),
-    ]));
-    assert_eq!(text, "p/b/plan.yaml:2:1: id same is in use already");
-    let text = shown(&catalog(&[
+    ]);
+    assert_eq!(found.plans, []);
+    assert_eq!(
+        shown(&found),
+        "p/a/plan.yaml:1:1: id same is that of the plan p/b, too; take another one\n\
+         p/b/plan.yaml:2:1: id same is that of the plan p/a, too; take another one"
+    );
+    let found = catalog(&[
         ("p/service.yaml", "name: mongodb\n"),
         ("p/a/t.yaml", CONFIG),
         ("q/service.yaml", "tags: []\nname: mongodb\n"),
         ("q/a/t.yaml", CONFIG),
-    ]));
+    ]);
+    assert_eq!(found.plans, []);
     assert_eq!(
-        text,
-        "q/service.yaml:2:1: offering name \"mongodb\" is in use already"
+        shown(&found),
+        "p/service.yaml:1:1: name \"mongodb\" is that of the offering q, too; take another one\n\
+         q/service.yaml:2:1: name \"mongodb\" is that of the offering p, too; take another one"
     );
+}
+
+/// The other's folder may come first or last, and may be faulty itself.
+#[test]
+fn nobody_takes_the_id_or_the_name_that_another_has_from_its_folder() {
+    let plan = plan::id::PlanId::derive("mongodb", "small");
+    let offering = plan::id::OfferingId::derive("mongodb");
+    for thief in ["aaa", "zzz"] {
+        let found = catalog(&[
+            (&format!("{thief}/big/plan.yaml"), &format!("id: {plan}\n")),
+            (&format!("{thief}/big/t.yaml"), CONFIG),
+            ("mongodb/small/t.yaml", CONFIG),
+        ]);
+        let served: Vec<_> = found.plans.iter().map(|plan| plan.provider()).collect();
+        assert_eq!(served, ["mongodb"]);
+        let text = shown(&found);
+        assert!(
+            text.ends_with("is that of the plan mongodb/small, too; take another one"),
+            "{text}"
+        );
+        for stolen in [format!("id: {offering}\n"), "name: mongodb\n".to_owned()] {
+            let found = catalog(&[
+                (&format!("{thief}/service.yaml"), &stolen),
+                (&format!("{thief}/big/t.yaml"), CONFIG),
+                ("mongodb/small/t.yaml", CONFIG),
+            ]);
+            let served: Vec<_> = found.plans.iter().map(|plan| plan.provider()).collect();
+            assert_eq!(served, ["mongodb"], "{stolen}");
+        }
+        let found = catalog(&[
+            (&format!("{thief}/big/plan.yaml"), &format!("id: {plan}\n")),
+            (&format!("{thief}/big/t.yaml"), CONFIG),
+            ("mongodb/small/plan.yaml", "nonsense: 1\n"),
+            ("mongodb/small/t.yaml", CONFIG),
+        ]);
+        assert_eq!(found.plans, []);
+    }
 }
 
 #[test]
