@@ -40,6 +40,7 @@ mod canonical;
 
 pub mod bundle;
 pub mod catalog;
+mod lasting;
 mod lint;
 pub mod loaded;
 pub mod rbac;

@@ -159,13 +159,8 @@ async fn target(context: &Context, applied: &Applied, asked: &Asked) -> Result<T
         ))
         .into());
     }
-    if pinned.bundle().pod_security() != loaded.bundle().pod_security() {
-        return Err(decide::unsupported(format!(
-            "The plan now needs Pod Security's level {}, which an instance's namespace gets when it \
-             is made: order a new instance.",
-            loaded.bundle().pod_security().label()
-        ))
-        .into());
+    if let Some(refusal) = loaded.bundle().is_not_for_instances_of(pinned.bundle()) {
+        return Err(decide::unsupported(refusal).into());
     }
     let patch = asked.patch.clone().unwrap_or_default();
     let parameters = loaded
