@@ -11,7 +11,7 @@ use base64::{
 };
 use serde_json::{Map, Value};
 
-use crate::extract::json;
+use crate::{extract::json, text::is_invisible};
 
 /// The header's name.
 pub(crate) const HEADER: &str = "x-broker-api-originating-identity";
@@ -39,7 +39,10 @@ pub(crate) fn user(header: Option<&HeaderValue>) -> String {
     };
     let named = KEYS.iter().find_map(|key| identity.get(*key)?.as_str());
     let named = named.unwrap_or_default().chars();
-    named.filter(|c| !c.is_control()).take(MAX_NAME).collect()
+    named
+        .filter(|c| !is_invisible(*c))
+        .take(MAX_NAME)
+        .collect()
 }
 
 /// The object behind the platform's name, if it can be read.
@@ -73,6 +76,7 @@ mod tests {
         assert_eq!(encoded(kubernetes), "duke");
         assert_eq!(encoded(r#"{"user_id":7,"email":"duke@example.org"}"#), "");
         assert_eq!(encoded("{\"user_id\":\"a\\nb\"}"), "ab");
+        assert_eq!(encoded("{\"user_id\":\"a\u{2028}\u{202e}b\"}"), "ab");
         let long = format!(r#"{{"user_id":"{}"}}"#, "ü".repeat(9000));
         assert_eq!(encoded(&long).chars().count(), MAX_NAME);
     }

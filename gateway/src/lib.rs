@@ -29,6 +29,7 @@ mod error;
 mod gateway;
 mod json;
 mod metrics;
+mod text;
 
 pub use app::{App, run};
 pub use args::{Args, HttpArgs, PeerArgs, PollTerminal};

@@ -7,7 +7,7 @@ use axum::{
 };
 
 use super::json::RESERVED;
-use crate::error::Error;
+use crate::{error::Error, text::is_invisible};
 
 /// Longer ids than any platform makes; bounded, since ids are stored and logged.
 const MAX_ID: usize = 2048;
@@ -64,6 +64,12 @@ fn id(params: &RawPathParams, name: &str) -> Result<String, Error> {
         return Err(Error::Invalid(format!(
             "The {name} in the path holds U+E000 or U+E001, characters for private use that the \
              broker uses itself."
+        )));
+    }
+    if value.contains(is_invisible) {
+        return Err(Error::Invalid(format!(
+            "The {name} in the path holds a control character or one that is not shown, such as a \
+             line separator or a change of direction."
         )));
     }
     Ok(value.to_owned())

@@ -51,6 +51,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Program {
     async fn start(fakes: &Fakes, https: bool) -> Self {
+        Self::start_with(fakes, https, 384).await
+    }
+
+    async fn start_with(fakes: &Fakes, https: bool, connections: usize) -> Self {
         let [credentials, certificate] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         write_login(credentials.path(), "p");
         let ports = [Port::reserve().unwrap(), Port::reserve().unwrap()];
@@ -64,6 +68,7 @@ impl Program {
         let child = command
             .env("BROKER_LISTEN", address.to_string())
             .env("BROKER_ADMIN_LISTEN", admin.to_string())
+            .env("BROKER_MAX_CONNECTIONS", connections.to_string())
             .env("BROKER_CREDENTIALS", credentials.path())
             .env("BROKER_CATALOG", &fakes.target)
             .env("BROKER_PROVISIONER", &fakes.target)
@@ -266,4 +271,50 @@ async fn wrong_logins_wait_and_a_right_one_never_does() {
         Instant::now()
     });
     assert!(held.0 >= Duration::from_millis(1600), "{held:?}");
+}
+
+/// On HTTP/2, where an answer does not end the connection by itself, and may not get through.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_fill_all_places_leave_them_soon_whatever_they_do() {
+    const PLACES: usize = 8;
+    let fakes = Fakes::start(Some(snapshot("g-1"))).await;
+    let gateway = Program::start_with(&fakes, false, PLACES).await;
+    let request = |path: &str, hosts: usize| {
+        let mut request = axum::http::Request::get(format!("http://x{path}"));
+        for _ in 0..hosts {
+            request = request.header("host", "x");
+        }
+        request.body(()).unwrap()
+    };
+    for (window, path, hosts, status) in [
+        (65_535, "/v2/catalog", 2, 400),
+        (65_535, "/nowhere", 0, 401),
+        // Not a byte of an answer's body gets through.
+        (0, "/v2/catalog", 2, 400),
+        (0, "/v2/catalog", 0, 401),
+    ] {
+        let mut strangers = Vec::new();
+        for _ in 0..PLACES {
+            let stream = TcpStream::connect(gateway.address).await.unwrap();
+            let mut builder = h2::client::Builder::new();
+            builder.initial_window_size(window);
+            let shaken = builder.handshake::<_, axum::body::Bytes>(stream).await;
+            let (mut requests, connection) = shaken.unwrap();
+            let connection = tokio::spawn(connection);
+            let (answer, _) = requests.send_request(request(path, hosts), true).unwrap();
+            strangers.push((requests, answer, connection));
+        }
+        let mut kept = Vec::new();
+        for (requests, answer, connection) in strangers {
+            let answer = timeout(PATIENCE, answer).await.unwrap();
+            assert_eq!(answer.as_ref().unwrap().status(), status);
+            kept.push((requests, answer, connection));
+        }
+        let began = Instant::now();
+        while gateway.catalog().await != Some(200) {
+            assert!(began.elapsed() < PATIENCE, "{path}: locked out");
+        }
+        println!("window {window}, {status}: served after {:?}", began.elapsed());
+        drop(kept);
+    }
 }

@@ -176,6 +176,12 @@ async fn ids_are_percent_decoded_exactly_once() {
         let reserved = app.get(path).send().await;
         assert!(reserved.refused(400).contains("U+E000"));
     }
+    // A newline, NUL, ESC, a line separator, a change of direction: not in a log line or a table.
+    for part in ["%0A", "%00", "%1B%5B2J", "%E2%80%A8", "%E2%80%AE"] {
+        let path = format!("/v2/service_instances/a{part}b");
+        let hidden = app.get(&path).send().await;
+        assert!(hidden.refused(400).contains("not shown"), "{part}");
+    }
 }
 
 /// UPD-02, UPD-03, UPD-05, trap 13: absent stays absent.

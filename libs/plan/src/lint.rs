@@ -1,6 +1,7 @@
 //! What is checked of a plan before it is served, so that a fault shows at load, with file and
 //! line, and not when somebody orders.
 
+mod advice;
 mod describe;
 mod encoding;
 mod names;
@@ -20,6 +21,7 @@ use crate::render::engine::{Engine, syntax_config};
 use crate::render::skeleton::Skeleton;
 use crate::schema::{self, Schemas};
 
+pub(crate) use advice::advice;
 pub(crate) use describe::service;
 pub(crate) use refused::refused;
 pub(crate) use trial::trial;

@@ -1,11 +1,11 @@
 //! Replays, rivals and interruptions.
 
 use broker_proto::ErrorCode;
-use broker_proto::v1::{OperationState, Outcome};
+use broker_proto::v1::{OperationState, Outcome, UpdateRequest};
 use serde_json::json;
 
 use crate::harness::{
-    SIMPLE, World, code, deprovisioned, end_of, poll_says, provisioned, succeeded, updated,
+    Plan, SIMPLE, World, code, deprovisioned, end_of, poll_says, provisioned, succeeded, updated,
 };
 
 /// A plan whose second file waits for something that never comes.
@@ -257,5 +257,47 @@ ready:
     // The same parameters again: a repair must be possible although they are the applied ones.
     updated(&client, plan.update("i", json!({"done": "yes"}))).await;
     deprovisioned(&client, plan.deprovision("i")).await;
+    world.assert_nothing_left().await;
+}
+
+/// Logins are made and revoked as the instance's version says: one that cannot revoke them would
+/// leave them working for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_could_not_revoke_logins_is_refused_and_one_that_can_is_not() {
+    let world = World::start().await;
+    let version = |number: u8, binding: &str| {
+        let descriptor = format!("version: {number}.0.0\n{binding}");
+        let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {v: \"NUMBER\"}\n"
+            .replace("NUMBER", &number.to_string());
+        world.plan("bound", &[("plan.yaml", &descriptor), ("1.yaml", &map)])
+    };
+    let binding = |server: &str| {
+        format!(
+            "binding: {{method: database, hosts: \"[instance.name]\", server: {server}, \
+             admin: {{username: a, password: \"'x'\"}}}}\n"
+        )
+    };
+    let first = version(1, &binding("own"));
+    let provisioner = world.provisioner("a").await;
+    let client = provisioner.client.clone();
+    provisioned(&client, first.provision("i", json!({}))).await;
+
+    let upgrade = |to: &Plan| UpdateRequest {
+        maintenance_version: to.bundle.version().map(ToString::to_string),
+        verdict: Some(to.verdict()),
+        ..to.update("i", json!({}))
+    };
+    for (other, told) in [
+        (version(2, ""), "has no bindings"),
+        (version(3, "binding: {method: none}\n"), "has no bindings"),
+        (version(4, &binding("shared")), "in another way"),
+    ] {
+        let refused = client.clone().update(upgrade(&other)).await.unwrap_err();
+        let refused = broker_proto::Error::from_status(&refused);
+        assert_eq!(refused.code, ErrorCode::UpdateNotSupported, "{refused:?}");
+        assert!(refused.message.contains(told), "{refused:?}");
+    }
+    updated(&client, upgrade(&version(5, &binding("own")))).await;
+    deprovisioned(&client, first.deprovision("i")).await;
     world.assert_nothing_left().await;
 }

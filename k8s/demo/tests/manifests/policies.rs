@@ -8,7 +8,7 @@ use std::{
 use cluster::names::State;
 use demo::deploy::NAMESPACE;
 use k8s_openapi::api::{
-    core::v1::{ConfigMap, Namespace, Secret, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount},
     rbac::v1::{ClusterRoleBinding, RoleBinding},
 };
 use kube::{
@@ -456,4 +456,89 @@ async fn no_service_gets_the_token_of_another_through_a_secret() {
         .unwrap();
         secrets.create(&create, &other).await.unwrap();
     }
+}
+
+/// Whoever makes them, since the pods of a plan are made by controllers.
+#[tokio::test]
+async fn nothing_in_an_instances_namespace_takes_a_node_or_an_address_of_others() {
+    let control_plane = deployed().await;
+    let admin = control_plane.client();
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    let create = PostParams::default();
+    let ours = namespace("mdb-one", &right_labels(NAMESPACE));
+    for namespace in [ours, namespace("theirs", &json!({}))] {
+        namespaces.create(&create, &namespace).await.unwrap();
+    }
+    let trial = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let pod = |spec: Value| -> Pod {
+        let mut pod = json!({"metadata": {"name": "pod"}, "spec": {
+            "containers": [{
+                "name": "c", "image": "busybox",
+                "securityContext": {
+                    "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+                },
+            }],
+            "automountServiceAccountToken": false,
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+        }});
+        let spec = spec.as_object().unwrap().clone();
+        pod["spec"].as_object_mut().unwrap().extend(spec);
+        serde_json::from_value(pod).unwrap()
+    };
+    let service = |addresses: Value| -> Service {
+        serde_json::from_value(json!({"metadata": {"name": "service"}, "spec": {
+            "ports": [{"port": 27017}], "externalIPs": addresses,
+        }}))
+        .unwrap()
+    };
+    for name in ["mdb-one", "theirs"] {
+        let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), name);
+        let default = serde_json::from_value(json!({"metadata": {"name": "default"}}));
+        match accounts.create(&create, &default.unwrap()).await {
+            Ok(_) => {}
+            // A controller was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    let pods: Api<Pod> = Api::namespaced(admin.clone(), "mdb-one");
+    let services: Api<Service> = Api::namespaced(admin.clone(), "mdb-one");
+    let node = pod(json!({"nodeName": "node-1"}));
+    let mut refused = pods.create(&trial, &node).await;
+    for _ in 0..60 {
+        if refused.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        refused = pods.create(&trial, &node).await;
+    }
+    assert!(forbidden(refused).contains("does not name its node"));
+    for class in ["system-node-critical", "system-cluster-critical"] {
+        let critical = pod(json!({"priorityClassName": class}));
+        let told = forbidden(pods.create(&trial, &critical).await);
+        assert!(told.contains("begins with system-"), "{told}");
+    }
+    let told = forbidden(
+        services
+            .create(&trial, &service(json!(["192.0.2.1"])))
+            .await,
+    );
+    assert!(told.contains("no externalIPs"), "{told}");
+    pods.create(&trial, &pod(json!({}))).await.unwrap();
+    let plain = service(json!(null));
+    services.create(&create, &plain).await.unwrap();
+    let later = Patch::Merge(json!({"spec": {"externalIPs": ["192.0.2.1"]}}));
+    let params = PatchParams::default();
+    forbidden(services.patch("service", &params, &later).await);
+
+    // Elsewhere the broker has no say.
+    let pods: Api<Pod> = Api::namespaced(admin.clone(), "theirs");
+    pods.create(&trial, &node).await.unwrap();
+    let services: Api<Service> = Api::namespaced(admin, "theirs");
+    let external = service(json!(["192.0.2.1"]));
+    services.create(&trial, &external).await.unwrap();
 }

@@ -188,6 +188,7 @@ impl Candidate {
             broker_namespace: self.broker_namespace.as_deref(),
         };
         let checked = lint::plan(&subject)?;
+        warnings.extend(lint::advice(&subject));
         let plan_id = descriptor
             .id
             .clone()

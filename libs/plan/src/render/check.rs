@@ -1,6 +1,8 @@
 //! What a plan may apply: complete objects, of its declared kinds, inside its namespace, each
 //! once.
 
+mod beyond;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -105,7 +107,7 @@ fn object(object: &Map<String, Value>, rules: &Rules<'_>) -> Result<(), Refusal>
     if rules.scope == Scope::Namespace {
         confined(&kind, metadata.get("namespace"), rules.namespace)?;
     }
-    Ok(())
+    beyond::check(&kind, object)
 }
 
 fn confined(kind: &KindRef, namespace: Option<&Value>, own: &str) -> Result<(), Refusal> {

@@ -260,7 +260,7 @@ fn a_plan_that_is_checked_elsewhere_gives_the_same_catalog() {
     );
 
     let unchecked = draft.finish([]);
-    assert_eq!((unchecked.plans.len(), unchecked.faults.len()), (0, 5));
+    assert_eq!((unchecked.plans.len(), unchecked.faults.len()), (0, 6));
 }
 
 #[test]

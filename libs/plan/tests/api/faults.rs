@@ -839,3 +839,27 @@ fn a_rule_for_volume_claims_names_a_report_and_leaves_deletion_to_the_broker() {
         "p/a/plan.yaml:4:5: StatefulSet/s has whenScaled: Delete",
     );
 }
+
+/// Logins would stay on a server that the instance does not take along.
+#[test]
+fn a_server_that_is_not_the_instances_own_is_advised_to_be_shared() {
+    for (keys, advised) in [
+        ("hosts: \"['db.example.org:27017']\"", true),
+        ("hosts: \"[parameters.at]\"", true),
+        ("hosts: outputs.fixed", true),
+        ("hosts: outputs.own", false),
+        ("hosts: \"['db.' ~ instance.namespace]\"", false),
+        ("server: shared, hosts: \"['db.example.org:27017']\"", false),
+    ] {
+        let plan = format!(
+            "parameters: {{create: {{properties: {{at: {{type: string, default: x}}}}}}}}\n\
+             outputs: {{fixed: [db], own: [\"db.{{{{ namespace }}}}\"]}}\n\
+             binding: {{method: database, {keys}, admin: {{username: a, password: \"'x'\"}}}}\n"
+        );
+        let found = catalog(&[("p/a/plan.yaml", &plan), ("p/a/t.yaml", CONFIG)]);
+        assert_eq!(found.faults, [], "{keys}");
+        let warned = found.warnings.iter().map(ToString::to_string);
+        let warned: Vec<_> = warned.filter(|it| it.contains("server: shared")).collect();
+        assert_eq!(!warned.is_empty(), advised, "{keys}: {warned:?}");
+    }
+}
