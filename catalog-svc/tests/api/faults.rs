@@ -88,19 +88,29 @@ async fn a_fault_in_service_yaml_keeps_the_offering_as_it_was() {
     app.stop().await;
 }
 
+/// Also one whose folder comes first, and across a restart.
 #[tokio::test]
-async fn an_id_that_is_used_twice_is_the_fault_of_the_later_plan() {
+async fn a_plan_keeps_its_id_from_one_that_comes_later_and_states_it() {
     let client = client().await;
     let namespace = namespace(&client).await;
     let templates = Templates::new();
-    templates.plan("a", "id: the-same\n");
     templates.plan("b", "id: the-same\n");
     let app = TestApp::start(&client, &namespace, &templates).await;
-    app.plan("a", "the first", |_| true).await;
-    let report = app.report("b", "a report", |_| true).await;
+    let first = app.plan("b", "the first", |_| true).await;
+    templates.plan("a", "id: the-same\n");
+    let report = app.report("a", "a report", |_| true).await;
     assert_eq!(report.served_digest, "");
-    assert_eq!(report.faults[0].file, "mongodb/b/plan.yaml");
+    assert_eq!(report.faults[0].file, "mongodb/a/plan.yaml");
     assert_eq!(report.faults[0].line, 7);
+    app.stop().await;
+
+    let app = TestApp::start(&client, &namespace, &templates).await;
+    let still = app.plan("b", "still the first", |_| true).await;
+    assert_eq!(still.bundle_digest, first.bundle_digest);
+    let report = app.report("b", "a report", |_| true).await;
+    assert!(report.last_good, "{report:?}");
+    let report = app.report("a", "a report", |_| true).await;
+    assert_eq!(report.served_digest, "");
     app.stop().await;
 }
 
