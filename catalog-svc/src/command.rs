@@ -1,6 +1,7 @@
 //! `catalog-svc plan …`: tools for authors of plans. Works without a cluster.
 
 mod configmap;
+mod docs;
 mod explain;
 mod init;
 mod lint;
@@ -12,10 +13,11 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Args, Subcommand};
-use plan::{Catalog, Fault, Tree, catalog::Draft};
+use plan::{Bundle, Catalog, Fault, Tree, catalog::Draft};
 use sandbox::{Sandbox, SandboxArgs};
 
 use crate::{
@@ -32,6 +34,9 @@ pub enum PlanCommand {
     /// Print the ConfigMap that brings a plan, or a base, to a broker that runs: pipe it
     /// to `kubectl apply -f -`. A plan with a fault is not printed.
     Configmap(configmap::ConfigMap),
+    /// Print what users of a plan should know, as Markdown: parameters, logins, what
+    /// becomes of the data.
+    Docs(docs::Docs),
     /// Print what templates can use, how plans are laid out, and what becomes of
     /// values.
     Explain(explain::Explain),
@@ -87,6 +92,7 @@ impl PlanCommand {
     fn write(self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
         match self {
             Self::Configmap(command) => command.run(out, err),
+            Self::Docs(command) => command.run(out, err),
             Self::Explain(command) => command.run(out),
             Self::Init(command) => command.run(out),
             Self::Lint(command) => command.run(out),
@@ -129,6 +135,27 @@ struct Plans {
 }
 
 impl Plans {
+    /// A plan that must be valid; else what is wrong is printed.
+    fn wanted(
+        &self,
+        wanted: &PlanKey,
+        roots: &Roots,
+        err: &mut impl Write,
+    ) -> Result<&Arc<Bundle>, Failure> {
+        let plans = &self.catalog.plans;
+        if let Some(found) = plans.iter().find(|bundle| PlanKey::of(bundle) == *wanted) {
+            return Ok(found);
+        }
+        roots.print(&self.faults, err)?;
+        let valid: Vec<_> = plans
+            .iter()
+            .map(|bundle| PlanKey::of(bundle).to_string())
+            .collect();
+        let valid = valid.join(", ");
+        writeln!(err, "{wanted} is not a valid plan; valid are: {valid}")?;
+        Err(Failure::Faults)
+    }
+
     /// What is wrong with one plan.
     fn faults_of(&self, plan: &PlanKey) -> Vec<Fault> {
         let own = self.faults.iter().filter(|fault| plan.has(fault));

@@ -44,17 +44,7 @@ pub struct Render {
 impl Render {
     pub(super) fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
         let plans = self.roots.plans()?;
-        let wanted = |bundle: &&Arc<Bundle>| PlanKey::of(bundle) == self.plan;
-        let Some(bundle) = plans.catalog.plans.iter().find(wanted) else {
-            self.roots.print(&plans.faults, err)?;
-            let valid = plans.catalog.plans.iter();
-            let valid: Vec<_> = valid
-                .map(|bundle| PlanKey::of(bundle).to_string())
-                .collect();
-            let valid = valid.join(", ");
-            writeln!(err, "{} is not a valid plan; valid are: {valid}", self.plan)?;
-            return Err(Failure::Faults);
-        };
+        let bundle = plans.wanted(&self.plan, &self.roots, err)?;
         let parameters = self.parameters()?;
         let resolved = match bundle.create_parameters(&parameters) {
             Ok(resolved) => resolved,

@@ -48,6 +48,8 @@ fn described() -> Vec<Row> {
             Entry,
         ),
         alone("display_name", "display_name: x", "display_name: z", Entry),
+        alone("name", "name: x", "name: z", Entry),
+        alone("author", "author: x", "author: z", Entry),
         alone("bullets", "bullets: [x]", "bullets: [z]", Entry),
         alone(
             "costs",

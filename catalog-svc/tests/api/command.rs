@@ -312,3 +312,37 @@ fn wrong_arguments_are_told_before_anything_is_bound() {
     let output = program().arg("--no-such-flag").output().unwrap();
     assert_eq!(output.status.code(), Some(64));
 }
+
+#[test]
+fn docs_tell_users_of_a_plan_what_they_can_choose() {
+    let templates = Templates::new();
+    templates.write(
+        "acme/web/plan.yaml",
+        "description: A web server | small\n\
+         parameters:\n  create:\n    required: [title]\n    properties:\n      \
+         title: {type: string, pattern: '^[a-z]+$', description: \"What it says\"}\n      \
+         members: {type: integer, minimum: 1, default: 3}\n  \
+         update:\n    properties:\n      members: {type: integer, minimum: 1}\n",
+    );
+    templates.write(
+        "acme/web/1.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n\
+         data: {title: \"{{ title }}\", members: \"{{ members }}\"}\n",
+    );
+    let (code, out, err) = run(&["plan", "docs", "--plan", "acme/web"], &templates);
+    assert_eq!(code, Some(0), "{err}");
+    for line in [
+        "# acme/web",
+        "A web server \\| small",
+        "| Cost | free |",
+        "| Objects | v1/ConfigMap, in a namespace of each instance's own |",
+        "| Bindings | none |",
+        "| `title` | string | pattern `\"^[a-z]+$\"` | required | What it says | no |",
+        "| `members` | integer | ≥ `1` | `3` |  | yes |",
+    ] {
+        assert!(out.lines().any(|found| found == line), "{line}:\n{out}");
+    }
+    let (code, out, err) = run(&["plan", "docs", "--plan", "acme/wbe"], &templates);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert_eq!(err, "acme/wbe is not a valid plan; valid are: acme/web\n");
+}

@@ -11,6 +11,7 @@ mod bundles;
 mod catalog;
 mod command;
 mod faults;
+mod fields;
 mod fixture;
 mod guide;
 mod hostile;

@@ -333,8 +333,11 @@ impl Bundle {
     pub fn metadata(&self) -> Map<String, Value> {
         let plan = &self.content.descriptor;
         let mut metadata = plan.metadata.clone();
-        if let Some(name) = &plan.display_name {
+        if let Some(name) = plan.display_name.as_ref().or(plan.name.as_ref()) {
             metadata.insert("displayName".to_owned(), json!(name));
+        }
+        if let Some(author) = &plan.author {
+            metadata.insert("author".to_owned(), json!(author));
         }
         if !plan.bullets.is_empty() {
             metadata.insert("bullets".to_owned(), json!(plan.bullets));

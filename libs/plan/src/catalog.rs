@@ -9,9 +9,9 @@ use std::sync::Arc;
 use crate::bundle::{Bundle, Offering};
 use crate::descriptor::Service;
 use crate::fault::{Fault, Pos, Problem};
+use crate::id::{OfferingId, PlanId};
 use crate::lint;
 use crate::node::{Node, all_from_node};
-use crate::id::{OfferingId, PlanId};
 use crate::source::{Overlay, Tree, folder_name_fault};
 
 use claims::Claims;

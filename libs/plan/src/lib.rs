@@ -20,6 +20,7 @@ mod node;
 mod yaml;
 
 pub mod descriptor;
+pub mod fields;
 pub mod kinds;
 pub mod schema;
 

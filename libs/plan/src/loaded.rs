@@ -8,12 +8,14 @@ use serde_json::{Map, Value};
 use crate::binding;
 use crate::bundle::{Bundle, Error as BundleError};
 use crate::claims::{self, Membership};
-use crate::descriptor::{ClaimRule, Generate, Text};
+use crate::descriptor::{ClaimRule, Generate, KindRef, Text};
 use crate::display::{self, Display};
 use crate::expr::{Context, Evaluator};
+use crate::fields;
 use crate::outputs;
 use crate::ready::{self, Readiness, Rules};
 use crate::render::engine::{Engine, TextError};
+use crate::render::tree::Document;
 use crate::render::{self, Detail, File, check, secrecy};
 use crate::source::natural_order;
 use crate::variables::{self, Own, SECRET_NAMES, Variables};
@@ -81,7 +83,8 @@ impl Loaded {
     pub fn render_file(&self, name: &str, variables: &Variables) -> Result<File, render::Error> {
         let masked = || self.context(&secrecy::masked(variables));
         let context = self.context(variables);
-        self.render_with(name, variables, &context, masked, Detail::Safe)
+        let rendered = self.render_with(name, variables, &context, masked, Detail::Safe);
+        rendered.map(|rendered| rendered.file)
     }
 
     /// Renders all files with the outputs that are known, and checks that no object is in two.
@@ -259,7 +262,7 @@ impl Loaded {
         context: &Context,
         masked: impl FnOnce() -> Context,
         detail: Detail,
-    ) -> Result<File, render::Error> {
+    ) -> Result<Rendered, render::Error> {
         let documents = self.engine.render(name, context, detail)?;
         // First: what comes after it may quote what was rendered.
         if self.secretive.iter().any(|file| file == name) {
@@ -270,6 +273,54 @@ impl Loaded {
             scope: self.bundle.scope(),
             namespace: &variables.instance.namespace,
         };
-        check::file(name, documents, &rules)
+        let (faults, doubts) = match detail {
+            Detail::Full => field_faults(name, &documents),
+            // The API server judges what is real.
+            Detail::Safe => Default::default(),
+        };
+        let file = check::file(name, documents, &rules)?;
+        Ok(Rendered {
+            file,
+            faults,
+            doubts,
+        })
     }
+}
+
+/// A file as it was rendered.
+pub(crate) struct Rendered {
+    pub(crate) file: File,
+    /// Fields of Kubernetes' own kinds that there are not, or with values of another type; looked for
+    /// with full detail only.
+    pub(crate) faults: Vec<render::Error>,
+    /// Fields that are not known, and may be of a newer Kubernetes.
+    pub(crate) doubts: Vec<render::Error>,
+}
+
+/// Faults and doubts.
+fn field_faults(file: &str, documents: &[Document]) -> (Vec<render::Error>, Vec<render::Error>) {
+    let (mut faults, mut doubts) = (Vec::new(), Vec::new());
+    for document in documents {
+        let text = |key: &str| document.value.get(key).and_then(Value::as_str);
+        let kind = KindRef::new(
+            text("apiVersion").unwrap_or_default(),
+            text("kind").unwrap_or_default(),
+        );
+        let object = Value::Object(document.value.clone());
+        for fault in fields::built_in().check(&kind, &object) {
+            let (line, column) = document.key(&fault.path.join("."));
+            let list = if fault.is_sure {
+                &mut faults
+            } else {
+                &mut doubts
+            };
+            list.push(render::Error {
+                file: file.to_owned(),
+                line,
+                column,
+                message: fault.message,
+            });
+        }
+    }
+    (faults, doubts)
 }

@@ -14,7 +14,7 @@ pub(crate) mod names;
 pub(crate) mod secrecy;
 pub(crate) mod skeleton;
 pub(crate) mod slots;
-mod tree;
+pub(crate) mod tree;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -211,7 +211,7 @@ impl Candidate {
             files: files.clone(),
         };
         let bundle = Bundle::new(content);
-        lint::trial(&bundle, &subject, &checked.sources)?;
+        warnings.extend(lint::trial(&bundle, &subject, &checked.sources)?);
         Ok(bundle)
     }
 }

@@ -35,6 +35,12 @@ pub struct Plan {
     /// Name for people; goes into `metadata.displayName`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
+    /// As `display_name`, which counts if both are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Who looks after the plan; goes into `metadata.author`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
     /// Lines for a marketplace; go into `metadata.bullets`.
     pub bullets: Vec<String>,
     /// Prices; go into `metadata.costs`.

@@ -216,6 +216,8 @@ impl Checks<'_> {
         let strings = [
             ("description", plan.description.as_ref()),
             ("display_name", plan.display_name.as_ref()),
+            ("name", plan.name.as_ref()),
+            ("author", plan.author.as_ref()),
             ("version_description", plan.version_description.as_ref()),
         ];
         for (key, text) in strings {

@@ -24,12 +24,12 @@ use crate::source::NOT_FETCHED;
 use crate::variables::{Broker, Instance, Variables};
 
 /// Renders a bundle with each sample of its parameters. `sources` are the descriptor's expressions
-/// and texts.
+/// and texts. Gives what is probably not meant, or what is wrong.
 pub(crate) fn trial(
     bundle: &Bundle,
     subject: &Subject<'_>,
     sources: &[Source],
-) -> Result<(), Vec<Problem>> {
+) -> Result<Vec<Problem>, Vec<Problem>> {
     let loaded = Loaded::new(Arc::new(bundle.clone()))
         .map_err(|e| vec![Problem::at(&Pos::file(&subject.folder), e.to_string())])?;
     let trial = Trial {
@@ -37,21 +37,30 @@ pub(crate) fn trial(
         subject,
         sources,
     };
-    let mut tried = Vec::new();
+    let (mut tried, mut found) = (Vec::new(), Found::default());
     for parameters in schema::samples(&bundle.schemas().create) {
-        tried.push(trial.run(parameters).map_err(|problem| vec![problem])?);
+        let run = trial.run(parameters, &mut found);
+        tried.push(run.map_err(|problem| vec![problem])?);
     }
     let is_whole = subject.files.values().all(|text| text != NOT_FETCHED);
     if is_whole && tried.iter().all(|one| one.objects.is_empty()) {
         let message = "no template of this plan renders an object: there is nothing to order";
         return Err(vec![Problem::at(&Pos::file(&subject.folder), message)]);
     }
-    let problems = references::check(subject, &loaded, sources, &tried);
-    if problems.is_empty() {
-        Ok(())
+    let mut faults = found.faults;
+    faults.extend(references::check(subject, &loaded, sources, &tried));
+    if faults.is_empty() {
+        Ok(found.doubts)
     } else {
-        Err(problems)
+        Err(faults)
     }
+}
+
+/// What is wrong with fields, or may be; each once for all renderings.
+#[derive(Debug, Default)]
+struct Found {
+    faults: Vec<Problem>,
+    doubts: Vec<Problem>,
 }
 
 struct Trial<'a> {
@@ -69,7 +78,8 @@ impl Trial<'_> {
         same.unwrap_or(problem)
     }
 
-    fn run(&self, parameters: Map<String, Value>) -> Result<Tried, Problem> {
+    /// One rendering.
+    fn run(&self, parameters: Map<String, Value>, found: &mut Found) -> Result<Tried, Problem> {
         let mut variables = self.variables(parameters);
         self.loaded
             .display(&variables)
@@ -78,7 +88,7 @@ impl Trial<'_> {
         let mut files = Vec::new();
         let mut objects = Vec::new();
         for name in self.loaded.files() {
-            let file = self.render(name, &variables)?;
+            let file = self.render(name, &variables, found)?;
             objects.extend(file.objects.clone());
             let known = self
                 .loaded
@@ -93,17 +103,35 @@ impl Trial<'_> {
         self.readiness(&objects, &variables)?;
         self.claims(&objects, &variables)?;
         self.generated(&variables)?;
-        self.binding(&variables)
+        self.binding(&variables, found)
             .map_err(|problem| self.named(problem, &objects, &variables))?;
         Ok(Tried::new(&objects, self.loaded.context(&variables)))
     }
 
-    fn render(&self, name: &str, variables: &Variables) -> Result<render::File, Problem> {
+    fn render(
+        &self,
+        name: &str,
+        variables: &Variables,
+        found: &mut Found,
+    ) -> Result<render::File, Problem> {
         let masked = || self.context(&secrecy::masked(variables), "others");
         let context = self.context(variables, "sample");
-        self.loaded
+        let rendered = self
+            .loaded
             .render_with(name, variables, &context, masked, Detail::Full)
-            .map_err(|e| self.problem(&e))
+            .map_err(|e| self.problem(&e))?;
+        for (errors, problems) in [
+            (&rendered.faults, &mut found.faults),
+            (&rendered.doubts, &mut found.doubts),
+        ] {
+            let new = errors.iter().map(|error| self.problem(error));
+            for problem in new {
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
+            }
+        }
+        Ok(rendered.file)
     }
 
     fn context(&self, variables: &Variables, secret: &'static str) -> Context {
@@ -207,7 +235,7 @@ impl Trial<'_> {
         })
     }
 
-    fn binding(&self, variables: &Variables) -> Result<(), Problem> {
+    fn binding(&self, variables: &Variables, found: &mut Found) -> Result<(), Problem> {
         if self.loaded.bundle().method() == Method::Database {
             self.loaded.database(variables).map_err(|e| {
                 let path: Vec<_> = match &e {
@@ -229,7 +257,7 @@ impl Trial<'_> {
                 ..variables.clone()
             };
             for name in self.loaded.binding_files() {
-                self.render(name, &variables)?;
+                self.render(name, &variables, found)?;
             }
         }
         Ok(())

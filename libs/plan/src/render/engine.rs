@@ -18,7 +18,7 @@ use super::explain::{self, describe, explain};
 use super::filters;
 use super::names::unknown_in_template;
 use super::slots::{CLOSE, OPEN, Refusal, Slots, to_json, weigh};
-use super::tree::{self, Document};
+use super::tree::{self, Document, Places};
 use super::{Detail, Error, jinja};
 use crate::fault::{Pos, Problem};
 use crate::yaml;
@@ -137,7 +137,11 @@ impl Engine {
             source,
             spans: &spans,
         };
-        let mut documents = tree::read(&text, &slots.take()).map_err(|e: yaml::Error| {
+        let which = match detail {
+            Detail::Full => Places::All,
+            Detail::Safe => Places::Top,
+        };
+        let mut documents = tree::read(&text, &slots.take(), which).map_err(|e: yaml::Error| {
             let (line, column) = map.place(e.line, e.column);
             fail(line, column, e.message)
         })?;

@@ -21,38 +21,78 @@ pub(crate) struct Document {
     pub(crate) value: Map<String, Value>,
     pub(crate) line: u32,
     pub(crate) column: u32,
-    /// Where its keys are, and those of its metadata: `kind`, `metadata.name`.
+    /// Where its keys are, and those of its metadata: `kind`, `metadata.name`; if that was asked for,
+    /// all others below, too: `spec.ports.0.port`.
     pub(crate) keys: BTreeMap<String, (u32, u32)>,
 }
 
 impl Document {
-    /// The place of a key, or of the document where it has none of that name.
+    /// The place of a key, or of the nearest above it that is known, or of the document.
     pub(crate) fn key(&self, name: &str) -> (u32, u32) {
-        let known = self.keys.get(name).copied();
-        known.unwrap_or((self.line, self.column))
+        let mut name = name;
+        loop {
+            if let Some(place) = self.keys.get(name) {
+                return *place;
+            }
+            match name.rsplit_once('.') {
+                Some((above, _)) => name = above,
+                None => return (self.line, self.column),
+            }
+        }
     }
 }
 
-fn places(entries: &[(Raw, Raw)], prefix: &str) -> BTreeMap<String, (u32, u32)> {
+/// Which keys' places a document tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// Those at the top, and those of its metadata.
+    Top,
+    /// All.
+    All,
+}
+
+fn places(entries: &[(Raw, Raw)], prefix: &str, which: Places) -> BTreeMap<String, (u32, u32)> {
     let mut all = BTreeMap::new();
     for (key, value) in entries {
         let Some(name) = scalar(key) else { continue };
-        all.insert(format!("{prefix}{name}"), (key.line, key.column));
-        if let (RawKind::Map(inner), "metadata") = (&value.kind, name) {
-            all.extend(places(inner, "metadata."));
+        let path = format!("{prefix}{name}");
+        if which == Places::All || path == "metadata" {
+            all.extend(places_below(value, &path, which));
         }
+        all.insert(path, (key.line, key.column));
     }
     all
 }
 
+fn places_below(value: &Raw, path: &str, which: Places) -> BTreeMap<String, (u32, u32)> {
+    match &value.kind {
+        RawKind::Scalar { .. } => BTreeMap::new(),
+        RawKind::Map(inner) => places(inner, &format!("{path}."), which),
+        RawKind::Seq(items) => {
+            let mut all = BTreeMap::new();
+            for (number, item) in items.iter().enumerate() {
+                let path = format!("{path}.{number}");
+                all.extend(places_below(item, &path, which));
+                all.insert(path, (item.line, item.column));
+            }
+            all
+        }
+    }
+}
+
 /// Reads the text of a rendering.
-pub(crate) fn read(text: &str, values: &Values<'_>) -> Result<Vec<Document>, yaml::Error> {
+pub(crate) fn read(
+    text: &str,
+    values: &Values<'_>,
+    which: Places,
+) -> Result<Vec<Document>, yaml::Error> {
     let raw = yaml::compose(text)?;
     if raw.len() > MAX_DOCUMENTS {
         return Err(whole(format!("more than {MAX_DOCUMENTS} documents")));
     }
     let tree = Tree {
         values,
+        which,
         seen: RefCell::default(),
         bytes: RefCell::default(),
     };
@@ -66,6 +106,7 @@ pub(crate) fn read(text: &str, values: &Values<'_>) -> Result<Vec<Document>, yam
 
 struct Tree<'a> {
     values: &'a Values<'a>,
+    which: Places,
     seen: RefCell<BTreeSet<usize>>,
     bytes: RefCell<usize>,
 }
@@ -104,7 +145,7 @@ impl Tree<'_> {
             value,
             line: raw.line,
             column: raw.column,
-            keys: places(entries, ""),
+            keys: places(entries, "", self.which),
         }))
     }
 

@@ -14,7 +14,10 @@ use service::ServiceArgs;
 use tokio::{sync::watch, task::JoinSet};
 use tonic::Status;
 
-use crate::replica::{Addresses, Answers, Replica};
+use crate::{
+    pki::{Authority, Mounted},
+    replica::{Addresses, Answers, Replica},
+};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const CALLERS: usize = 8;
@@ -29,15 +32,19 @@ struct Load {
 
 impl Load {
     fn start(client: &ProvisionerClient<Transport>) -> Self {
+        Self::of(0..CALLERS, client)
+    }
+
+    fn of(callers: impl IntoIterator<Item = usize>, client: &ProvisionerClient<Transport>) -> Self {
         let (count, answered) = watch::channel(0);
         let stop = watch::Sender::new(false);
         let failures: Arc<Mutex<Vec<String>>> = Arc::default();
         let count = Arc::new(count);
-        let mut callers = JoinSet::new();
-        for number in 0..CALLERS {
+        let mut tasks = JoinSet::new();
+        for number in callers {
             let (mut client, count) = (client.clone(), Arc::clone(&count));
             let (stopped, failures) = (stop.subscribe(), Arc::clone(&failures));
-            callers.spawn(async move {
+            tasks.spawn(async move {
                 while !*stopped.borrow() {
                     if let Err(status) = call(&mut client, number).await {
                         failures.lock().unwrap().push(format!("{number}: {status}"));
@@ -47,7 +54,7 @@ impl Load {
             });
         }
         Self {
-            callers,
+            callers: tasks,
             answered,
             stop,
             failures,
@@ -97,6 +104,26 @@ async fn no_call_fails_while_connections_age() {
     addresses.add(replica.address);
     let mut load = Load::start(&addresses.client(DEADLINE));
     load.go_on(5000).await;
+    assert_eq!(load.end().await, Vec::<String>::new());
+}
+
+/// Many at a time, over TLS, and answers that come while others are still to be read: a server that
+/// closes a socket before its client has read all of it takes the answers in it along.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_is_lost_with_the_connection_that_it_is_on() {
+    let authority = Authority::new();
+    let mounted = |service| Mounted::new(&authority.leaf(service), &[&authority]);
+    let (gateway, provisioner) = (mounted("gateway"), mounted("provisioner-svc"));
+    let answers = Answers::After(Duration::from_millis(3));
+    let replica = Replica::start_as(provisioner.tls.clone(), answers, |args| {
+        args.max_connection_age = Duration::from_millis(20);
+    });
+    let addresses = Addresses::default();
+    addresses.add(replica.address);
+    // What the gateway may call, and must not send twice.
+    let callers = (1..200).step_by(2);
+    let mut load = Load::of(callers, &addresses.client_as(&gateway.tls, DEADLINE));
+    load.go_on(20_000).await;
     assert_eq!(load.end().await, Vec::<String>::new());
 }
 

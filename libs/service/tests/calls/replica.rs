@@ -71,6 +71,8 @@ pub(crate) fn refusing() -> SocketAddr {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answers {
     AtOnce,
+    /// Each after as long as the other end may take to read the ones before.
+    After(Duration),
     Never,
 }
 
@@ -189,6 +191,10 @@ impl Fake {
         self.count.send_modify(|count| *count += 1);
         match self.answers {
             Answers::AtOnce => Ok(Response::new(T::default())),
+            Answers::After(time) => {
+                tokio::time::sleep(time).await;
+                Ok(Response::new(T::default()))
+            }
             Answers::Never => std::future::pending().await,
         }
     }

@@ -120,11 +120,17 @@ mod tests {
             ("v1/ConfigMap", json!({})),
             ("v1/ConfigMap", json!({"metadata": {"finalizers": []}})),
             ("v1/Service", json!({"spec": {"externalIPs": null}})),
-            ("apps/v1/StatefulSet", json!({"spec": {"template": {"spec": {
-                "nodeName": "", "priorityClassName": "databases",
-            }}}})),
+            (
+                "apps/v1/StatefulSet",
+                json!({"spec": {"template": {"spec": {
+                    "nodeName": "", "priorityClassName": "databases",
+                }}}}),
+            ),
             // Another API's, whose field may mean anything.
-            ("example.com/v1/Service", json!({"spec": {"externalIPs": ["x"]}})),
+            (
+                "example.com/v1/Service",
+                json!({"spec": {"externalIPs": ["x"]}}),
+            ),
         ] {
             assert_eq!(refusal(kind, &object), "", "{object}");
         }

@@ -1,0 +1,225 @@
+//! `plan docs`.
+
+use std::{fmt::Write as _, io::Write, sync::Arc};
+
+use clap::Args;
+use plan::{
+    Bundle,
+    descriptor::{Method, Namespace, Server},
+};
+use serde_json::{Map, Value};
+
+use super::{Failure, Roots};
+use crate::snapshot::PlanKey;
+
+/// Print what users of a plan should know, as Markdown.
+#[derive(Debug, Args)]
+pub struct Docs {
+    /// The plan, as `<service provider>/<plan>`; all of them if it is left out.
+    #[arg(long, value_parser = super::key)]
+    plan: Option<PlanKey>,
+    #[command(flatten)]
+    roots: Roots,
+}
+
+impl Docs {
+    pub(super) fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
+        let plans = self.roots.plans()?;
+        let described: Vec<&Arc<Bundle>> = match &self.plan {
+            Some(wanted) => vec![plans.wanted(wanted, &self.roots, err)?],
+            None => plans.catalog.plans.iter().collect(),
+        };
+        let pages: Vec<String> = described.into_iter().map(|bundle| page(bundle)).collect();
+        out.write_all(pages.join("\n").as_bytes())?;
+        if self.plan.is_some() || plans.faults.is_empty() {
+            return Ok(());
+        }
+        self.roots.print(&plans.faults, err)?;
+        Err(Failure::Faults)
+    }
+}
+
+fn page(bundle: &Bundle) -> String {
+    let mut text = format!(
+        "# {}\n\n{}\n",
+        PlanKey::of(bundle),
+        escaped(&bundle.description())
+    );
+    let bullets = &bundle.descriptor().bullets;
+    if !bullets.is_empty() {
+        let lines = bullets.iter().map(|line| format!("\n- {}", escaped(line)));
+        text.extend(lines.chain(["\n".to_owned()]));
+    }
+    text.push_str("\n| | |\n|---|---|\n");
+    for (what, value) in facts(bundle) {
+        let _ = writeln!(text, "| {what} | {} |", escaped(&value));
+    }
+    let schemas = bundle.schemas();
+    text.push_str(&parameters(
+        "Parameters",
+        &schemas.create,
+        Some(&schemas.update),
+    ));
+    if bundle.is_bindable() {
+        text.push_str(&parameters("Parameters of a binding", &schemas.bind, None));
+    }
+    text
+}
+
+fn facts(bundle: &Bundle) -> Vec<(&'static str, String)> {
+    let plan = bundle.descriptor();
+    let cost = if bundle.is_free() { "free" } else { "not free" };
+    let version = bundle.version().map(ToString::to_string);
+    let takes = if bundle.provisions_asynchronously() {
+        let minutes = bundle.deadline().total.as_secs() / 60;
+        format!("asynchronous, at most {minutes} min")
+    } else {
+        "answered when they are done".to_owned()
+    };
+    let place = match bundle.namespace() {
+        Namespace::Own => "a namespace of each instance's own".to_owned(),
+        Namespace::Shared(name) => format!("the namespace {name}, shared by all instances"),
+        Namespace::Context => "the namespace that the platform names".to_owned(),
+    };
+    let kinds: Vec<String> = bundle.kinds().iter().map(ToString::to_string).collect();
+    let kept = match bundle.retain().as_secs() {
+        0 => "deleted with the instance".to_owned(),
+        seconds => format!("kept for {} h after the instance", seconds / 3600),
+    };
+    let mut facts = vec![("Cost", cost.to_owned())];
+    facts.extend(version.map(|version| ("Version", version)));
+    facts.extend([
+        ("Operations", takes),
+        ("Objects", format!("{}, in {place}", kinds.join(", "))),
+        ("Data", kept),
+        ("Bindings", bindings(bundle)),
+    ]);
+    if !plan.updates_to.is_empty() {
+        facts.push(("Can become", plan.updates_to.join(", ")));
+    }
+    facts
+}
+
+fn bindings(bundle: &Bundle) -> String {
+    let how = match bundle.method() {
+        Method::None => return "none".to_owned(),
+        Method::Database => "a database user for each",
+        Method::Resources => "made by an operator",
+    };
+    let mut parts = vec![how.to_owned()];
+    if bundle.binding_server() == Server::Shared {
+        parts.push("on a server that outlives the instance".to_owned());
+    }
+    if bundle.is_binding_rotatable() {
+        parts.push("can be rotated".to_owned());
+    }
+    if bundle.binding_requires_app() {
+        parts.push("for applications only".to_owned());
+    }
+    if let Some(span) = bundle.binding_expires_in() {
+        parts.push(format!("end after {} h", span.as_secs() / 3600));
+    }
+    parts.join(", ")
+}
+
+/// A table of the parameters in a schema. `update` says which of them can be changed later.
+fn parameters(title: &str, schema: &Value, update: Option<&Value>) -> String {
+    let mut rows = String::new();
+    add_rows(&mut rows, "", schema, update);
+    let mut text = format!("\n## {title}\n\n");
+    if rows.is_empty() {
+        text.push_str("None.\n");
+        return text;
+    }
+    let (head, line) = match update {
+        Some(_) => (" Can be changed |", "---|"),
+        None => ("", ""),
+    };
+    let _ = writeln!(
+        text,
+        "| Name | Type | Values | Default | Meaning |{head}\n|---|---|---|---|---|{line}"
+    );
+    text.push_str(&rows);
+    text
+}
+
+fn add_rows(rows: &mut String, prefix: &str, schema: &Value, update: Option<&Value>) {
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
+    let required = schema["required"].as_array();
+    for (name, property) in properties {
+        let later = update.map(|update| &update["properties"][name]);
+        let is_required = required.is_some_and(|all| all.iter().any(|one| one == name));
+        let default = match property.get("default") {
+            Some(default) => format!("`{default}`"),
+            None if is_required => "required".to_owned(),
+            None => String::new(),
+        };
+        let meaning = property["description"].as_str().unwrap_or_default();
+        let mut row = format!(
+            "| `{prefix}{name}` | {} | {} | {} | {} |",
+            escaped(&kind(property)),
+            escaped(&values(property)),
+            escaped(&default),
+            escaped(meaning)
+        );
+        if let Some(later) = later {
+            let _ = write!(row, " {} |", change(later));
+        }
+        let _ = writeln!(rows, "{row}");
+        add_rows(rows, &format!("{prefix}{name}."), property, later);
+    }
+}
+
+fn kind(property: &Value) -> String {
+    match &property["type"] {
+        Value::String(kind) => kind.clone(),
+        Value::Array(kinds) => {
+            let kinds: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
+            kinds.join(" or ")
+        }
+        _ => String::new(),
+    }
+}
+
+fn values(property: &Value) -> String {
+    const BOUNDS: [(&str, &str); 9] = [
+        ("const", "is"),
+        ("minimum", "≥"),
+        ("exclusiveMinimum", ">"),
+        ("maximum", "≤"),
+        ("exclusiveMaximum", "<"),
+        ("minLength", "length ≥"),
+        ("maxLength", "length ≤"),
+        ("pattern", "pattern"),
+        ("format", "format"),
+    ];
+    if let Some(list) = property["enum"].as_array() {
+        let values: Vec<String> = list.iter().map(|value| format!("`{value}`")).collect();
+        return values.join(", ");
+    }
+    let empty = Map::new();
+    let property = property.as_object().unwrap_or(&empty);
+    let bounds = BOUNDS.iter().filter_map(|(key, sign)| {
+        let bound = property.get(*key)?;
+        Some(format!("{sign} `{bound}`"))
+    });
+    bounds.collect::<Vec<_>>().join(", ")
+}
+
+fn change(later: &Value) -> &'static str {
+    if !later.is_object() || later["x-immutable"] == true {
+        "no"
+    } else if later["x-ordered"] == true {
+        "to a later value"
+    } else {
+        "yes"
+    }
+}
+
+/// In one cell of a table, and as text.
+fn escaped(text: &str) -> String {
+    let text = text.replace('|', "\\|").replace('<', "\\<");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
