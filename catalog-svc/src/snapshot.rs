@@ -169,7 +169,7 @@ fn offering_claims(bundle: &Bundle) -> [String; 2] {
     let name = bundle.service().name.as_deref();
     [
         format!("id {}", bundle.offering_id()),
-        format!("name {}", name.unwrap_or(bundle.provider())),
+        format!("name {}", name.unwrap_or_else(|| bundle.provider())),
     ]
 }
 

@@ -75,10 +75,9 @@ impl Fields {
             let Some(schema) = schemas.get(&name) else {
                 continue;
             };
-            if !self.types.contains_key(&short) {
-                let shape = Shape::of_openapi(schema, &mut wanted);
-                self.types.insert(short, shape);
-            }
+            self.types
+                .entry(short)
+                .or_insert_with(|| Shape::of_openapi(schema, &mut wanted));
         }
     }
 
@@ -130,12 +129,12 @@ impl Walk<'_> {
                 for (key, entry) in entries {
                     self.below(key.clone(), |walk| match known.get(key) {
                         Some(shape) => walk.value(shape, entry),
-                        None => walk.unknown(key, known.keys().map(String::as_str)),
+                        None => walk.unknown(key, known),
                     });
                 }
             }
             _ if shape.takes(value) || is_sample(value) => {}
-            _ => self.fault(format!(
+            _ => self.fault(&format!(
                 "must be {}, and is {}{}",
                 shape.what(),
                 what(value),
@@ -150,15 +149,14 @@ impl Walk<'_> {
         self.path.pop();
     }
 
-    fn unknown<'k>(&mut self, key: &str, known: impl Iterator<Item = &'k str> + Clone) {
-        let near = nearest(key, known.clone());
+    fn unknown(&mut self, key: &str, known: &BTreeMap<String, Shape>) {
+        let known: Vec<&str> = known.keys().map(String::as_str).collect();
+        let near = nearest(key, known.iter().copied());
         let is_sure = near.is_some();
-        let (what, advice) = match near {
-            Some(near) => ("a field", format!(", did you mean {near:?}?")),
-            None => {
-                let known = known.collect::<Vec<_>>().join(", ");
-                ("a known field", format!(", which has {known}"))
-            }
+        let (what, advice) = if let Some(near) = near {
+            ("a field", format!(", did you mean {near:?}?"))
+        } else {
+            ("a known field", format!(", which has {}", known.join(", ")))
         };
         let place = match self.path.split_last() {
             Some((_, [])) | None => "the object".to_owned(),
@@ -171,7 +169,7 @@ impl Walk<'_> {
         });
     }
 
-    fn fault(&mut self, message: String) {
+    fn fault(&mut self, message: &str) {
         self.faults.push(FieldFault {
             path: self.path.clone(),
             message: format!("{} {message}", shown(&self.path)),
@@ -185,10 +183,10 @@ fn shown(path: &[String]) -> String {
     let mut text = String::new();
     for part in path {
         if part.bytes().all(|byte| byte.is_ascii_digit()) {
-            text.push_str(&format!("[{part}]"));
+            text.extend(["[", part, "]"]);
         } else {
             let dot = if text.is_empty() { "" } else { "." };
-            text.push_str(&format!("{dot}{part}"));
+            text.extend([dot, part]);
         }
     }
     text
