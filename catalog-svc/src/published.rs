@@ -149,7 +149,8 @@ fn reports(
             // What keeps a plan from being served may be its provider's.
             let above = found.faults_of_provider(&key.provider).filter(|_| !current);
             // Its newest version is valid, and another one is served under what it wants.
-            let is_valid = found.bundles.contains_key(&key) && found.faults_of(&key).next().is_none();
+            let is_valid =
+                found.bundles.contains_key(&key) && found.faults_of(&key).next().is_none();
             let lost = is_valid && !current;
             let lost = lost.then(|| {
                 let message = "its id, or the id or the name of its offering, is that of a plan \

@@ -39,10 +39,7 @@ pub(crate) fn user(header: Option<&HeaderValue>) -> String {
     };
     let named = KEYS.iter().find_map(|key| identity.get(*key)?.as_str());
     let named = named.unwrap_or_default().chars();
-    named
-        .filter(|c| !is_invisible(*c))
-        .take(MAX_NAME)
-        .collect()
+    named.filter(|c| !is_invisible(*c)).take(MAX_NAME).collect()
 }
 
 /// The object behind the platform's name, if it can be read.

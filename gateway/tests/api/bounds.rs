@@ -314,7 +314,10 @@ async fn strangers_who_fill_all_places_leave_them_soon_whatever_they_do() {
         while gateway.catalog().await != Some(200) {
             assert!(began.elapsed() < PATIENCE, "{path}: locked out");
         }
-        println!("window {window}, {status}: served after {:?}", began.elapsed());
+        println!(
+            "window {window}, {status}: served after {:?}",
+            began.elapsed()
+        );
         drop(kept);
     }
 }

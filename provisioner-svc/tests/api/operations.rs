@@ -267,8 +267,9 @@ async fn a_version_that_could_not_revoke_logins_is_refused_and_one_that_can_is_n
     let world = World::start().await;
     let version = |number: u8, binding: &str| {
         let descriptor = format!("version: {number}.0.0\n{binding}");
-        let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {v: \"NUMBER\"}\n"
-            .replace("NUMBER", &number.to_string());
+        let map =
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {v: \"NUMBER\"}\n"
+                .replace("NUMBER", &number.to_string());
         world.plan("bound", &[("plan.yaml", &descriptor), ("1.yaml", &map)])
     };
     let binding = |server: &str| {
