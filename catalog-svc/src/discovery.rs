@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     orderable::Cluster,
     published::Published,
-    snapshot::{Bundles, Found, PlanKey, choose},
+    snapshot::{Bundles, Found, PlanKey, choose, losers},
     source::{Content, url::Fetcher},
     store::{self, Stamp, Store},
 };
@@ -72,6 +72,8 @@ struct State {
     logged: BTreeSet<Fault>,
     /// Warnings that were logged already.
     warned: BTreeSet<Fault>,
+    /// Faults of plans that want what is another's, which the choice finds.
+    lost: BTreeSet<Fault>,
 }
 
 /// Why nothing, or not all, was published.
@@ -231,6 +233,16 @@ impl Discovery {
             return outcome;
         }
         let chosen = choose(&found, &state.good);
+        let lost: BTreeSet<Fault> = losers(&found, &chosen).into_iter().collect();
+        for fault in lost.difference(&state.lost) {
+            tracing::error!(
+                provider = fault.provider,
+                plan = fault.plan.as_deref().unwrap_or_default(),
+                "a plan has a fault: {fault}"
+            );
+        }
+        found.faults.extend(lost.iter().cloned());
+        state.lost = lost;
         self.cluster
             .refresh(chosen.values().map(|chosen| chosen.bundle.as_ref()))
             .await;

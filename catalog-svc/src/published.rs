@@ -148,25 +148,11 @@ fn reports(
             let current = served.is_some_and(|chosen| !chosen.last_good);
             // What keeps a plan from being served may be its provider's.
             let above = found.faults_of_provider(&key.provider).filter(|_| !current);
-            // Its newest version is valid, and another one is served under what it wants.
-            let is_valid =
-                found.bundles.contains_key(&key) && found.faults_of(&key).next().is_none();
-            let lost = is_valid && !current;
-            let lost = lost.then(|| {
-                let message = "its id, or the id or the name of its offering, is that of a plan \
-                               that is served under it: take another one";
-                key.fault(message.to_owned())
-            });
             v1::PlanReport {
                 served_digest: served.map(digest).unwrap_or_default(),
                 last_good: served.is_some_and(|chosen| chosen.last_good),
                 not_orderable_reason: reasons.get(&key).cloned().unwrap_or_default(),
-                faults: found
-                    .faults_of(&key)
-                    .chain(above)
-                    .chain(&lost)
-                    .map(message)
-                    .collect(),
+                faults: found.faults_of(&key).chain(above).map(message).collect(),
                 warnings: found.warnings_of(&key).map(message).collect(),
                 provider: key.provider,
                 plan: key.plan,

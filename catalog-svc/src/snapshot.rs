@@ -157,6 +157,32 @@ pub(crate) fn choose(found: &Found, good: &Bundles) -> BTreeMap<PlanKey, Chosen>
     chosen
 }
 
+/// Plans whose newest version is valid and not served, since it wants what is another's.
+pub(crate) fn losers(found: &Found, chosen: &BTreeMap<PlanKey, Chosen>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (key, bundle) in &found.bundles {
+        let is_served = chosen.get(key).is_some_and(|chosen| !chosen.last_good);
+        if is_served || found.faults_of(key).next().is_some() {
+            continue;
+        }
+        let rival = chosen.iter().find(|(other, chosen)| {
+            let theirs = &chosen.bundle;
+            let of_another = theirs.provider() != bundle.provider()
+                && offering_claims(theirs)
+                    .iter()
+                    .any(|claim| offering_claims(bundle).contains(claim));
+            *other != key && (theirs.plan_id() == bundle.plan_id() || of_another)
+        });
+        let rival = rival.map_or_else(String::new, |(rival, _)| rival.to_string());
+        faults.push(key.fault(format!(
+            "its id {}, or the id or the name of its offering, is that of the plan {rival}, which is \
+             served under it: take another one",
+            bundle.plan_id()
+        )));
+    }
+    faults
+}
+
 /// The ids and names that OSB wants to be unique, by provider.
 #[derive(Default)]
 struct Taken {
@@ -280,6 +306,18 @@ mod tests {
                 ("p/b".into(), "new".into(), false)
             ]
         );
+    }
+
+    #[test]
+    fn who_is_not_served_is_told_whose_id_it_wants() {
+        let good = bundles(&[("p/b", "id: one")]);
+        let mut found = found(bundles(&[("p/a", "id: one")]));
+        found.folders.insert(key("p/b"));
+        found.faults.insert(key("p/b").fault(String::new()));
+        let losers = losers(&found, &choose(&found, &good));
+        assert_eq!(losers.len(), 1);
+        assert!(key("p/a").has(&losers[0]));
+        assert!(losers[0].message.contains("the plan p/b"), "{losers:?}");
     }
 
     #[test]

@@ -71,8 +71,8 @@ fn facts(bundle: &Bundle) -> Vec<(&'static str, String)> {
     let cost = if bundle.is_free() { "free" } else { "not free" };
     let version = bundle.version().map(ToString::to_string);
     let takes = if bundle.provisions_asynchronously() {
-        let minutes = bundle.deadline().total.as_secs() / 60;
-        format!("asynchronous, at most {minutes} min")
+        let seconds = bundle.deadline().total.as_secs();
+        format!("asynchronous, at most {}", span(seconds))
     } else {
         "answered when they are done".to_owned()
     };
@@ -84,7 +84,7 @@ fn facts(bundle: &Bundle) -> Vec<(&'static str, String)> {
     let kinds: Vec<String> = bundle.kinds().iter().map(ToString::to_string).collect();
     let kept = match bundle.retain().as_secs() {
         0 => "deleted with the instance".to_owned(),
-        seconds => format!("kept for {} h after the instance", seconds / 3600),
+        seconds => format!("kept for {} after the instance", span(seconds)),
     };
     let mut facts = vec![("Cost", cost.to_owned())];
     facts.extend(version.map(|version| ("Version", version)));
@@ -116,16 +116,26 @@ fn bindings(bundle: &Bundle) -> String {
     if bundle.binding_requires_app() {
         parts.push("for applications only".to_owned());
     }
-    if let Some(span) = bundle.binding_expires_in() {
-        parts.push(format!("end after {} h", span.as_secs() / 3600));
+    if let Some(ends) = bundle.binding_expires_in() {
+        parts.push(format!("end after {}", span(ends.as_secs())));
     }
     parts.join(", ")
+}
+
+/// In the largest unit that tells it exactly.
+fn span(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3600, "h"), (60, "min")];
+    let unit = units
+        .into_iter()
+        .find(|(length, _)| seconds.is_multiple_of(*length));
+    let (length, unit) = unit.unwrap_or((1, "s"));
+    format!("{} {unit}", seconds / length)
 }
 
 /// A table of the parameters in a schema. `update` says which of them can be changed later.
 fn parameters(title: &str, schema: &Value, update: Option<&Value>) -> String {
     let mut rows = String::new();
-    add_rows(&mut rows, "", schema, update);
+    add_rows(&mut rows, "", schema, update.map(Later::In));
     let mut text = format!("\n## {title}\n\n");
     if rows.is_empty() {
         text.push_str("None.\n");
@@ -143,25 +153,46 @@ fn parameters(title: &str, schema: &Value, update: Option<&Value>) -> String {
     text
 }
 
-fn add_rows(rows: &mut String, prefix: &str, schema: &Value, update: Option<&Value>) {
+/// What an update may do to the parameters of a schema.
+#[derive(Clone, Copy)]
+enum Later<'a> {
+    /// What this schema says.
+    In(&'a Value),
+    /// Nothing: what they are in cannot be changed.
+    Never,
+}
+
+fn add_rows(rows: &mut String, prefix: &str, schema: &Value, update: Option<Later<'_>>) {
     let Some(properties) = schema["properties"].as_object() else {
         return;
     };
     let required = schema["required"].as_array();
     for (name, property) in properties {
-        let later = update.map(|update| &update["properties"][name]);
+        let later = update.map(|update| match update {
+            Later::In(update) if property["x-immutable"] != true => {
+                let later = &update["properties"][name];
+                let is_fixed = !later.is_object() || later["x-immutable"] == true;
+                if is_fixed {
+                    Later::Never
+                } else {
+                    Later::In(later)
+                }
+            }
+            Later::In(_) | Later::Never => Later::Never,
+        });
         let is_required = required.is_some_and(|all| all.iter().any(|one| one == name));
         let default = match property.get("default") {
-            Some(default) => format!("`{default}`"),
+            Some(default) => code(&default.to_string()),
             None if is_required => "required".to_owned(),
             None => String::new(),
         };
         let meaning = property["description"].as_str().unwrap_or_default();
         let mut row = format!(
-            "| `{prefix}{name}` | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} |",
+            code(&format!("{prefix}{name}")),
             escaped(&kind(property)),
-            escaped(&values(property)),
-            escaped(&default),
+            values(property),
+            default,
             escaped(meaning)
         );
         if let Some(later) = later {
@@ -196,30 +227,48 @@ fn values(property: &Value) -> String {
         ("format", "format"),
     ];
     if let Some(list) = property["enum"].as_array() {
-        let values: Vec<String> = list.iter().map(|value| format!("`{value}`")).collect();
+        let values: Vec<String> = list.iter().map(|value| code(&value.to_string())).collect();
         return values.join(", ");
     }
     let empty = Map::new();
     let property = property.as_object().unwrap_or(&empty);
     let bounds = BOUNDS.iter().filter_map(|(key, sign)| {
         let bound = property.get(*key)?;
-        Some(format!("{sign} `{bound}`"))
+        Some(format!("{sign} {}", code(&bound.to_string())))
     });
     bounds.collect::<Vec<_>>().join(", ")
 }
 
-fn change(later: &Value) -> &'static str {
-    if !later.is_object() || later["x-immutable"] == true {
-        "no"
-    } else if later["x-ordered"] == true {
-        "to a later value"
-    } else {
-        "yes"
+fn change(later: Later<'_>) -> &'static str {
+    match later {
+        Later::Never => "no",
+        Later::In(later) if later["x-ordered"] == true => "to the next value",
+        Later::In(_) => "yes",
     }
 }
 
-/// In one cell of a table, and as text.
+/// As text, in one cell of a table: nothing in it is Markdown or HTML.
 fn escaped(text: &str) -> String {
-    let text = text.replace('|', "\\|").replace('<', "\\<");
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut out = String::new();
+    for c in text
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+    {
+        if matches!(
+            c,
+            '\\' | '|' | '<' | '>' | '[' | ']' | '*' | '_' | '#' | '`' | '!'
+        ) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// As code, in one cell of a table.
+fn code(text: &str) -> String {
+    // A bar ends a cell even in code; a backtick ends the code.
+    format!("`{}`", text.replace('`', "'").replace('|', "\\|"))
 }

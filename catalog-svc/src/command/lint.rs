@@ -14,6 +14,9 @@ pub struct Lint {
     /// How to print what is found.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Take warnings for faults: exit with 1 if there is any.
+    #[arg(long)]
+    strict: bool,
     #[command(flatten)]
     roots: Roots,
 }
@@ -36,7 +39,8 @@ impl Lint {
             Format::Json => self.json(&plans, out)?,
             Format::Github => self.github(&plans, out)?,
         }
-        if plans.faults.is_empty() {
+        let is_warned = self.strict && !plans.catalog.warnings.is_empty();
+        if plans.faults.is_empty() && !is_warned {
             Ok(())
         } else {
             Err(Failure::Faults)

@@ -62,6 +62,8 @@ pub fn lint(trees: &[Tree]) -> Vec<Fault> {
 pub struct Draft {
     faults: Vec<Fault>,
     providers: Vec<Drafted>,
+    /// The plans of providers that have a fault: `<provider>/<plan>` and the id.
+    held_back: Vec<(String, PlanId)>,
 }
 
 #[derive(Debug, Clone)]
@@ -87,7 +89,7 @@ impl Draft {
         let services: Vec<_> = services
             .map(|provider| (provider, service(&overlay, provider)))
             .collect();
-        let claims = OfferingClaims::of(&services);
+        let claims = OfferingClaims::of(&overlay, &services);
         for (provider, described) in services {
             let described = described.and_then(|described| {
                 let problems = claims.problems(provider, &described);
@@ -97,6 +99,12 @@ impl Draft {
                 Err(problems) => {
                     let faults = problems.into_iter().map(|p| p.of(provider, None));
                     draft.faults.extend(faults);
+                    let plans = candidate::names(&overlay, provider);
+                    draft.held_back.extend(plans.map(|plan| {
+                        let id = candidate::stated_id(&overlay, provider, plan);
+                        let id = id.unwrap_or_else(|| PlanId::derive(provider, plan));
+                        (format!("{provider}/{plan}"), id)
+                    }));
                 }
                 Ok(Described { service, .. }) => {
                     let candidates = candidate::all(&overlay, provider, &service, namespace);
@@ -136,10 +144,15 @@ impl Draft {
             offered.push((of.provider, of.service, checked));
         }
         let mut ids = Claims::default();
+        for (path, id) in &self.held_back {
+            ids.add(id.as_str(), path, true);
+        }
         for (candidate, checked) in offered.iter().flat_map(|(_, _, plans)| plans) {
             let derived = PlanId::derive(candidate.provider(), candidate.name());
-            let id = checked.id().unwrap_or(&derived);
-            ids.add(id.as_str(), &candidate.path(), *id != derived);
+            // Also of a plan with a fault: nobody else is to take it meanwhile.
+            let id = checked.id().cloned().or_else(|| candidate.stated_id());
+            let id = id.unwrap_or_else(|| derived.clone());
+            ids.add(id.as_str(), &candidate.path(), id != derived);
         }
         for (provider, service, plans) in offered {
             let mut bundles = Vec::new();
@@ -177,7 +190,7 @@ impl Draft {
     }
 }
 
-/// A provider's service.yaml, if there is one and as far as it can be read.
+/// A provider's service.yaml, if there is one.
 #[derive(Debug, Clone)]
 struct Described {
     service: Service,
@@ -213,6 +226,17 @@ fn service(overlay: &Overlay<'_>, provider: &str) -> Result<Described, Vec<Probl
     })
 }
 
+/// The id and the name in a service.yaml that has a fault, which keep others from taking them.
+fn read_in_part(overlay: &Overlay<'_>, provider: &str) -> Service {
+    let bytes = overlay.services.get(provider).copied().unwrap_or_default();
+    let text = |key: &str| Node::scalar_in(bytes, key);
+    Service {
+        id: text("id").and_then(|id| id.parse().ok()),
+        name: text("name"),
+        ..Service::default()
+    }
+}
+
 /// Which offering has which id and name.
 #[derive(Debug, Default)]
 struct OfferingClaims {
@@ -221,13 +245,18 @@ struct OfferingClaims {
 }
 
 impl OfferingClaims {
-    fn of(services: &[(&str, Result<Described, Vec<Problem>>)]) -> Self {
+    fn of(overlay: &Overlay<'_>, services: &[(&str, Result<Described, Vec<Problem>>)]) -> Self {
         let mut claims = Self::default();
         for (provider, described) in services {
-            // One that cannot be read keeps what it has without a word.
-            let unread = Service::default();
-            let service = described.as_ref().map_or(&unread, |of| &of.service);
-            let offering = Offering::new(provider, service, false);
+            // One without plans offers nothing.
+            if candidate::names(overlay, provider).next().is_none() {
+                continue;
+            }
+            let service = match described {
+                Ok(of) => of.service.clone(),
+                Err(_) => read_in_part(overlay, provider),
+            };
+            let offering = Offering::new(provider, &service, false);
             let derived = OfferingId::derive(provider);
             let id = offering.id.as_str();
             claims.ids.add(id, provider, offering.id != derived);

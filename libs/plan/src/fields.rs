@@ -29,7 +29,8 @@ pub(crate) struct FieldFault {
     /// From the object down; numbers are places in lists.
     pub(crate) path: Vec<String>,
     pub(crate) message: String,
-    /// Whether it is one for sure: a field that is like no other may be of a newer Kubernetes.
+    /// Whether it is one for sure: a field that is not known may be of a newer Kubernetes, however
+    /// like another one it looks.
     pub(crate) is_sure: bool,
 }
 
@@ -152,11 +153,9 @@ impl Walk<'_> {
     fn unknown(&mut self, key: &str, known: &BTreeMap<String, Shape>) {
         let known: Vec<&str> = known.keys().map(String::as_str).collect();
         let near = nearest(key, known.iter().copied());
-        let is_sure = near.is_some();
-        let (what, advice) = if let Some(near) = near {
-            ("a field", format!(", did you mean {near:?}?"))
-        } else {
-            ("a known field", format!(", which has {}", known.join(", ")))
+        let advice = match near {
+            Some(near) => format!(", did you mean {near:?}?"),
+            None => format!(", which has {}", known.join(", ")),
         };
         let place = match self.path.split_last() {
             Some((_, [])) | None => "the object".to_owned(),
@@ -164,8 +163,8 @@ impl Walk<'_> {
         };
         self.faults.push(FieldFault {
             path: self.path.clone(),
-            message: format!("{key:?} is not {what} of {place}{advice}"),
-            is_sure,
+            message: format!("{key:?} is not a known field of {place}{advice}"),
+            is_sure: false,
         });
     }
 
@@ -248,15 +247,15 @@ mod tests {
             "spec": {"replcas": 3, "template": {"spec": {"containers": [{"imgae": "x"}]}}},
         });
         let expected = [
-            "\"nmae\" is not a field of metadata, did you mean \"name\"?",
-            "\"replcas\" is not a field of spec, did you mean \"replicas\"?",
-            "\"imgae\" is not a field of spec.template.spec.containers[0], did you mean \"image\"?",
+            "\"nmae\" is not a known field of metadata, did you mean \"name\"?",
+            "\"replcas\" is not a known field of spec, did you mean \"replicas\"?",
+            "\"imgae\" is not a known field of spec.template.spec.containers[0], did you mean \"image\"?",
         ];
         assert_eq!(faults("apps/v1/StatefulSet", &object), expected);
         let found = faults("v1/ConfigMap", &json!({"dta": {}}));
         assert_eq!(
             found,
-            ["\"dta\" is not a field of the object, did you mean \"data\"?"]
+            ["\"dta\" is not a known field of the object, did you mean \"data\"?"]
         );
         let newer = built_in().check(&"v1/Secret".parse().unwrap(), &json!({"zzzzz": 1}));
         assert!(newer[0].message.contains("which has apiVersion, data"));

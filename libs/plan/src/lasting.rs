@@ -2,7 +2,7 @@
 //! a version of a plan, or another plan, that has it otherwise is for new instances.
 
 use crate::bundle::Bundle;
-use crate::descriptor::{Method, Namespace};
+use crate::descriptor::{Method, Namespace, Server};
 
 impl Bundle {
     /// Why an instance of the plan `running` cannot become one of this; a sentence for the user.
@@ -28,10 +28,30 @@ impl Bundle {
             != (running.method(), running.binding_server())
         {
             "makes logins in another way, and those that exist could not be revoked".to_owned()
+        } else if self.binding_server() == Server::Shared && self.reach() != running.reach() {
+            "makes logins on another server, or by another admin, and those that exist could not be \
+             revoked"
+                .to_owned()
         } else {
             return None;
         };
-        Some(format!("The plan now {what}: order a new instance."))
+        Some(format!(
+            "The plan {} as it is now {what}: order a new instance.",
+            self.name()
+        ))
+    }
+
+    /// How the server of logins is found. That of an instance's own goes with the instance,
+    /// wherever it is.
+    fn reach(&self) -> Option<[Option<&str>; 4]> {
+        let binding = self.descriptor().binding.as_ref()?;
+        let admin = binding.admin.as_ref();
+        Some([
+            binding.hosts.as_ref().map(|hosts| hosts.0.as_str()),
+            binding.replica_set.as_ref().map(|name| name.0.as_str()),
+            admin.map(|admin| admin.username.0.as_str()),
+            admin.map(|admin| admin.database.0.as_str()),
+        ])
     }
 }
 
@@ -53,6 +73,21 @@ mod tests {
         let mut catalog = catalog::build(&[tree]);
         assert_eq!(catalog.faults, []);
         catalog.plans.remove(0)
+    }
+
+    fn at(hosts: &str, server: &str) -> String {
+        format!(
+            "binding: {{method: database, hosts: \"['{hosts}']\", server: {server}, \
+                 admin: {{username: a, password: \"'x'\"}}}}\n"
+        )
+    }
+
+    #[test]
+    fn a_server_that_outlives_the_instance_stays_the_same() {
+        assert_eq!(refusal(&at("h:1", "shared"), &at("h:1", "shared")), "");
+        let told = refusal(&at("h:1", "shared"), &at("h:2", "shared"));
+        assert!(told.contains("on another server"), "{told}");
+        assert_eq!(refusal(&at("h:1", "own"), &at("h:2", "own")), "");
     }
 
     fn refusal(before: &str, after: &str) -> String {

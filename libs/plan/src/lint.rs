@@ -21,7 +21,7 @@ use crate::render::engine::{Engine, syntax_config};
 use crate::render::skeleton::Skeleton;
 use crate::schema::{self, Schemas};
 
-pub(crate) use advice::advice;
+pub(crate) use advice::{advice, moving};
 pub(crate) use describe::service;
 pub(crate) use refused::refused;
 pub(crate) use trial::trial;

@@ -73,6 +73,36 @@ impl Node {
         Some(entries.remove(at).1)
     }
 
+    /// The text of a key at the top.
+    pub(crate) fn scalar(&self, key: &str) -> Option<String> {
+        let Kind::Map(entries) = &self.kind else {
+            return None;
+        };
+        let value = entries.iter().find(|(k, _)| k.name == key);
+        match &value?.1.kind {
+            Kind::String(text) => Some(text.clone()),
+            Kind::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The same of a file with whatever faults: where it is no YAML, of the line that begins with
+    /// the key.
+    pub(crate) fn scalar_in(bytes: &[u8], key: &str) -> Option<String> {
+        if let Ok(node) = Self::read("", bytes) {
+            return node.scalar(key);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        let mut values = text.lines().filter_map(|line| {
+            let rest = line.trim_start_matches('\u{FEFF}').strip_prefix(key)?;
+            rest.strip_prefix(':')
+        });
+        let value = values.next()?;
+        let value = value.split(" #").next().unwrap_or(value).trim();
+        let value = value.trim_matches(['"', '\'']);
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
     /// The place of the deepest part of a path that exists.
     pub(crate) fn place<S: AsRef<str>>(&self, path: impl IntoIterator<Item = S>) -> Pos {
         let mut node = self;

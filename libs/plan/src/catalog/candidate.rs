@@ -13,7 +13,7 @@ use crate::descriptor::Service;
 use crate::fault::{Pos, Problem};
 use crate::id::{Digest, OfferingId, PlanId};
 use crate::lint;
-use crate::node::all_from_node;
+use crate::node::{Node, all_from_node};
 use crate::source::{Folder, Overlay, Tree};
 
 /// A plan that was found, with the bases that it may extend.
@@ -48,19 +48,31 @@ pub(super) fn all(
     service: &Service,
     broker_namespace: Option<&str>,
 ) -> Vec<Candidate> {
-    let is_plan = |(p, name): &&(&str, &str)| *p == provider && !name.starts_with('_');
-    let plans: Vec<_> = overlay.folders.keys().filter(is_plan).collect();
-    let siblings: BTreeSet<String> = plans.iter().map(|(_, name)| (*name).to_owned()).collect();
-    let candidate = |(_, name): &(&str, &str)| Candidate {
+    let siblings: BTreeSet<String> = names(overlay, provider).map(str::to_owned).collect();
+    let candidate = |name: &str| Candidate {
         provider: provider.to_owned(),
-        name: (*name).to_owned(),
+        name: name.to_owned(),
         service: service.clone(),
         folders: folders(overlay, provider, name),
         bases: bases(overlay).map(|(p, name)| path(p, name)).collect(),
         siblings: siblings.clone(),
         broker_namespace: broker_namespace.map(str::to_owned),
     };
-    plans.into_iter().map(candidate).collect()
+    names(overlay, provider).map(candidate).collect()
+}
+
+/// The names of a provider's plan folders.
+pub(super) fn names<'a>(overlay: &Overlay<'a>, provider: &str) -> impl Iterator<Item = &'a str> {
+    let of_provider = overlay.folders.keys().filter(move |(p, _)| *p == provider);
+    let names = of_provider.map(|(_, name)| *name);
+    names.filter(|name| !name.starts_with('_'))
+}
+
+/// The id that a plan's own plan.yaml states, whatever else is wrong with it.
+pub(super) fn stated_id(overlay: &Overlay<'_>, provider: &str, name: &str) -> Option<PlanId> {
+    let folder = overlay.folders.get(&(provider, name))?;
+    let text = folder.files.get("plan.yaml")?;
+    Node::scalar_in(text, "id")?.parse().ok()
 }
 
 fn path(provider: &str, folder: &str) -> String {
@@ -118,6 +130,13 @@ impl Candidate {
     /// `<provider>/<plan>`.
     pub(super) fn path(&self) -> String {
         path(&self.provider, &self.name)
+    }
+
+    /// The id that its own plan.yaml states, whatever else is wrong with it.
+    pub(super) fn stated_id(&self) -> Option<PlanId> {
+        let folder = self.folders.get(&self.path())?;
+        let text = BASE64.decode(folder.get("plan.yaml")?.as_bytes()).ok()?;
+        Node::scalar_in(&text, "id")?.parse().ok()
     }
 
     /// Of all that the check depends on: two that are equal have the same outcome.
@@ -189,6 +208,10 @@ impl Candidate {
         };
         let checked = lint::plan(&subject)?;
         warnings.extend(lint::advice(&subject));
+        let moving = lint::moving(&subject, &checked.schemas);
+        if !moving.is_empty() {
+            return Err(moving);
+        }
         let plan_id = descriptor
             .id
             .clone()
@@ -211,7 +234,7 @@ impl Candidate {
             files: files.clone(),
         };
         let bundle = Bundle::new(content);
-        warnings.extend(lint::trial(&bundle, &subject, &checked.sources)?);
+        lint::trial(&bundle, &subject, &checked.sources, warnings)?;
         Ok(bundle)
     }
 }

@@ -24,12 +24,13 @@ use crate::source::NOT_FETCHED;
 use crate::variables::{Broker, Instance, Variables};
 
 /// Renders a bundle with each sample of its parameters. `sources` are the descriptor's expressions
-/// and texts. Gives what is probably not meant, or what is wrong.
+/// and texts. What is probably not meant is added to `warnings`.
 pub(crate) fn trial(
     bundle: &Bundle,
     subject: &Subject<'_>,
     sources: &[Source],
-) -> Result<Vec<Problem>, Vec<Problem>> {
+    warnings: &mut Vec<Problem>,
+) -> Result<(), Vec<Problem>> {
     let loaded = Loaded::new(Arc::new(bundle.clone()))
         .map_err(|e| vec![Problem::at(&Pos::file(&subject.folder), e.to_string())])?;
     let trial = Trial {
@@ -37,20 +38,16 @@ pub(crate) fn trial(
         subject,
         sources,
     };
-    let (mut tried, mut found) = (Vec::new(), Found::default());
-    for parameters in schema::samples(&bundle.schemas().create) {
-        let run = trial.run(parameters, &mut found);
-        tried.push(run.map_err(|problem| vec![problem])?);
-    }
-    let is_whole = subject.files.values().all(|text| text != NOT_FETCHED);
-    if is_whole && tried.iter().all(|one| one.objects.is_empty()) {
-        let message = "no template of this plan renders an object: there is nothing to order";
-        return Err(vec![Problem::at(&Pos::file(&subject.folder), message)]);
-    }
+    let mut found = Found::default();
+    let outcome = trial.all(&mut found);
+    warnings.extend(found.doubts);
     let mut faults = found.faults;
-    faults.extend(references::check(subject, &loaded, sources, &tried));
+    match outcome {
+        Ok(tried) => faults.extend(references::check(subject, &loaded, sources, &tried)),
+        Err(problem) => faults.push(problem),
+    }
     if faults.is_empty() {
-        Ok(found.doubts)
+        Ok(())
     } else {
         Err(faults)
     }
@@ -76,6 +73,20 @@ impl Trial<'_> {
         let found = references::check(self.subject, self.loaded, self.sources, &[tried]);
         let same = found.into_iter().find(|found| found.pos == problem.pos);
         same.unwrap_or(problem)
+    }
+
+    /// A rendering with each sample.
+    fn all(&self, found: &mut Found) -> Result<Vec<Tried>, Problem> {
+        let mut tried = Vec::new();
+        for parameters in schema::samples(&self.loaded.bundle().schemas().create) {
+            tried.push(self.run(parameters, found)?);
+        }
+        let is_whole = self.subject.files.values().all(|text| text != NOT_FETCHED);
+        if is_whole && tried.iter().all(|one| one.objects.is_empty()) {
+            let message = "no template of this plan renders an object: there is nothing to order";
+            return Err(Problem::at(&Pos::file(&self.subject.folder), message));
+        }
+        Ok(tried)
     }
 
     /// One rendering.

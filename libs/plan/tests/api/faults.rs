@@ -444,14 +444,49 @@ fn nobody_takes_the_id_or_the_name_that_another_has_from_its_folder() {
             let served: Vec<_> = found.plans.iter().map(|plan| plan.provider()).collect();
             assert_eq!(served, ["mongodb"], "{stolen}");
         }
-        let found = catalog(&[
-            (&format!("{thief}/big/plan.yaml"), &format!("id: {plan}\n")),
-            (&format!("{thief}/big/t.yaml"), CONFIG),
+        // Also while the other has a fault, or its provider has one.
+        for (file, text) in [
             ("mongodb/small/plan.yaml", "nonsense: 1\n"),
-            ("mongodb/small/t.yaml", CONFIG),
-        ]);
-        assert_eq!(found.plans, []);
+            ("mongodb/service.yaml", "nonsense: 1\n"),
+        ] {
+            let found = catalog(&[
+                (&format!("{thief}/big/plan.yaml"), &format!("id: {plan}\n")),
+                (&format!("{thief}/big/t.yaml"), CONFIG),
+                (file, text),
+                ("mongodb/small/t.yaml", CONFIG),
+            ]);
+            assert_eq!(found.plans, [], "{file}");
+        }
+        for faulty in ["id: mine\nnonsense: 1\n", "id: mine\n\tx\n"] {
+            let found = catalog(&[
+                (&format!("{thief}/big/plan.yaml"), "id: mine\n"),
+                (&format!("{thief}/big/t.yaml"), CONFIG),
+                ("mongodb/small/plan.yaml", faulty),
+                ("mongodb/small/t.yaml", CONFIG),
+            ]);
+            assert_eq!(found.plans, [], "{faulty}");
+        }
+        for faulty in ["name: mine\nnonsense: 1\n", "name: mine\n\tx\n"] {
+            let found = catalog(&[
+                (&format!("{thief}/service.yaml"), "name: mine\n"),
+                (&format!("{thief}/big/t.yaml"), CONFIG),
+                ("mongodb/service.yaml", faulty),
+                ("mongodb/small/t.yaml", CONFIG),
+            ]);
+            assert_eq!(found.plans, [], "{faulty}");
+        }
     }
+}
+
+/// A name that nothing is offered under is free.
+#[test]
+fn a_provider_without_plans_takes_no_name() {
+    let found = catalog(&[
+        ("mine/service.yaml", "tags: []\n"),
+        ("p/service.yaml", "name: mine\n"),
+        ("p/a/t.yaml", CONFIG),
+    ]);
+    assert_eq!(found.plans.len(), 1, "{}", shown(&found));
 }
 
 #[test]
@@ -861,5 +896,41 @@ fn a_server_that_is_not_the_instances_own_is_advised_to_be_shared() {
         let warned = found.warnings.iter().map(ToString::to_string);
         let warned: Vec<_> = warned.filter(|it| it.contains("server: shared")).collect();
         assert_eq!(!warned.is_empty(), advised, "{keys}: {warned:?}");
+    }
+}
+
+/// Earlier logins would stay where they are, out of reach.
+#[test]
+fn a_shared_server_does_not_depend_on_what_an_update_changes() {
+    for (property, update, told) in [
+        (
+            "{type: string}",
+            "update: {properties: {at: {type: string}}}",
+            true,
+        ),
+        ("{type: string}", "update: {inherit: create}", true),
+        (
+            "{type: string, x-immutable: true}",
+            "update: {inherit: create}",
+            false,
+        ),
+        ("{type: string}", "update: {properties: {}}", false),
+    ] {
+        for hosts in ["[parameters.at]", "[at ~ ':27017']", "outputs.hosts"] {
+            let plan = format!(
+                "parameters: {{create: {{required: [at], properties: {{at: {property}}}}}, {update}}}\n\
+                 outputs: {{hosts: [\"{{{{ at }}}}\"]}}\n\
+                 binding: {{method: database, server: shared, hosts: \"{hosts}\", \
+                 admin: {{username: a, password: \"'x'\"}}}}\n"
+            );
+            let found = catalog(&[("p/a/plan.yaml", &plan), ("p/a/t.yaml", CONFIG)]);
+            let text = shown(&found);
+            assert_eq!(
+                text.contains("outlives the instance"),
+                told,
+                "{plan}: {text}"
+            );
+            assert_eq!(found.plans.is_empty(), told, "{plan}: {text}");
+        }
     }
 }

@@ -12,7 +12,7 @@ const SYSTEM: &str = "system-";
 
 /// Checks an object.
 pub(super) fn check(kind: &KindRef, object: &Map<String, Value>) -> Result<(), Refusal> {
-    metadata(object.get("metadata"))?;
+    metadata("metadata", "", object.get("metadata"))?;
     let Some(spec) = object.get("spec") else {
         return Ok(());
     };
@@ -22,20 +22,37 @@ pub(super) fn check(kind: &KindRef, object: &Map<String, Value>) -> Result<(), R
         let message = "spec.externalIPs takes over addresses of others: leave it out";
         return Err(("spec", message.to_owned()));
     }
+    for place in ["template", "jobTemplate", "jobTemplate/spec/template"] {
+        metadata("spec", place, spec.pointer(&format!("/{place}/metadata")))?;
+    }
+    let claims = spec.get("volumeClaimTemplates").and_then(Value::as_array);
+    for claim in claims.into_iter().flatten() {
+        metadata("spec", "volumeClaimTemplates", claim.get("metadata"))?;
+    }
     pod_spec(kind, spec).map_or(Ok(()), pod)
 }
 
-fn metadata(metadata: Option<&Value>) -> Result<(), Refusal> {
+/// Of the object, or of what is made from a template in it. `key` is the place to show.
+fn metadata(key: &'static str, place: &str, metadata: Option<&Value>) -> Result<(), Refusal> {
+    let of = match place {
+        "" => "metadata".to_owned(),
+        place => format!("spec.{}.metadata", place.replace('/', ".")),
+    };
     let has = |key: &str| is_given(metadata.and_then(|metadata| metadata.get(key)));
+    let place = |own: &'static str| if place.is_empty() { own } else { key };
     if has("finalizers") {
-        let message = "metadata.finalizers would keep the object, and with it the instance, from \
-                       being deleted: leave it out; a controller that needs one adds it";
-        return Err(("metadata.finalizers", message.to_owned()));
+        let message = format!(
+            "{of}.finalizers would keep what has them, and with it the instance, from being \
+             deleted: leave it out; a controller that needs one adds it"
+        );
+        return Err((place("metadata.finalizers"), message));
     }
     if has("ownerReferences") {
-        let message = "metadata.ownerReferences would have Kubernetes delete the object when \
-                       another one goes: leave it out; the broker deletes what a plan makes";
-        return Err(("metadata.ownerReferences", message.to_owned()));
+        let message = format!(
+            "{of}.ownerReferences would have Kubernetes delete the object when another one goes: \
+             leave it out; the broker deletes what a plan makes"
+        );
+        return Err((place("metadata.ownerReferences"), message));
     }
     Ok(())
 }
@@ -44,7 +61,9 @@ fn metadata(metadata: Option<&Value>) -> Result<(), Refusal> {
 fn pod_spec<'a>(kind: &KindRef, spec: &'a Value) -> Option<&'a Value> {
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Pod") => Some(spec),
-        ("apps", _) | ("batch", "Job") => spec.pointer("/template/spec"),
+        ("apps", _) | ("batch", "Job") | ("", "ReplicationController") => {
+            spec.pointer("/template/spec")
+        }
         ("batch", "CronJob") => spec.pointer("/jobTemplate/spec/template/spec"),
         _ => None,
     }
@@ -109,8 +128,18 @@ mod tests {
         let external = json!({"spec": {"externalIPs": ["192.0.2.1"]}});
         assert!(refusal("v1/Service", &external).contains("externalIPs"));
         for key in ["finalizers", "ownerReferences"] {
-            let object = json!({"metadata": {key: ["x"]}});
-            assert!(refusal("example.com/v1/Any", &object).contains(key));
+            let metadata = json!({"metadata": {key: ["x"]}});
+            let pods = json!({"spec": {"template": metadata}});
+            let jobs = json!({"spec": {"jobTemplate": pods}});
+            let claims = json!({"spec": {"volumeClaimTemplates": [metadata]}});
+            for (kind, object) in [
+                ("example.com/v1/Any", &metadata),
+                ("apps/v1/StatefulSet", &pods),
+                ("batch/v1/CronJob", &jobs),
+                ("apps/v1/StatefulSet", &claims),
+            ] {
+                assert!(refusal(kind, object).contains(key), "{object}");
+            }
         }
     }
 
