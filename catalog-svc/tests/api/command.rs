@@ -21,12 +21,12 @@ fn lint_tells_each_fault_with_its_place() {
     let templates = Templates::with_plan();
     let (code, out, _) = run(&["plan", "lint"], &templates);
     assert_eq!((code, out.as_str()), (Some(0), "1 valid plan, 0 faults\n"));
-    templates.write("mongodb/small/stray", "x");
+    templates.write("mongodb/map/stray", "x");
     let (code, out, _) = run(&["plan", "lint"], &templates);
     assert_eq!(code, Some(0), "{out}");
     let (code, out, _) = run(&["plan", "lint", "--strict"], &templates);
     assert_eq!(code, Some(1), "{out}");
-    templates.remove("mongodb/small/stray");
+    templates.remove("mongodb/map/stray");
 
     templates.plan("broken", "");
     templates.write(
@@ -340,7 +340,7 @@ fn docs_tell_users_of_a_plan_what_they_can_choose() {
     for line in [
         "# acme/web",
         "A web server \\| small",
-        "| Operations | asynchronous, at most 20 min |",
+        "| Operations | asynchronous, at most 12 h |",
         "| Cost | free |",
         "| Objects | v1/ConfigMap, in a namespace of each instance's own |",
         "| Bindings | none |",
