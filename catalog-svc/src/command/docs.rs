@@ -269,6 +269,11 @@ fn escaped(text: &str) -> String {
 
 /// As code, in one cell of a table.
 fn code(text: &str) -> String {
-    // A bar ends a cell even in code; a backtick ends the code.
-    format!("`{}`", text.replace('`', "'").replace('|', "\\|"))
+    // A bar ends a cell even in code; a text with backticks needs more of them around it.
+    let text = text.replace('|', "\\|");
+    if text.contains('`') {
+        format!("`` {text} ``")
+    } else {
+        format!("`{text}`")
+    }
 }

@@ -3,6 +3,7 @@
 
 use crate::bundle::Bundle;
 use crate::descriptor::{Method, Namespace, Server};
+use crate::reach::Reach;
 
 impl Bundle {
     /// Why an instance of the plan `running` cannot become one of this; a sentence for the user.
@@ -28,7 +29,7 @@ impl Bundle {
             != (running.method(), running.binding_server())
         {
             "makes logins in another way, and those that exist could not be revoked".to_owned()
-        } else if self.binding_server() == Server::Shared && self.reach() != running.reach() {
+        } else if self.binding_server() == Server::Shared && !self.has_server_of(running) {
             "makes logins on another server, or by another admin, and those that exist could not be \
              revoked"
                 .to_owned()
@@ -41,17 +42,13 @@ impl Bundle {
         ))
     }
 
-    /// How the server of logins is found. That of an instance's own goes with the instance,
-    /// wherever it is.
-    fn reach(&self) -> Option<[Option<&str>; 4]> {
-        let binding = self.descriptor().binding.as_ref()?;
-        let admin = binding.admin.as_ref();
-        Some([
-            binding.hosts.as_ref().map(|hosts| hosts.0.as_str()),
-            binding.replica_set.as_ref().map(|name| name.0.as_str()),
-            admin.map(|admin| admin.username.0.as_str()),
-            admin.map(|admin| admin.database.0.as_str()),
-        ])
+    /// Whether logins are made on the same server, as far as can be seen. That of an instance's own
+    /// goes with the instance, wherever it is.
+    fn has_server_of(&self, running: &Self) -> bool {
+        Reach::is_same(
+            (self.descriptor(), self.name()),
+            (running.descriptor(), running.name()),
+        )
     }
 }
 
@@ -88,6 +85,26 @@ mod tests {
         let told = refusal(&at("h:1", "shared"), &at("h:2", "shared"));
         assert!(told.contains("on another server"), "{told}");
         assert_eq!(refusal(&at("h:1", "own"), &at("h:2", "own")), "");
+        // In whatever it is said.
+        for (before, after) in [
+            (
+                "outputs: {hosts: [\"h:1\"]}\n",
+                "outputs: {hosts: [\"h:2\"]}\n",
+            ),
+            (
+                "outputs: {hosts: {each: plan.values.at, value: \"{{ item }}\"}}\nvalues: {at: [h]}\n",
+                "outputs: {hosts: {each: plan.values.at, value: \"{{ item }}\"}}\nvalues: {at: [g]}\n",
+            ),
+        ] {
+            let binding = "binding: {method: database, server: shared, hosts: outputs.hosts, \
+                           admin: {username: a, password: \"'x'\"}}\n";
+            let (before, after) = (format!("{before}{binding}"), format!("{after}{binding}"));
+            assert_eq!(refusal(&before, &before), "");
+            assert!(
+                refusal(&before, &after).contains("on another server"),
+                "{after}"
+            );
+        }
     }
 
     fn refusal(before: &str, after: &str) -> String {

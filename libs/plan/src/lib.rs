@@ -45,6 +45,7 @@ mod lasting;
 mod lint;
 pub mod loaded;
 pub mod rbac;
+mod reach;
 
 pub use bundle::{Bundle, Offering};
 pub use catalog::Catalog;

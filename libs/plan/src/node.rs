@@ -3,6 +3,8 @@
 
 mod de;
 
+use std::collections::HashSet;
+
 use serde_json::Number;
 #[cfg(test)]
 use serde_json::{Map, Value};
@@ -236,10 +238,11 @@ fn convert(file: &str, raw: &Raw) -> Result<Node, Problem> {
         ),
         RawKind::Map(entries) => {
             let mut out: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
+            let mut names = HashSet::with_capacity(entries.len());
             for (key, value) in entries {
                 let at = Pos::new(file, key.line, key.column);
                 let name = key_text(key).map_err(|message| Problem::at(&at, message))?;
-                if out.iter().any(|(k, _)| k.name == name) {
+                if !names.insert(name.clone()) {
                     return Err(Problem::at(&at, format!("duplicate key {name:?}")));
                 }
                 out.push((Key { name, pos: at }, convert(file, value)?));

@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// Between two polls of one deprovision among many. They take many seconds together, and polls of
-/// all of them every 100 ms take a fifth of the machine, which the deletion without a broker has for itself.
+/// all of them every 100 ms would take a part of the machine that the deletion without a broker has
+/// for itself.
 const REMOVAL_POLL: Duration = Duration::from_millis(500);
 /// The crowd at whose end it is asked what the services have.
 const USAGE_AT: usize = 16;

@@ -266,7 +266,9 @@ impl Paths {
     }
 
     fn finish(self, env: &Environment<'static>) -> Vec<Path> {
-        let globals: Vec<&str> = env.globals().map(|(name, _)| name).collect();
+        // The variable `namespace` hides the function.
+        let globals = env.globals().map(|(name, _)| name);
+        let globals: Vec<&str> = globals.filter(|name| *name != "namespace").collect();
         let is_value = |path: &Path| {
             !self.called.contains(&path.offset) && !globals.contains(&path.parts[0].as_str())
         };

@@ -933,4 +933,26 @@ fn a_shared_server_does_not_depend_on_what_an_update_changes() {
             assert_eq!(found.plans.is_empty(), told, "{plan}: {text}");
         }
     }
+    // Words that are no parameters, and one that is fixed within what can change.
+    for keys in [
+        "hosts: \"['db.example.org:27017']\"",
+        "hosts: \"[server.host]\"",
+        "hosts: outputs.all",
+    ] {
+        let plan = format!(
+            "parameters:\n  create:\n    required: [server]\n    properties:\n      \
+             db: {{type: string}}\n      value: {{type: string}}\n      \
+             server: {{type: object, properties: {{host: {{type: string, x-immutable: true}}, \
+             note: {{type: string}}}}}}\n  update: {{inherit: create}}\n\
+             outputs: {{all: {{each: \"['h']\", value: \"{{{{ item }}}}:27017\"}}}}\n\
+             binding: {{method: database, server: shared, {keys}, \
+             admin: {{username: a, password: \"'x'\"}}}}\n"
+        );
+        let found = catalog(&[("p/a/plan.yaml", &plan), ("p/a/t.yaml", CONFIG)]);
+        assert!(
+            !shown(&found).contains("outlives the instance"),
+            "{keys}: {}",
+            shown(&found)
+        );
+    }
 }

@@ -22,6 +22,10 @@ pub(super) fn check(kind: &KindRef, object: &Map<String, Value>) -> Result<(), R
         let message = "spec.externalIPs takes over addresses of others: leave it out";
         return Err(("spec", message.to_owned()));
     }
+    // Of another API such fields may mean anything.
+    if !matches!(kind.group.as_str(), "" | "apps" | "batch") {
+        return Ok(());
+    }
     for place in ["template", "jobTemplate", "jobTemplate/spec/template"] {
         metadata("spec", place, spec.pointer(&format!("/{place}/metadata")))?;
     }
