@@ -71,8 +71,11 @@ pub(super) fn names<'a>(overlay: &Overlay<'a>, provider: &str) -> impl Iterator<
 /// The id that a plan's own plan.yaml states, whatever else is wrong with it.
 pub(super) fn stated_id(overlay: &Overlay<'_>, provider: &str, name: &str) -> Option<PlanId> {
     let folder = overlay.folders.get(&(provider, name))?;
-    let text = folder.files.get("plan.yaml")?;
-    Node::scalar_in(text, "id")?.parse().ok()
+    id_in(folder.files.get("plan.yaml")?)
+}
+
+fn id_in(plan_yaml: &[u8]) -> Option<PlanId> {
+    Node::scalar_in(plan_yaml, "id")?.parse().ok()
 }
 
 fn path(provider: &str, folder: &str) -> String {
@@ -135,8 +138,7 @@ impl Candidate {
     /// The id that its own plan.yaml states, whatever else is wrong with it.
     pub(super) fn stated_id(&self) -> Option<PlanId> {
         let folder = self.folders.get(&self.path())?;
-        let text = BASE64.decode(folder.get("plan.yaml")?.as_bytes()).ok()?;
-        Node::scalar_in(&text, "id")?.parse().ok()
+        id_in(&BASE64.decode(folder.get("plan.yaml")?.as_bytes()).ok()?)
     }
 
     /// Of all that the check depends on: two that are equal have the same outcome.
