@@ -192,14 +192,14 @@ verify: ## The broker under faults of everything around it, about an hour [SEED=
 
 # Programs as for production (`make images PROFILE=release`), not those that are fast to rebuild.
 .PHONY: bench run-bench
-bench: ## The broker beside what it stands on, as ratios, half an hour [QUICK=1] [REPLICAS=n] [RECORDS=n] [SUBJECT=start,catalog,…] [POD=1]
+bench: ## The broker beside what it stands on, as ratios, half an hour [QUICK=1] [REPLICAS=n] [RECORDS=n] [SUBJECT=start,catalog,…] [POD=1] [LOGS=folder]
 	@$(MAKE) run-bench PROFILE=release
 
 run-bench: $(AUDITABLE)
 	@$(STATIC_BUILD) --bins $(addprefix --package ,gateway catalog-svc provisioner-svc binder-svc bench)
 	@$(IMAGE_BIN)/bench --root . --programs $(IMAGE_BIN) $(if $(filter-out 0,$(QUICK)),--quick) \
 	  $(if $(REPLICAS),--replicas '$(REPLICAS)') $(if $(RECORDS),--records '$(RECORDS)') $(if $(SUBJECT),--subject '$(SUBJECT)') \
-	  $(if $(filter-out 0,$(POD)),--pod)
+	  $(if $(filter-out 0,$(POD)),--pod) $(if $(LOGS),--logs '$(LOGS)')
 
 .PHONY: bench-plans
 bench-plans: ## What reading, checking and rendering a plan costs, without a cluster

@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Filter of the services' logs.
     #[arg(long, default_value = "info")]
     pub(crate) log: String,
+    /// Folder in which the services' logs stay; by default they go with the run.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) logs: Option<PathBuf>,
 }
 
 /// What is measured.

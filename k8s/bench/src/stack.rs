@@ -41,6 +41,11 @@ impl Stack {
     /// Starts all of it, with so many databases.
     pub(crate) async fn start(args: &Args, databases: usize) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("make a folder")?;
+        let logs = args
+            .logs
+            .clone()
+            .unwrap_or_else(|| folder.path().to_owned());
+        fs::create_dir_all(&logs).context("make the folder of logs")?;
         println!("starting the API server and {databases} databases");
         let control_plane = rig::control_plane(&args.root).await?;
         let mut running = Vec::new();
@@ -79,7 +84,7 @@ impl Stack {
                     name,
                     program: programs.join(service),
                     environment: environment.into_iter().collect(),
-                    logs: folder.path().to_owned(),
+                    logs: logs.clone(),
                 })?;
                 let began = Instant::now();
                 replica.start().await?;
