@@ -18,7 +18,7 @@ use tonic::service::Routes;
 
 use crate::{
     args::Args,
-    discovery::{Discovery, Inputs, check::Checks},
+    discovery::{Discovery, Inputs, check::Checks, fetches::Fetches},
     grpc,
     metrics::Metrics,
     orderable::Cluster,
@@ -102,7 +102,8 @@ impl App {
         }
         let discovery = Discovery {
             namespace: args.namespace.clone(),
-            fetcher,
+            // A look comes with each recheck: half of it never misses one.
+            fetches: Fetches::new(fetcher, store.clone(), args.recheck / 2),
             checks: Checks::new(Sandbox::new(&args.sandbox)),
             store: store.clone(),
             cluster,

@@ -1,4 +1,4 @@
-//! `catalog-svc plan …`: tools for authors of plans. Works without a cluster.
+//! `catalog-svc plan …`: tools for authors of plans. All but `refresh` work without a cluster.
 
 mod configmap;
 mod docs;
@@ -6,10 +6,12 @@ mod explain;
 mod init;
 mod lint;
 mod rbac;
+mod refresh;
 mod render;
 mod schema;
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -22,7 +24,11 @@ use sandbox::{Sandbox, SandboxArgs};
 
 use crate::{
     snapshot::PlanKey,
-    source::{directory::Directories, fetched},
+    source::{
+        directory::Directories,
+        fetched::{self, Fetched},
+        url::{Fetcher, UrlArgs},
+    },
 };
 
 /// Exit code for a command that cannot be used so (sysexits' EX_USAGE).
@@ -49,6 +55,9 @@ pub enum PlanCommand {
     /// Print the ClusterRole mongodb-osb-plans, which allows the broker to apply
     /// the objects of these plans.
     Rbac(rbac::Rbac),
+    /// Fetch again what the `*.url` files of plans name, for a broker that runs: what
+    /// was fetched once is kept until then, or until the file changes.
+    Refresh(refresh::Refresh),
     /// Print the manifests of an instance of a plan. Generated values are
     /// placeholders; values that only a cluster knows are undefined.
     Render(render::Render),
@@ -97,6 +106,7 @@ impl PlanCommand {
             Self::Init(command) => command.run(out),
             Self::Lint(command) => command.run(out),
             Self::Rbac(command) => command.run(out, err),
+            Self::Refresh(command) => command.run(out, err),
             Self::Render(command) => command.run(out, err),
             Self::Schema(command) => command.run(out),
         }
@@ -126,12 +136,17 @@ pub(crate) struct Roots {
     /// What the check of a plan may take: it is done in a process of its own, as the service does.
     #[command(flatten)]
     sandbox: SandboxArgs,
+    /// Without --url-allow nothing is fetched, and a warning says so.
+    #[command(flatten)]
+    url: UrlArgs,
 }
 
 /// What is in the folders, valid or not.
 struct Plans {
     catalog: Catalog,
     faults: Vec<Fault>,
+    /// Addresses that were not looked at, which are among the warnings.
+    unseen: Vec<Fault>,
 }
 
 impl Plans {
@@ -144,6 +159,9 @@ impl Plans {
     ) -> Result<&Arc<Bundle>, Failure> {
         let plans = &self.catalog.plans;
         if let Some(found) = plans.iter().find(|bundle| PlanKey::of(bundle) == *wanted) {
+            let unseen = self.unseen.iter().filter(|fault| wanted.has(fault));
+            let unseen: Vec<Fault> = unseen.map(as_warning).collect();
+            roots.print(&unseen, err)?;
             return Ok(found);
         }
         roots.print(&self.faults, err)?;
@@ -187,9 +205,9 @@ impl Roots {
     }
 
     fn build(&self, trees: &[Tree], mut faults: Vec<Fault>) -> anyhow::Result<Plans> {
-        let fetched = fetched::without(trees);
+        let (fetched, unseen) = self.fetch(trees)?;
         let draft = Draft::of(Some(&self.namespace), &fetched.trees);
-        let catalog = wait(async {
+        let mut catalog = wait(async {
             let sandbox = Sandbox::new(&self.sandbox);
             let mut checked = Vec::new();
             for candidate in draft.candidates() {
@@ -201,7 +219,37 @@ impl Roots {
         faults.extend(catalog.faults.iter().cloned());
         faults.sort();
         faults.dedup();
-        Ok(Plans { catalog, faults })
+        catalog.warnings.extend(unseen.iter().cloned());
+        Ok(Plans {
+            catalog,
+            faults,
+            unseen,
+        })
+    }
+
+    /// What `*.url` files name, as far as their hosts may be asked, and where they may not.
+    fn fetch(&self, trees: &[Tree]) -> anyhow::Result<(Fetched, Vec<Fault>)> {
+        let fetcher = fetcher(&self.url)?;
+        let (mut wanted, mut unseen) = (Vec::new(), Vec::new());
+        for list in fetched::lists(trees) {
+            let mut refused = list.unseen(&fetcher);
+            if refused.is_empty() {
+                wanted.push(list);
+            }
+            unseen.append(&mut refused);
+        }
+        let texts = wait(async {
+            let texts = wanted
+                .iter()
+                .map(async |list| (&list.key, list.fetch(&fetcher).await));
+            Ok(futures::future::join_all(texts).await)
+        })?;
+        let texts: BTreeMap<_, _> = texts.into_iter().collect();
+        let fetched = fetched::put_in(trees, |list| match texts.get(&list.key) {
+            Some(text) => text.clone(),
+            None => Ok(fetched::not_fetched()),
+        });
+        Ok((fetched, unseen))
     }
 
     /// The file of a fault as the caller knows it: the last folder that has it
@@ -224,6 +272,20 @@ impl Roots {
             writeln!(out, "{}", self.place(fault))?;
         }
         Ok(())
+    }
+}
+
+/// Ready to ask the hosts that are allowed.
+fn fetcher(args: &UrlArgs) -> anyhow::Result<Fetcher> {
+    service::process::install_tls_provider();
+    Fetcher::new(args)
+}
+
+/// A fault as a warning is printed.
+fn as_warning(fault: &Fault) -> Fault {
+    Fault {
+        message: format!("warning: {}", fault.message),
+        ..fault.clone()
     }
 }
 

@@ -2,6 +2,7 @@
 //! changes, and every minute for what the cluster allows.
 
 pub(crate) mod check;
+pub(crate) mod fetches;
 mod look;
 
 use std::{
@@ -17,13 +18,13 @@ use service::telemetry::chain;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::check::Checks;
+use self::{check::Checks, fetches::Fetches};
 use crate::{
     metrics::Metrics,
     orderable::Cluster,
     published::Published,
     snapshot::{Bundles, Found, PlanKey, choose, losers},
-    source::{Content, url::Fetcher},
+    source::Content,
     store::{self, Stamp, Store},
 };
 
@@ -48,7 +49,7 @@ pub(crate) struct Inputs {
 pub(crate) struct Discovery {
     /// The broker's own namespace, which plans must keep off.
     pub(crate) namespace: String,
-    pub(crate) fetcher: Fetcher,
+    pub(crate) fetches: Fetches,
     pub(crate) checks: Checks,
     pub(crate) store: Store,
     pub(crate) cluster: Cluster,
@@ -136,6 +137,7 @@ impl Discovery {
                     // What is superseded now is stamped at once.
                     swept = None;
                 }
+                () = self.fetches.changed() => look = true,
                 () = tokio::time::sleep(wait) => {
                     if outcome == Outcome::Incomplete {
                         pause = retry.pause();
@@ -293,7 +295,7 @@ impl Discovery {
     }
 
     /// Keeps the stamps of the stored bundles true. Whether it worked.
-    async fn tidy(&self, state: &mut State, sweep: bool) -> bool {
+    async fn tidy(&mut self, state: &mut State, sweep: bool) -> bool {
         match self.stamp(state, sweep).await {
             Ok(()) => true,
             Err(error) => {
@@ -306,8 +308,10 @@ impl Discovery {
         }
     }
 
-    async fn stamp(&self, state: &mut State, sweep: bool) -> Result<(), store::Error> {
-        let served: BTreeSet<&Digest> = state.good.values().map(|bundle| bundle.digest()).collect();
+    async fn stamp(&mut self, state: &mut State, sweep: bool) -> Result<(), store::Error> {
+        self.fetches.follow(sweep).await?;
+        let served = state.good.values().map(|bundle| bundle.digest());
+        let served: BTreeSet<&Digest> = served.chain(self.fetches.digests()).collect();
         let mut whole = BTreeSet::new();
         for entry in self.store.list().await? {
             let current = served.contains(&entry.digest);
@@ -319,7 +323,7 @@ impl Discovery {
                 (false, false) if sweep => Stamp::Superseded(Timestamp::now()),
                 _ => continue,
             };
-            self.store.stamp(&entry.digest, entry.parts, stamp).await?;
+            self.store.stamp(entry.stored(), entry.parts, stamp).await?;
         }
         // What somebody deleted is stored again by the next round; what is no
         // longer served is current again only after it is stamped so.

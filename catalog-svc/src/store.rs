@@ -5,8 +5,12 @@
 //! The content never changes; annotations say since when a bundle is the
 //! current one of its plan, or since when it is not. The provisioner, which
 //! knows the records, deletes those that no record names.
+//!
+//! What `*.url` files name is stored in the same way (see [`fetched`]), so that
+//! it goes in the same way.
 
 mod entry;
+mod fetched;
 mod part;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -21,6 +25,7 @@ use serde_json::{Value, json};
 
 use bundles::stored::{BUNDLE, CURRENT_SINCE, DIGEST, PART, PARTS, PLAN, SUPERSEDED_AT};
 pub(crate) use entry::{Entry, newest};
+pub(crate) use fetched::ListKey;
 
 use crate::snapshot::PlanKey;
 
@@ -96,11 +101,13 @@ impl Store {
             if annotation(&map.metadata, DIGEST) != Some(digest.as_str()) {
                 continue;
             }
-            total = number(&map.metadata, PARTS).unwrap_or_default();
             let content = map.binary_data.as_ref().and_then(|data| data.get(KEY));
-            if let (Some(number), Some(content)) = (number(&map.metadata, PART), content) {
-                parts.insert(number, &content.0);
-            }
+            // What says that a file has this content is no part of it.
+            let Some((part, content)) = number(&map.metadata, PART).zip(content) else {
+                continue;
+            };
+            total = number(&map.metadata, PARTS).unwrap_or_default();
+            parts.insert(part, &content.0);
         }
         if total == 0 || !parts.keys().copied().eq(0..total) {
             return Ok(None);
@@ -120,19 +127,33 @@ impl Store {
     /// Stores a bundle as the current one of its plan. It is safe to do this
     /// again, and for several replicas at once.
     pub(crate) async fn put(&self, bundle: &Bundle, now: Timestamp) -> Result<(), Error> {
-        let digest = bundle.digest();
-        let parts = part::split(bundle.to_bytes()).map_err(Error::Compression)?;
-        if !self.create(bundle, &parts, now).await? {
+        let plan = PlanKey::of(bundle);
+        let stored = Stored {
+            digest: bundle.digest(),
+            plan: Some(&plan),
+        };
+        self.put_bytes(stored, bundle.to_bytes(), now).await
+    }
+
+    async fn put_bytes(
+        &self,
+        stored: Stored<'_>,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let digest = stored.digest;
+        let parts = part::split(bytes).map_err(Error::Compression)?;
+        if !self.create(stored, &parts, now).await? {
             return Ok(());
         }
-        // The bundle exists already. Mark it as current first, so that the sweep
-        // of superseded bundles, which is conditional on the resourceVersion,
-        // cannot delete it; then create again what was deleted before that.
-        self.stamp(digest, parts.len(), Stamp::Current(now)).await?;
+        // It exists already. Mark it as current first, so that the sweep of what
+        // is superseded, which is conditional on the resourceVersion, cannot
+        // delete it; then create again what was deleted before that.
+        self.stamp(stored, parts.len(), Stamp::Current(now)).await?;
         if self.read(digest).await?.is_some() {
             return Ok(());
         }
-        self.create(bundle, &parts, now).await?;
+        self.create(stored, &parts, now).await?;
         if self.read(digest).await?.is_some() {
             return Ok(());
         }
@@ -143,13 +164,13 @@ impl Store {
     /// Creates what is not there; whether some part was.
     async fn create(
         &self,
-        bundle: &Bundle,
+        stored: Stored<'_>,
         parts: &[Vec<u8>],
         now: Timestamp,
     ) -> Result<bool, Error> {
         let mut existed = false;
         for (number, content) in parts.iter().enumerate() {
-            let map = config_map(bundle, number, parts.len(), content.clone(), now);
+            let map = config_map(stored, number, parts.len(), content.clone(), now);
             match call("create", self.api.create(&PostParams::default(), &map)).await {
                 Ok(_) => {}
                 Err(Error::Api(_, error)) if is_status(&error, 409) => existed = true,
@@ -163,61 +184,92 @@ impl Store {
     /// A part that is gone needs no note.
     pub(crate) async fn stamp(
         &self,
-        digest: &Digest,
+        stored: Stored<'_>,
         parts: usize,
         stamp: Stamp,
     ) -> Result<(), Error> {
-        let annotations = match stamp {
-            Stamp::Current(since) => {
-                json!({CURRENT_SINCE: since.to_string(), SUPERSEDED_AT: Value::Null})
-            }
-            Stamp::StillCurrent => json!({SUPERSEDED_AT: Value::Null}),
-            Stamp::Superseded(at) => json!({SUPERSEDED_AT: at.to_string()}),
-        };
+        let annotations = stamp.annotations();
+        for part in 0..parts {
+            self.annotate(&stored.name(part), &annotations).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes annotations of what is there.
+    async fn annotate(&self, name: &str, annotations: &Value) -> Result<(), Error> {
         let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
         let parameters = PatchParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        for part in 0..parts {
-            let name = name(digest, part);
-            let patched = self.api.patch_metadata(&name, &parameters, &patch);
-            match call("annotate", patched).await {
-                Ok(_) => {}
-                Err(Error::Api(_, error)) if is_status(&error, 404) => {}
-                Err(error) => return Err(error),
-            }
+        let patched = self.api.patch_metadata(name, &parameters, &patch);
+        match call("annotate", patched).await {
+            Ok(_) => Ok(()),
+            Err(Error::Api(_, error)) if is_status(&error, 404) => Ok(()),
+            Err(error) => Err(error),
         }
-        Ok(())
+    }
+}
+
+impl Stamp {
+    fn annotations(self) -> Value {
+        match self {
+            Self::Current(since) => {
+                json!({CURRENT_SINCE: since.to_string(), SUPERSEDED_AT: Value::Null})
+            }
+            Self::StillCurrent => json!({SUPERSEDED_AT: Value::Null}),
+            Self::Superseded(at) => json!({SUPERSEDED_AT: at.to_string()}),
+        }
+    }
+}
+
+/// What is stored under a digest: the bundle of a plan, or what a `*.url` file
+/// names, which is of no plan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored<'a> {
+    /// The digest of the content.
+    pub(crate) digest: &'a Digest,
+    /// The plan that it is a version of.
+    pub(crate) plan: Option<&'a PlanKey>,
+}
+
+impl Stored<'_> {
+    /// The name of a part; 160 bits of the digest distinguish them.
+    fn name(self, part: usize) -> String {
+        let (start, _) = self.digest.as_str().split_at(40);
+        let prefix = match self.plan {
+            Some(_) => "bundle",
+            None => "fetched",
+        };
+        format!("{prefix}-{start}-{part}")
     }
 }
 
 fn config_map(
-    bundle: &Bundle,
+    stored: Stored<'_>,
     number: usize,
     total: usize,
     content: Vec<u8>,
     now: Timestamp,
 ) -> ConfigMap {
-    let digest = bundle.digest();
-    let text = |pairs: &[(&str, String)]| {
-        let pairs = pairs.iter().cloned();
-        pairs.map(|(key, value)| (key.to_owned(), value)).collect()
-    };
+    let digest = stored.digest;
+    let mut annotations = texts(&[
+        (DIGEST, digest.as_str()),
+        (PART, &number.to_string()),
+        (PARTS, &total.to_string()),
+        (CURRENT_SINCE, &now.to_string()),
+    ]);
+    if let Some(plan) = stored.plan {
+        annotations.insert(PLAN.to_owned(), plan.to_string());
+    }
     ConfigMap {
         metadata: ObjectMeta {
-            name: Some(name(digest, number)),
-            labels: Some(text(&[
-                (BUNDLE, label(digest).to_owned()),
-                ("app.kubernetes.io/managed-by", MANAGER.to_owned()),
+            name: Some(stored.name(number)),
+            labels: Some(texts(&[
+                (BUNDLE, label(digest)),
+                ("app.kubernetes.io/managed-by", MANAGER),
             ])),
-            annotations: Some(text(&[
-                (DIGEST, digest.to_string()),
-                (PLAN, PlanKey::of(bundle).to_string()),
-                (PART, number.to_string()),
-                (PARTS, total.to_string()),
-                (CURRENT_SINCE, now.to_string()),
-            ])),
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         },
         immutable: Some(true),
@@ -226,10 +278,11 @@ fn config_map(
     }
 }
 
-/// The name of a part; 160 bits of the digest distinguish bundles.
-fn name(digest: &Digest, part: usize) -> String {
-    let (start, _) = digest.as_str().split_at(40);
-    format!("bundle-{start}-{part}")
+fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()))
+        .collect()
 }
 
 /// A label's value has 63 characters, a digest 64.

@@ -11,7 +11,7 @@ use clap::Args;
 use sandbox::SandboxArgs;
 
 use super::{Failure, Roots};
-use crate::snapshot::PlanKey;
+use crate::{snapshot::PlanKey, source::url::UrlArgs};
 
 const PLAN: &str = include_str!("init/plan.yaml");
 const BARE_PLAN: &str = include_str!("init/bare-plan.yaml");
@@ -49,6 +49,7 @@ impl Init {
             folders: vec![self.root.clone()],
             namespace: "mongodb-osb".to_owned(),
             sandbox: SandboxArgs::default(),
+            url: UrlArgs::default(),
         };
         let plans = roots.plans()?;
         let own = plans.faults_of(&self.plan);

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use plan::Fault;
 use serde_json::json;
 
-use super::{Failure, Plans, Roots};
+use super::{Failure, Plans, Roots, as_warning};
 
 /// Check plans.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ impl Lint {
 
     fn text(&self, plans: &Plans, out: &mut impl Write) -> anyhow::Result<()> {
         self.roots.print(&plans.faults, out)?;
-        let warnings = plans.catalog.warnings.iter().map(warning);
+        let warnings = plans.catalog.warnings.iter().map(as_warning);
         self.roots.print(&warnings.collect::<Vec<_>>(), out)?;
         let valid = count(plans.catalog.plans.len(), "valid plan");
         let mut summary = format!("{valid}, {}", count(plans.faults.len(), "fault"));
@@ -95,13 +95,6 @@ impl Lint {
             writeln!(out, "::{level} {place}::{}", escaped(&fault.message, ""))?;
         }
         Ok(())
-    }
-}
-
-fn warning(fault: &Fault) -> Fault {
-    Fault {
-        message: format!("warning: {}", fault.message),
-        ..fault.clone()
     }
 }
 

@@ -2,11 +2,10 @@
 
 use plan::{Bundle, Catalog, Tree, catalog::Draft};
 
-use super::{Discovery, Inputs, State};
+use super::{Discovery, Inputs, State, fetches::is_waiting};
 use crate::{
     snapshot::{Found, PlanKey},
-    source::{self, fetched},
-    wire,
+    source, wire,
 };
 
 /// Bytes of a bundle; a client takes 32 MiB in one message.
@@ -22,7 +21,7 @@ impl Discovery {
         let folders = inputs.folders.borrow_and_update().clone();
         let maps = inputs.maps.borrow_and_update().clone().unwrap_or_default();
         let trees: Vec<Tree> = folders.trees.into_iter().chain(maps.trees).collect();
-        let fetched = fetched::with(&mut self.fetcher, &trees).await;
+        let fetched = self.fetches.put_in(&trees);
         let retry = !fetched.faults.is_empty();
         // Reading all of it takes too long for a thread that answers calls.
         let namespace = self.namespace.clone();
@@ -85,6 +84,13 @@ fn sendable(bundle: &Bundle) -> Result<(), String> {
 /// Logs each warning once, and each fault once: when it appears, and that it is gone.
 fn log_faults(state: &mut State, found: &Found) {
     for fault in found.faults.difference(&state.logged) {
+        if is_waiting(fault) {
+            tracing::info!(
+                file = fault.file.as_deref().unwrap_or_default(),
+                "a plan waits: {fault}"
+            );
+            continue;
+        }
         tracing::error!(
             provider = fault.provider,
             plan = fault.plan.as_deref().unwrap_or_default(),

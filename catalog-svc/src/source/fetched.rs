@@ -2,7 +2,7 @@
 //! is fetched takes the file's place, as a template in which nothing is
 //! replaced, so that it becomes part of the bundle.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use plan::{Fault, Tree, source::NOT_FETCHED};
 use service::telemetry::chain;
@@ -11,6 +11,31 @@ use super::{
     assemble, fault,
     url::{self, Address, Fetcher},
 };
+use crate::store::ListKey;
+
+/// Bytes of all that one file names; a bundle has at most 16 MiB.
+const MAX_TEXT: usize = 12 << 20;
+
+/// A `*.url` file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct List {
+    /// `<provider>/<plan>/<file>`.
+    pub(crate) path: String,
+    /// Identifies it with its text.
+    pub(crate) key: ListKey,
+    lines: Vec<Line>,
+}
+
+/// One line of a `*.url` file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    number: u32,
+    url: String,
+    pin: Option<String>,
+}
+
+/// The template that stands for a list, or why there is none.
+pub(crate) type Text = Result<Arc<str>, Vec<Fault>>;
 
 /// Trees in which fetched content stands for the `*.url` files.
 #[derive(Debug)]
@@ -19,37 +44,57 @@ pub(crate) struct Fetched {
     pub(crate) faults: Vec<Fault>,
 }
 
-/// One line of a `*.url` file.
-#[derive(Debug, PartialEq, Eq)]
-struct Line<'a> {
-    number: u32,
-    url: &'a str,
-    pin: Option<&'a str>,
+impl List {
+    fn parse(path: &str, content: &[u8]) -> Result<Self, Vec<Fault>> {
+        Ok(Self {
+            path: path.to_owned(),
+            key: ListKey::of(path, content),
+            lines: lines(path, content)?,
+        })
+    }
+
+    /// Asks for everything that it names.
+    pub(crate) async fn fetch(&self, fetcher: &Fetcher) -> Text {
+        let addresses = self.lines.iter().map(Line::address).collect();
+        text(&self.path, &self.lines, &fetcher.fetch(addresses).await)
+    }
+
+    /// The lines whose hosts a fetcher may not ask, with what to do.
+    pub(crate) fn unseen(&self, fetcher: &Fetcher) -> Vec<Fault> {
+        let lines = self.lines.iter().filter(|line| !fetcher.allows(&line.url));
+        let unseen = lines.map(|line| {
+            let message = format!(
+                "what {} names was not looked at: --url-allow with its host lets it be fetched",
+                line.url
+            );
+            at(&self.path, line.number, message)
+        });
+        unseen.collect()
+    }
 }
 
-impl Line<'_> {
+impl Line {
     fn address(&self) -> Address {
-        (self.url.to_owned(), self.pin.map(str::to_owned))
+        (self.url.clone(), self.pin.clone())
     }
 }
 
-/// Fetches everything that the trees name.
-pub(crate) async fn with(fetcher: &mut Fetcher, trees: &[Tree]) -> Fetched {
-    let mut faults = Vec::new();
-    let mut parsed = Vec::new();
-    for (index, path, content) in lists(trees) {
-        match lines(path, content) {
-            Ok(lines) => parsed.push((index, path, lines)),
-            Err(mut found) => faults.append(&mut found),
-        }
-    }
-    let wanted = parsed.iter().flat_map(|(_, _, lines)| lines);
-    let answers = fetcher.fetch(wanted.map(Line::address).collect()).await;
+/// The lists that count, each once, without those that have a fault.
+pub(crate) fn lists(trees: &[Tree]) -> Vec<List> {
+    let files = files(trees).into_iter();
+    files
+        .filter_map(|(_, path, content)| List::parse(path, content).ok())
+        .collect()
+}
+
+/// The trees with what `text` gives for each list in its place.
+pub(crate) fn put_in(trees: &[Tree], mut text: impl FnMut(&List) -> Text) -> Fetched {
     let mut contents = BTreeMap::new();
-    for (index, path, lines) in parsed {
-        match text(path, &lines, &answers) {
+    let mut faults = Vec::new();
+    for (index, path, content) in files(trees) {
+        match List::parse(path, content).and_then(|list| text(&list)) {
             Ok(text) => {
-                contents.insert((index, path.to_owned()), text.into_bytes());
+                contents.insert((index, path.to_owned()), text);
             }
             Err(mut found) => faults.append(&mut found),
         }
@@ -60,27 +105,14 @@ pub(crate) async fn with(fetcher: &mut Fetcher, trees: &[Tree]) -> Fetched {
     }
 }
 
-/// Checks the lists alone, and fetches nothing.
-pub(crate) fn without(trees: &[Tree]) -> Fetched {
-    let mut contents = BTreeMap::new();
-    let mut faults = Vec::new();
-    for (index, path, content) in lists(trees) {
-        match lines(path, content) {
-            Ok(_) => {
-                contents.insert((index, path.to_owned()), NOT_FETCHED.as_bytes().to_vec());
-            }
-            Err(mut found) => faults.append(&mut found),
-        }
-    }
-    Fetched {
-        trees: replaced(trees, &contents, &faults),
-        faults,
-    }
+/// What stands for a list that nobody asks for.
+pub(crate) fn not_fetched() -> Arc<str> {
+    NOT_FETCHED.into()
 }
 
 /// The `*.url` files that count: a folder in a later tree replaces one of the
 /// same name as a whole.
-fn lists(trees: &[Tree]) -> Vec<(usize, &str, &[u8])> {
+fn files(trees: &[Tree]) -> Vec<(usize, &str, &[u8])> {
     let mut last: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, tree) in trees.iter().enumerate() {
         last.extend(
@@ -113,9 +145,9 @@ fn is_list(path: &str) -> bool {
 /// The template that stands for a list.
 fn text(
     path: &str,
-    lines: &[Line<'_>],
+    lines: &[Line],
     answers: &BTreeMap<Address, Result<Vec<u8>, url::Error>>,
-) -> Result<String, Vec<Fault>> {
+) -> Text {
     let mut text = String::new();
     let mut faults = Vec::new();
     for line in lines {
@@ -131,14 +163,21 @@ fn text(
             }
         }
     }
+    if text.len() > MAX_TEXT {
+        let limit = MAX_TEXT >> 20;
+        faults.push(fault(
+            path,
+            format!("names more than {limit} MiB in all; use several plans"),
+        ));
+    }
     if faults.is_empty() {
-        Ok(text)
+        Ok(text.into())
     } else {
         Err(faults)
     }
 }
 
-fn lines<'a>(path: &str, content: &'a [u8]) -> Result<Vec<Line<'a>>, Vec<Fault>> {
+fn lines(path: &str, content: &[u8]) -> Result<Vec<Line>, Vec<Fault>> {
     let Ok(text) = std::str::from_utf8(content) else {
         return Err(vec![fault(path, "is not UTF-8".to_owned())]);
     };
@@ -164,7 +203,7 @@ fn lines<'a>(path: &str, content: &'a [u8]) -> Result<Vec<Line<'a>>, Vec<Fault>>
     }
 }
 
-fn parse(number: u32, line: &str) -> Result<Line<'_>, String> {
+fn parse(number: u32, line: &str) -> Result<Line, String> {
     let (url, fragment) = match line.split_once('#') {
         Some((url, fragment)) => (url, Some(fragment)),
         None => (line, None),
@@ -175,11 +214,15 @@ fn parse(number: u32, line: &str) -> Result<Line<'_>, String> {
     let pin = match fragment.map(|fragment| fragment.strip_prefix("sha256=")) {
         None => None,
         Some(Some(pin)) if pin.len() == 64 && pin.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            Some(pin)
+            Some(pin.to_owned())
         }
         Some(_) => return Err("after # comes sha256= and 64 hexadecimal digits".to_owned()),
     };
-    Ok(Line { number, url, pin })
+    Ok(Line {
+        number,
+        url: url.to_owned(),
+        pin,
+    })
 }
 
 fn at(path: &str, line: u32, message: String) -> Fault {
@@ -208,7 +251,7 @@ fn verbatim(content: &[u8]) -> Result<String, String> {
 /// The trees with `contents` in place of the lists.
 fn replaced(
     trees: &[Tree],
-    contents: &BTreeMap<(usize, String), Vec<u8>>,
+    contents: &BTreeMap<(usize, String), Arc<str>>,
     faults: &[Fault],
 ) -> Vec<Tree> {
     let trees = trees.iter().enumerate();
@@ -222,7 +265,7 @@ fn replaced(
                     return Some((path.to_owned(), content));
                 }
                 let content = contents.get(&(index, path.to_owned()))?;
-                Some((format!("{path}.yaml"), content.as_slice()))
+                Some((format!("{path}.yaml"), content.as_bytes()))
             });
             assemble(files, faults)
         })
@@ -240,7 +283,7 @@ mod tests {
         let lines = lines("p/q/1.url", text.as_bytes()).unwrap();
         let seen: Vec<_> = lines
             .iter()
-            .map(|line| (line.number, line.url, line.pin))
+            .map(|line| (line.number, line.url.as_str(), line.pin.as_deref()))
             .collect();
         assert_eq!(
             seen,
@@ -288,7 +331,7 @@ mod tests {
         shipped.insert("p/r/1.url", "https://a/b");
         site.insert("p/q/1.yaml", "");
         let trees = [shipped, site];
-        let paths: Vec<_> = lists(&trees).iter().map(|(_, path, _)| *path).collect();
+        let paths: Vec<_> = lists(&trees).into_iter().map(|list| list.path).collect();
         assert_eq!(paths, ["p/r/1.url"]);
     }
 
@@ -297,7 +340,7 @@ mod tests {
         let mut tree = Tree::new();
         tree.insert("p/q/10-a.url", "https://a/b");
         tree.insert("p/q/plan.yaml", "");
-        let fetched = without(&[tree]);
+        let fetched = put_in(&[tree], |_| Ok(not_fetched()));
         let paths: Vec<_> = fetched.trees[0].iter().map(|(path, _)| path).collect();
         assert_eq!(paths, ["p/q/10-a.url.yaml", "p/q/plan.yaml"]);
     }
@@ -308,7 +351,7 @@ mod tests {
         tree.insert("p/q/1.url", "ftp://a/b");
         tree.insert("p/q/plan.yaml", "");
         tree.insert("p/r/1.yaml", "");
-        let fetched = without(&[tree]);
+        let fetched = put_in(&[tree], |_| Ok(not_fetched()));
         let paths: Vec<_> = fetched.trees[0].iter().map(|(path, _)| path).collect();
         assert_eq!(paths, ["p/r/1.yaml"]);
         assert_eq!(fetched.faults.len(), 1);

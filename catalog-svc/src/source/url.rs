@@ -1,6 +1,6 @@
 //! Fetches what `*.url` files name: at discovery, never while an instance is
 //! provisioned. https only, from hosts that are allowed by configuration, with
-//! bounds on size and time. A failure is a fault of that plan alone.
+//! bounds on size and time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,12 +67,11 @@ pub(crate) enum Error {
 /// What to fetch: an address, and the sha256 that its content must have.
 pub(crate) type Address = (String, Option<String>);
 
-/// The same URL with the same pin is fetched once.
+/// Asks the hosts that are allowed.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     client: Client,
     allow: Vec<String>,
-    cache: BTreeMap<Address, Vec<u8>>,
 }
 
 impl Fetcher {
@@ -107,38 +106,27 @@ impl Fetcher {
         let client = builder
             .build()
             .context("read the certificate authorities; name others with --url-ca")?;
-        Ok(Self {
-            client,
-            allow,
-            cache: BTreeMap::new(),
-        })
+        Ok(Self { client, allow })
     }
 
-    /// The content behind each address, checked against its pin. What is no
-    /// longer asked for is forgotten.
+    /// Whether the host of an address is among those that are allowed.
+    pub(crate) fn allows(&self, url: &str) -> bool {
+        Url::parse(url).is_ok_and(|url| admit(&self.allow, &url).is_ok())
+    }
+
+    /// The content behind each address, checked against its pin.
     pub(crate) async fn fetch(
-        &mut self,
+        &self,
         addresses: BTreeSet<Address>,
     ) -> BTreeMap<Address, Result<Vec<u8>, Error>> {
-        self.cache.retain(|address, _| addresses.contains(address));
-        let this = &*self;
-        let fetched: BTreeMap<Address, Result<Vec<u8>, Error>> = stream::iter(addresses)
+        stream::iter(addresses)
             .map(|address| async move {
-                let content = match this.cache.get(&address) {
-                    Some(content) => Ok(content.clone()),
-                    None => this.fetch_one(&address).await,
-                };
+                let content = self.fetch_one(&address).await;
                 (address, content)
             })
             .buffer_unordered(PARALLEL)
             .collect()
-            .await;
-        let good = fetched.iter().filter_map(|(address, content)| {
-            let content = content.as_ref().ok()?;
-            Some((address.clone(), content.clone()))
-        });
-        self.cache = good.collect();
-        fetched
+            .await
     }
 
     async fn fetch_one(&self, (url, pin): &Address) -> Result<Vec<u8>, Error> {

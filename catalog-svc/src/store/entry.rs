@@ -7,19 +7,19 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::ObjectMeta;
 use plan::id::Digest;
 
-use super::{annotation, number};
+use super::{Stored, annotation, number};
 use crate::snapshot::PlanKey;
 
 /// No bundle has more: a larger number is not of our writing.
 const MAX_PARTS: usize = 64;
 
-/// A stored bundle.
+/// A stored bundle, or content that was fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Its digest.
     pub(crate) digest: Digest,
-    /// The plan that it is a version of.
-    pub(crate) plan: PlanKey,
+    /// The plan that it is a version of; none for content that was fetched.
+    pub(crate) plan: Option<PlanKey>,
     /// How many parts it has, and whether all are there.
     pub(crate) parts: usize,
     /// Whether all parts are there.
@@ -30,13 +30,25 @@ pub(crate) struct Entry {
     pub(crate) superseded: bool,
 }
 
+impl Entry {
+    /// As what it is stored.
+    pub(crate) fn stored(&self) -> Stored<'_> {
+        Stored {
+            digest: &self.digest,
+            plan: self.plan.as_ref(),
+        }
+    }
+}
+
 /// The bundles that these ConfigMaps are parts of.
 pub(crate) fn entries(maps: impl Iterator<Item = ObjectMeta>) -> Vec<Entry> {
     let mut found: BTreeMap<Digest, (Entry, BTreeSet<usize>)> = BTreeMap::new();
     for metadata in maps {
         let digest = annotation(&metadata, DIGEST).and_then(|text| text.parse::<Digest>().ok());
-        let plan = annotation(&metadata, PLAN).and_then(PlanKey::parse);
-        let (Some(digest), Some(plan)) = (digest, plan) else {
+        let plan = annotation(&metadata, PLAN).map(PlanKey::parse);
+        // A plan that cannot be read is not of our writing.
+        let (Some(digest), Some(plan)) = (digest, plan.map_or(Some(None), |plan| plan.map(Some)))
+        else {
             continue;
         };
         let (Some(part), Some(parts)) = (number(&metadata, PART), number(&metadata, PARTS)) else {
@@ -76,8 +88,9 @@ pub(crate) fn newest(entries: &[Entry]) -> BTreeMap<&PlanKey, &Entry> {
     let usable = entries
         .iter()
         .filter(|entry| entry.complete && !entry.superseded);
-    for entry in usable {
-        let best = newest.entry(&entry.plan).or_insert(entry);
+    let of_plans = usable.filter_map(|entry| Some((entry.plan.as_ref()?, entry)));
+    for (plan, entry) in of_plans {
+        let best = newest.entry(plan).or_insert(entry);
         if entry.since > best.since {
             *best = entry;
         }
@@ -116,7 +129,10 @@ mod tests {
         let found = entries(parts.into_iter());
         let complete: Vec<_> = found.iter().map(|entry| entry.complete).collect();
         assert_eq!(complete, [false, true]);
-        assert_eq!(newest(&found)[&found[0].plan].digest, found[1].digest);
+        assert_eq!(
+            newest(&found)[found[0].plan.as_ref().unwrap()].digest,
+            found[1].digest
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@
 pub const BUNDLE: &str = "mongodb-osb.io/bundle";
 /// The annotation with the whole digest.
 pub const DIGEST: &str = "mongodb-osb.io/bundle-digest";
-/// The annotation with the plan that it is a version of, `<provider>/<plan>`.
+/// The annotation with the plan that it is a version of, `<provider>/<plan>`;
+/// what was fetched for `*.url` files has none.
 pub const PLAN: &str = "mongodb-osb.io/bundle-plan";
 /// The annotation with a part's number, from 0.
 pub const PART: &str = "mongodb-osb.io/bundle-part";
@@ -18,3 +19,8 @@ pub const CURRENT_SINCE: &str = "mongodb-osb.io/current-since";
 /// The annotation with the time (RFC 3339) at which it stopped being that;
 /// absent while it is.
 pub const SUPERSEDED_AT: &str = "mongodb-osb.io/superseded-at";
+/// The label of the ConfigMap that says which content a `*.url` file has: what
+/// identifies the file. [`DIGEST`] is the content's.
+pub const FETCHED_FOR: &str = "mongodb-osb.io/fetched-for";
+/// The annotation with that file, `<provider>/<plan>/<file>`: for people.
+pub const FETCHED_FILE: &str = "mongodb-osb.io/fetched-file";

@@ -1,0 +1,273 @@
+//! What `*.url` files name, while it is fetched. Each file has a task of its
+//! own, so that a slow host delays the plan that names it and no other.
+//!
+//! What was fetched once is stored before it is used, and is taken from there
+//! by all replicas, and after a restart. It is fetched again when the text of
+//! the file changes, or when a person asks with `plan refresh`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use plan::{Fault, Tree, id::Digest};
+use service::telemetry::chain;
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
+
+use crate::{
+    source::{
+        fault,
+        fetched::{self, Fetched, List, Text},
+        url::Fetcher,
+    },
+    store::{self, ListKey, Stamp, Store},
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Fetches {
+    fetcher: Arc<Fetcher>,
+    store: Store,
+    /// How soon a failed fetch is tried again.
+    again_after: Duration,
+    files: BTreeMap<ListKey, File>,
+    tasks: JoinSet<(ListKey, Result<Content, Vec<Fault>>)>,
+}
+
+/// A file, and what is known of it.
+#[derive(Debug)]
+struct File {
+    list: List,
+    content: Option<Content>,
+    /// Why it could not be had the last time.
+    failed: Option<(Vec<Fault>, Instant)>,
+    task: Option<AbortHandle>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Content {
+    digest: Digest,
+    text: Arc<str>,
+}
+
+/// What a plan has that waits for its content.
+const WAITS: &str = "what it names is being fetched; the plan follows as soon as it is there";
+
+impl Fetches {
+    pub(crate) fn new(fetcher: Fetcher, store: Store, again_after: Duration) -> Self {
+        Self {
+            fetcher: Arc::new(fetcher),
+            store,
+            again_after,
+            files: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// The trees with all that is there by now; the rest is begun. A plan that
+    /// waits for something has a fault that says so.
+    pub(crate) fn put_in(&mut self, trees: &[Tree]) -> Fetched {
+        let lists = fetched::lists(trees);
+        let wanted: BTreeSet<&ListKey> = lists.iter().map(|list| &list.key).collect();
+        self.files.retain(|key, file| {
+            let stays = wanted.contains(key);
+            if let (false, Some(task)) = (stays, &file.task) {
+                task.abort();
+            }
+            stays
+        });
+        for list in lists {
+            let key = list.key.clone();
+            let file = self
+                .files
+                .entry(key.clone())
+                .or_insert_with(|| File::new(list));
+            if file.is_due(self.again_after) {
+                self.begin(&key);
+            }
+        }
+        fetched::put_in(trees, |list| self.text(list))
+    }
+
+    /// Waits until something has arrived that makes a difference.
+    pub(crate) async fn changed(&mut self) {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok((key, result))) => {
+                    if self.take(&key, result) {
+                        return;
+                    }
+                }
+                Some(Err(error)) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // Its file is gone.
+                    Err(_) => {}
+                },
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Sees whether somebody asked for a file to be fetched again, and keeps the
+    /// stamps of stored files true. What is no longer named is stamped only with
+    /// `sweep`.
+    pub(crate) async fn follow(&mut self, sweep: bool) -> Result<(), store::Error> {
+        if self.files.is_empty() && !sweep {
+            return Ok(());
+        }
+        let stored = self.store.lists().await?;
+        for (key, known) in &stored {
+            let stamp = match (self.files.contains_key(key), known.superseded) {
+                (true, true) => Stamp::StillCurrent,
+                (false, false) if sweep => Stamp::Superseded(Timestamp::now()),
+                _ => continue,
+            };
+            self.store.stamp_list(key, stamp).await?;
+        }
+        let other = |file: &File| {
+            let content = file.content.as_ref()?;
+            let known = stored.get(&file.list.key);
+            // One that somebody deleted is fetched again.
+            known
+                .is_none_or(|known| known.digest != content.digest)
+                .then(|| file.list.key.clone())
+        };
+        let others: Vec<_> = self.files.values().filter_map(other).collect();
+        for key in others {
+            self.begin(&key);
+        }
+        Ok(())
+    }
+
+    /// The digests of all that is in use.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = &Digest> {
+        let contents = self.files.values().filter_map(|file| file.content.as_ref());
+        contents.map(|content| &content.digest)
+    }
+
+    fn text(&self, list: &List) -> Text {
+        let file = self.files.get(&list.key);
+        if let Some(content) = file.and_then(|file| file.content.as_ref()) {
+            return Ok(Arc::clone(&content.text));
+        }
+        match file.and_then(|file| file.failed.as_ref()) {
+            Some((faults, _)) => Err(faults.clone()),
+            None => Err(vec![waits(list)]),
+        }
+    }
+
+    fn begin(&mut self, key: &ListKey) {
+        let Some(file) = self.files.get_mut(key).filter(|file| file.task.is_none()) else {
+            return;
+        };
+        let (fetcher, store) = (Arc::clone(&self.fetcher), self.store.clone());
+        let list = file.list.clone();
+        file.task = Some(self.tasks.spawn(async move {
+            let result = obtain(&fetcher, &store, &list).await;
+            (list.key, result)
+        }));
+    }
+
+    /// Whether a result changes what is known.
+    fn take(&mut self, key: &ListKey, result: Result<Content, Vec<Fault>>) -> bool {
+        let Some(file) = self.files.get_mut(key) else {
+            return false;
+        };
+        file.task = None;
+        match result {
+            Ok(content) => {
+                file.failed = None;
+                let is_new = file.content.as_ref() != Some(&content);
+                file.content = Some(content);
+                is_new
+            }
+            Err(faults) => {
+                let before = file.failed.replace((faults.clone(), Instant::now()));
+                let is_new = before.is_none_or(|(before, _)| before != faults);
+                is_new && file.content.is_none()
+            }
+        }
+    }
+}
+
+impl File {
+    fn new(list: List) -> Self {
+        Self {
+            list,
+            content: None,
+            failed: None,
+            task: None,
+        }
+    }
+
+    fn is_due(&self, again_after: Duration) -> bool {
+        let failed = self.failed.as_ref();
+        let rested = failed.is_none_or(|(_, at)| at.elapsed() >= again_after);
+        self.content.is_none() && self.task.is_none() && rested
+    }
+}
+
+fn waits(list: &List) -> Fault {
+    fault(&list.path, WAITS.to_owned())
+}
+
+/// Whether a fault only says that something is under way.
+pub(crate) fn is_waiting(fault: &Fault) -> bool {
+    fault.message == WAITS
+}
+
+/// What is stored for a file; what its addresses answer if there is nothing.
+async fn obtain(fetcher: &Fetcher, store: &Store, list: &List) -> Result<Content, Vec<Fault>> {
+    let unstored = |error| unstored(list, &error);
+    let known = store.list_of(&list.key).await.map_err(unstored)?;
+    if let Some(digest) = &known
+        && let Some(content) = stored(store, digest).await.map_err(unstored)?
+    {
+        return Ok(content);
+    }
+    let text = list.fetch(fetcher).await?;
+    let (bytes, now) = (text.as_bytes(), Timestamp::now());
+    let digest = match known {
+        None => store.put_fetched(&list.key, &list.path, bytes, now).await,
+        // Its content is gone or damaged.
+        Some(_) => {
+            store
+                .replace_fetched(&list.key, &list.path, bytes, now)
+                .await
+        }
+    };
+    let digest = digest.map_err(unstored)?;
+    if digest == Digest::of(bytes) {
+        return Ok(Content { digest, text });
+    }
+    // Another replica was faster: what it fetched counts.
+    let theirs = stored(store, &digest).await.map_err(unstored)?;
+    theirs.ok_or_else(|| vec![waits(list)])
+}
+
+async fn stored(store: &Store, digest: &Digest) -> Result<Option<Content>, store::Error> {
+    let bytes = match store.read(digest).await {
+        Err(store::Error::Damaged(..)) => None,
+        read => read?,
+    };
+    Ok(bytes.map(|bytes| Content {
+        digest: digest.clone(),
+        text: String::from_utf8_lossy(&bytes).into(),
+    }))
+}
+
+fn unstored(list: &List, error: &store::Error) -> Vec<Fault> {
+    tracing::warn!(
+        file = list.path,
+        error = chain(error),
+        "cannot read or store what a file of addresses names; trying again"
+    );
+    let message = "what it names cannot be stored, or read from where it is stored; see the log of \
+                   catalog-svc";
+    vec![fault(&list.path, message.to_owned())]
+}
