@@ -202,6 +202,11 @@ fn collect(whole: &Value, schema: &Value, path: &str, keys: &mut BTreeSet<String
         path => format!("{path}.{name}"),
     };
     if let Some(reference) = schema["$ref"].as_str() {
+        // Of a parameter's schema only this is ours; the rest is JSON Schema.
+        if reference.ends_with("/ParameterSchema") {
+            keys.insert(below("inherit"));
+            return;
+        }
         let pointer = reference.trim_start_matches('#');
         collect(whole, whole.pointer(pointer).unwrap(), path, keys);
     }

@@ -22,10 +22,7 @@ pub(crate) fn plan(bundle: &Bundle) -> Result<v1::Plan, String> {
         binding_rotatable: bundle.is_binding_rotatable(),
         plan_updateable: Some(bundle.is_updateable()),
         maximum_polling_duration: bundle.maximum_polling_duration(),
-        maintenance_version: bundle
-            .version()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        maintenance_version: bundle.version().to_string(),
         maintenance_description: bundle
             .descriptor()
             .version_description

@@ -6,6 +6,7 @@ use clap::Args;
 use plan::{
     Bundle,
     descriptor::{Method, Namespace, Server},
+    schema::Schemas,
 };
 use serde_json::{Map, Value};
 
@@ -55,11 +56,7 @@ fn page(bundle: &Bundle) -> String {
         let _ = writeln!(text, "| {what} | {} |", escaped(&value));
     }
     let schemas = bundle.schemas();
-    text.push_str(&parameters(
-        "Parameters",
-        &schemas.create,
-        Some(&schemas.update),
-    ));
+    text.push_str(&parameters("Parameters", &schemas.create, Some(schemas)));
     if bundle.is_bindable() {
         text.push_str(&parameters("Parameters of a binding", &schemas.bind, None));
     }
@@ -69,7 +66,9 @@ fn page(bundle: &Bundle) -> String {
 fn facts(bundle: &Bundle) -> Vec<(&'static str, String)> {
     let plan = bundle.descriptor();
     let cost = if bundle.is_free() { "free" } else { "not free" };
-    let version = bundle.version().map(ToString::to_string);
+    let version = bundle
+        .has_stated_version()
+        .then(|| bundle.version().to_string());
     let takes = if bundle.provisions_asynchronously() {
         let seconds = bundle.deadline().total.as_secs();
         format!("asynchronous, at most {}", span(seconds))
@@ -133,9 +132,12 @@ fn span(seconds: u64) -> String {
 }
 
 /// A table of the parameters in a schema. `update` says which of them can be changed later.
-fn parameters(title: &str, schema: &Value, update: Option<&Value>) -> String {
+fn parameters(title: &str, schema: &Value, update: Option<&Schemas>) -> String {
     let mut rows = String::new();
-    add_rows(&mut rows, "", schema, update.map(Later::In));
+    add_rows(&mut rows, &[], schema, update);
+    if let Some(schemas) = update {
+        add_later(&mut rows, schemas);
+    }
     let mut text = format!("\n## {title}\n\n");
     if rows.is_empty() {
         text.push_str("None.\n");
@@ -153,54 +155,51 @@ fn parameters(title: &str, schema: &Value, update: Option<&Value>) -> String {
     text
 }
 
-/// What an update may do to the parameters of a schema.
-#[derive(Clone, Copy)]
-enum Later<'a> {
-    /// What this schema says.
-    In(&'a Value),
-    /// Nothing: what they are in cannot be changed.
-    Never,
-}
-
-fn add_rows(rows: &mut String, prefix: &str, schema: &Value, update: Option<Later<'_>>) {
+fn add_rows(rows: &mut String, path: &[&str], schema: &Value, update: Option<&Schemas>) {
     let Some(properties) = schema["properties"].as_object() else {
         return;
     };
     let required = schema["required"].as_array();
     for (name, property) in properties {
-        let later = update.map(|update| match update {
-            Later::In(update) if property["x-immutable"] != true => {
-                let later = &update["properties"][name];
-                let is_fixed = !later.is_object() || later["x-immutable"] == true;
-                if is_fixed {
-                    Later::Never
-                } else {
-                    Later::In(later)
-                }
-            }
-            Later::In(_) | Later::Never => Later::Never,
-        });
+        let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
         let is_required = required.is_some_and(|all| all.iter().any(|one| one == name));
         let default = match property.get("default") {
             Some(default) => code(&default.to_string()),
             None if is_required => "required".to_owned(),
             None => String::new(),
         };
-        let meaning = property["description"].as_str().unwrap_or_default();
-        let mut row = format!(
-            "| {} | {} | {} | {} | {} |",
-            code(&format!("{prefix}{name}")),
-            escaped(&kind(property)),
-            values(property),
-            default,
-            escaped(meaning)
-        );
-        if let Some(later) = later {
-            let _ = write!(row, " {} |", change(later));
-        }
-        let _ = writeln!(rows, "{row}");
-        add_rows(rows, &format!("{prefix}{name}."), property, later);
+        let change = update.map(|schemas| change(schemas, &path));
+        rows.push_str(&row(&path, property, &default, change));
+        add_rows(rows, &path, property, update);
     }
+}
+
+/// Parameters that an update takes and a new instance does not.
+fn add_later(rows: &mut String, schemas: &Schemas) {
+    let Some(properties) = schemas.update["properties"].as_object() else {
+        return;
+    };
+    let is_later = |name: &&String| !schemas.create["properties"][name].is_object();
+    for name in properties.keys().filter(is_later) {
+        let property = &properties[name];
+        rows.push_str(&row(&[name], property, "", Some("only later")));
+        add_rows(rows, &[name], property, Some(schemas));
+    }
+}
+
+fn row(path: &[&str], property: &Value, default: &str, change: Option<&str>) -> String {
+    let meaning = property["description"].as_str().unwrap_or_default();
+    let mut row = format!(
+        "| {} | {} | {} | {default} | {} |",
+        code(&path.join(".")),
+        escaped(&kind(property)),
+        values(property),
+        escaped(meaning)
+    );
+    if let Some(change) = change {
+        let _ = write!(row, " {change} |");
+    }
+    row + "\n"
 }
 
 fn kind(property: &Value) -> String {
@@ -239,11 +238,14 @@ fn values(property: &Value) -> String {
     bounds.collect::<Vec<_>>().join(", ")
 }
 
-fn change(later: Later<'_>) -> &'static str {
-    match later {
-        Later::Never => "no",
-        Later::In(later) if later["x-ordered"] == true => "to the next value",
-        Later::In(_) => "yes",
+fn change(schemas: &Schemas, path: &[&str]) -> &'static str {
+    let property = path
+        .iter()
+        .fold(&schemas.update, |schema, name| &schema["properties"][*name]);
+    match schemas.can_change(path) {
+        false => "no",
+        true if property["x-ordered"] == true => "to the next value",
+        true => "yes",
     }
 }
 

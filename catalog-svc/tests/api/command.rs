@@ -328,7 +328,8 @@ fn docs_tell_users_of_a_plan_what_they_can_choose() {
          parameters:\n  create:\n    required: [title]\n    properties:\n      \
          title: {type: string, pattern: '^[a-z]+$', description: \"What it says\"}\n      \
          members: {type: integer, minimum: 1, default: 3}\n  \
-         update:\n    properties:\n      members: {type: integer, minimum: 1}\n",
+         update:\n    properties:\n      members: {type: integer, minimum: 1}\n      \
+         again: {type: boolean}\n",
     );
     templates.write(
         "acme/web/1.yaml",
@@ -346,6 +347,7 @@ fn docs_tell_users_of_a_plan_what_they_can_choose() {
         "| Bindings | none |",
         "| `title` | string | pattern `\"^[a-z]+$\"` | required | What it says | no |",
         "| `members` | integer | ≥ `1` | `3` |  | yes |",
+        "| `again` | boolean |  |  |  | only later |",
     ] {
         assert!(out.lines().any(|found| found == line), "{line}:\n{out}");
     }

@@ -29,6 +29,7 @@ pub struct Bundle {
     digest: Digest,
     bytes: Vec<u8>,
     content: Content,
+    version: semver::Version,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,8 +99,14 @@ impl Bundle {
         content.format = FORMAT;
         content.descriptor.extends = None;
         let bytes = canonical::bytes(&content);
+        Self::of(Digest::of(&bytes), bytes, content)
+    }
+
+    fn of(digest: Digest, bytes: Vec<u8>, content: Content) -> Self {
+        let stated = content.descriptor.version.clone();
         Self {
-            digest: Digest::of(&bytes),
+            version: stated.unwrap_or_else(|| unstated(&digest)),
+            digest,
             bytes,
             content,
         }
@@ -127,11 +134,7 @@ impl Bundle {
             _ => {}
         }
         let content = serde_json::from_value(value).map_err(Error::Json)?;
-        Ok(Self {
-            digest: found,
-            bytes: bytes.to_vec(),
-            content,
-        })
+        Ok(Self::of(found, bytes.to_vec(), content))
     }
 
     /// The content address.
@@ -283,9 +286,16 @@ impl Bundle {
             .any(|name| name == plan)
     }
 
-    /// The catalog's `maintenance_info.version`.
-    pub fn version(&self) -> Option<&semver::Version> {
-        self.content.descriptor.version.as_ref()
+    /// The catalog's `maintenance_info.version`. That of a plan which states none
+    /// is `0.0.0+` with the first 12 digits of the digest: another one for each
+    /// content, so that instances can have it.
+    pub fn version(&self) -> &semver::Version {
+        &self.version
+    }
+
+    /// Whether the plan states its version.
+    pub fn has_stated_version(&self) -> bool {
+        self.content.descriptor.version.is_some()
     }
 
     /// When an operation on an instance has failed.
@@ -366,6 +376,18 @@ impl Bundle {
     /// Judges the parameters of a binding and completes them.
     pub fn bind_parameters(&self, sent: &Map<String, Value>) -> Result<Resolved, Vec<Violation>> {
         schema::create(self.schemas().of(Operation::Bind), sent)
+    }
+}
+
+/// The version of a content that states none.
+fn unstated(digest: &Digest) -> semver::Version {
+    const DIGITS: usize = 12;
+    let (start, _) = digest.as_str().split_at(DIGITS);
+    // Hexadecimal digits are build metadata.
+    let build = semver::BuildMetadata::new(start).unwrap_or_default();
+    semver::Version {
+        build,
+        ..semver::Version::new(0, 0, 0)
     }
 }
 

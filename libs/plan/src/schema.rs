@@ -56,6 +56,28 @@ impl Schemas {
             Operation::Bind => &self.bind,
         }
     }
+
+    /// Whether an update can change a parameter, or what it is in. `path` is its name, and the
+    /// names below it.
+    pub fn can_change(&self, path: &[&str]) -> bool {
+        can_change(&self.create, &self.update, path)
+    }
+}
+
+fn can_change(create: &Value, update: &Value, path: &[&str]) -> bool {
+    let Some((name, rest)) = path.split_first() else {
+        return true;
+    };
+    let (first, later) = (&create["properties"][name], &update["properties"][name]);
+    if first["x-immutable"] == true || later["x-immutable"] == true {
+        return false;
+    }
+    if !later.is_object() {
+        // What an open schema does not name is taken, too.
+        return update["additionalProperties"] != false;
+    }
+    // A list's items, or something that is no parameter of its own, changes with what it is in.
+    later["properties"].is_null() || can_change(first, later, rest)
 }
 
 /// Whether a text is legal by a string's schema.

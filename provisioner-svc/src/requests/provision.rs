@@ -218,10 +218,7 @@ async fn create(
         plan_id: asked.plan_id.clone(),
         plan_name: bundle.name().to_owned(),
         bundle: bundle.digest().to_string(),
-        maintenance_version: bundle
-            .version()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        maintenance_version: bundle.version().to_string(),
         parameters,
         context: asked.context.clone(),
         broker: context.args.broker.variables(),

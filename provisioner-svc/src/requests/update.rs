@@ -173,10 +173,7 @@ async fn target(context: &Context, applied: &Applied, asked: &Asked) -> Result<T
         plan_id: bundle.plan_id().to_string(),
         plan_name: bundle.name().to_owned(),
         bundle: bundle.digest().to_string(),
-        maintenance_version: bundle
-            .version()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        maintenance_version: bundle.version().to_string(),
         parameters,
         context: asked
             .context

@@ -364,11 +364,7 @@ impl Plan {
         v1::CatalogVerdict {
             outcome: v1::catalog_verdict::Outcome::Found.into(),
             bundle_digest: self.digest.clone(),
-            maintenance_version: self
-                .bundle
-                .version()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            maintenance_version: self.bundle.version().to_string(),
             provision_async: self.bundle.provisions_asynchronously(),
             ..v1::CatalogVerdict::default()
         }

@@ -284,7 +284,7 @@ async fn a_version_that_could_not_revoke_logins_is_refused_and_one_that_can_is_n
     provisioned(&client, first.provision("i", json!({}))).await;
 
     let upgrade = |to: &Plan| UpdateRequest {
-        maintenance_version: to.bundle.version().map(ToString::to_string),
+        maintenance_version: Some(to.bundle.version().to_string()),
         verdict: Some(to.verdict()),
         ..to.update("i", json!({}))
     };

@@ -9,6 +9,11 @@ use serde_json::{Map, Value};
 use super::{Binding, Duration, Expression, Generate, KindRef, Parameters, Text};
 use crate::id::PlanId;
 
+/// A version as editors know it.
+#[cfg(test)]
+const SEMVER: &str =
+    r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$";
+
 /// A plan. A folder without plan.yaml gets all defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -49,7 +54,7 @@ pub struct Plan {
     pub metadata: Map<String, Value>,
     /// A semantic version, the catalog's `maintenance_info.version`.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "version")]
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    #[cfg_attr(test, schemars(with = "Option<String>", regex(pattern = SEMVER)))]
     pub version: Option<semver::Version>,
     /// What the version brings, the catalog's `maintenance_info.description`.
     #[serde(skip_serializing_if = "Option::is_none")]

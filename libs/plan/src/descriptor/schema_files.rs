@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Plan, Service};
 
@@ -12,7 +12,8 @@ fn is_current<T: JsonSchema>(file: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("schema")
         .join(file);
-    let schema = serde_json::to_value(schemars::schema_for!(T)).unwrap();
+    let mut schema = serde_json::to_value(schemars::schema_for!(T)).unwrap();
+    schema["$id"] = format!("https://mongodb-osb.io/schema/{file}").into();
     if std::env::var_os("UPDATE_SCHEMA").is_some() {
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
         std::fs::write(&path, text).unwrap();
@@ -33,4 +34,31 @@ fn the_schema_of_service_yaml_is_what_its_type_says() {
 #[test]
 fn the_schema_of_plan_yaml_is_what_its_type_says() {
     is_current::<Plan>("plan.json");
+}
+
+#[test]
+fn an_editor_sees_what_is_wrong_with_parameters_and_versions() {
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/plan.json"));
+    let schema: Value = serde_json::from_str(&text.unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let of = |schema: Value| json!({"parameters": {"create": schema}});
+    let one = |property: Value| of(json!({"properties": {"a": property}}));
+    for (plan, is_valid) in [
+        (json!({"version": "1.2.3"}), true),
+        (json!({"version": "1.2.3-rc.1+x"}), true),
+        (json!({"version": "1.2"}), false),
+        (one(json!({"type": "string", "x-mine": 1})), true),
+        (one(Value::Null), true),
+        (one(json!({"type": "strin"})), false),
+        (one(json!({"enmu": [1]})), false),
+        (one(json!({"items": {"enmu": [1]}})), false),
+        (one(json!({"x-immutable": "yes"})), false),
+        (of(json!({"a": {"type": "string"}})), false),
+        (of(json!({"required": "name"})), false),
+        (of(json!({"inherit": "create"})), true),
+        (of(json!({"inherit": "bind"})), false),
+    ] {
+        assert_eq!(validator.is_valid(&plan), is_valid, "{plan}");
+    }
 }

@@ -42,7 +42,8 @@ pub(crate) fn moving(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
         let is_known = |schema: &Value| schema["properties"].get(path.first()?).map(|_| ());
         let is_known = is_known(&schemas.create).or_else(|| is_known(&schemas.update));
         is_known?;
-        can_change(&schemas.create, &schemas.update, path).then(|| path.join("."))
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        schemas.can_change(&path).then(|| path.join("."))
     });
     let fault = |name: String| {
         let message = format!(
@@ -53,21 +54,4 @@ pub(crate) fn moving(subject: &Subject<'_>, schemas: &Schemas) -> Vec<Problem> {
         Problem::at(&subject.key(["binding", "hosts"]), message)
     };
     names.map(fault).collect()
-}
-
-/// Whether an update can change a parameter, or what it is in.
-fn can_change(create: &Value, update: &Value, path: &[String]) -> bool {
-    let Some((name, rest)) = path.split_first() else {
-        return true;
-    };
-    let (first, later) = (&create["properties"][name], &update["properties"][name]);
-    if first["x-immutable"] == true || later["x-immutable"] == true {
-        return false;
-    }
-    if !later.is_object() {
-        // What an open schema does not name is taken, too.
-        return update["additionalProperties"] != false;
-    }
-    // A list's items, or something that is no parameter of its own, changes with what it is in.
-    later["properties"].is_null() || can_change(first, later, rest)
 }

@@ -6,7 +6,7 @@ use crate::descriptor::ParameterSchema;
 use crate::node::{nearest, unknown};
 
 /// Keywords of draft-04, and our own.
-const KEYWORDS: [&str; 39] = [
+pub(crate) const KEYWORDS: [&str; 39] = [
     "$ref",
     "$schema",
     "additionalItems",
@@ -61,7 +61,7 @@ const LATER: [(&str, &str); 9] = [
 ];
 /// Our own, which begin with `x-`.
 const OURS: [&str; 2] = ["immutable", "ordered"];
-const TYPES: [&str; 7] = [
+pub(crate) const TYPES: [&str; 7] = [
     "array", "boolean", "integer", "null", "number", "object", "string",
 ];
 

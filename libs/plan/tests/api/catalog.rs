@@ -39,7 +39,7 @@ fn the_example_of_the_documentation_loads() {
     assert!(small.is_bindable() && small.is_binding_rotatable() && !small.binds_asynchronously());
     assert!(small.provisions_asynchronously() && small.is_updateable());
     assert!(small.may_update_to("medium") && !small.may_update_to("small"));
-    assert_eq!(small.version().unwrap().to_string(), "1.0.0");
+    assert_eq!(small.version().to_string(), "1.0.0");
     assert_eq!(small.maximum_polling_duration(), 12 * 3600 + 180);
     assert_eq!(small.retain().as_secs(), 7 * 86_400);
     assert_eq!(
