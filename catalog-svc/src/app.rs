@@ -19,7 +19,7 @@ use tonic::service::Routes;
 use crate::{
     args::Args,
     discovery::{Discovery, Inputs, check::Checks, fetches::Fetches},
-    grpc,
+    events, grpc,
     metrics::Metrics,
     orderable::Cluster,
     published::Published,
@@ -115,6 +115,13 @@ impl App {
         let mut tasks = Tasks::new(&readiness);
         let tls = Tls::load(&args.service, &mut registry)?;
         tasks.spawn("tls", tls.clone().follow(tasks.stop()));
+        let events = events::follow(
+            client.clone(),
+            args.plans_namespace(),
+            published.clone(),
+            tasks.stop(),
+        );
+        tasks.spawn("events", events);
         let inputs = sources(&args, client, &mut tasks).await?;
         let work = discovery.run(inputs, tasks.stop());
         let opened = async move {

@@ -23,7 +23,7 @@ use crate::{
     metrics::Metrics,
     orderable::Cluster,
     published::Published,
-    snapshot::{Bundles, Found, PlanKey, choose, losers},
+    snapshot::{Bundles, Chosen, Found, PlanKey, choose, losers, version_doubt},
     source::Content,
     store::{self, Stamp, Store},
 };
@@ -75,6 +75,8 @@ struct State {
     warned: BTreeSet<Fault>,
     /// Faults of plans that want what is another's, which the choice finds.
     lost: BTreeSet<Fault>,
+    /// What is probably not meant with the versions of plans that took the place of others.
+    doubts: BTreeMap<PlanKey, Fault>,
 }
 
 /// Why nothing, or not all, was published.
@@ -245,6 +247,8 @@ impl Discovery {
         }
         found.faults.extend(lost.iter().cloned());
         state.lost = lost;
+        state.judge_versions(&chosen);
+        found.warnings.extend(state.doubts.values().cloned());
         self.cluster
             .refresh(chosen.values().map(|chosen| chosen.bundle.as_ref()))
             .await;
@@ -331,6 +335,24 @@ impl Discovery {
             .stored
             .retain(|digest| served.contains(digest) && whole.contains(digest));
         Ok(())
+    }
+}
+
+impl State {
+    /// Compares what is served next with what is served now.
+    fn judge_versions(&mut self, chosen: &BTreeMap<PlanKey, Chosen>) {
+        self.doubts.retain(|key, _| chosen.contains_key(key));
+        for (key, chosen) in chosen {
+            let before = self.good.get(key);
+            let Some(before) = before.filter(|it| it.digest() != chosen.bundle.digest()) else {
+                continue;
+            };
+            self.doubts.remove(key);
+            if let Some(doubt) = version_doubt(before, &chosen.bundle) {
+                tracing::warn!(plan = %key, "a plan has something that is probably not meant: {doubt}");
+                self.doubts.insert(key.clone(), doubt);
+            }
+        }
     }
 }
 

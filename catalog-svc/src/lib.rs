@@ -8,6 +8,7 @@ mod args;
 mod cli;
 mod command;
 mod discovery;
+mod events;
 #[cfg(test)]
 mod every_key;
 mod grpc;

@@ -139,7 +139,7 @@ impl Facts {
         }
         let command = format!(
             "kubectl --namespace {namespace} exec deploy/catalog-svc -- \
-             /catalog-svc plan rbac --config-maps | kubectl apply -f -"
+             /catalog-svc plan rbac --config-maps --in-use | kubectl apply -f -"
         );
         let needed = match plan::rbac::rules([bundle]) {
             Ok(needed) => needed,

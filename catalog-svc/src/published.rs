@@ -12,6 +12,7 @@ use plan::{Bundle, Fault, id::Digest};
 use prost::Message as _;
 
 use crate::{
+    events::{self, Note},
     snapshot::{Bundles, Chosen, Found, PlanKey},
     wire,
 };
@@ -27,6 +28,8 @@ pub(crate) struct Published {
     pub(crate) bundles: BTreeMap<Digest, Arc<[u8]>>,
     /// What is served, by folder.
     pub(crate) served: Bundles,
+    /// What is told of ConfigMaps.
+    pub(crate) notes: Vec<Note>,
 }
 
 impl Published {
@@ -43,13 +46,15 @@ impl Published {
             .map(|(key, chosen)| (key, reason(&chosen.bundle)))
             .collect();
         let offerings = offerings(chosen, &reasons);
+        let reports = reports(found, chosen, &reasons);
         Self {
+            notes: events::notes(&reports, &found.origins),
             snapshot: v1::CatalogSnapshot {
                 generation: generation(&offerings),
                 last_modified: Some(now.into()),
                 offerings,
             },
-            reports: reports(found, chosen, &reasons),
+            reports,
             bundles: chosen
                 .values()
                 .map(|chosen| {

@@ -8,6 +8,8 @@ use std::{
 
 use plan::{Bundle, Fault};
 
+use crate::events::Origins;
+
 /// A plan folder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PlanKey {
@@ -75,6 +77,8 @@ pub(crate) struct Found {
     pub(crate) faults: BTreeSet<Fault>,
     /// What is probably not meant.
     pub(crate) warnings: BTreeSet<Fault>,
+    /// The ConfigMaps that plans come from.
+    pub(crate) origins: Origins,
     /// Whether a fault may mend itself: something could not be fetched.
     pub(crate) retry: bool,
     /// Whether plans are still to be checked.
@@ -183,6 +187,25 @@ pub(crate) fn losers(found: &Found, chosen: &BTreeMap<PlanKey, Chosen>) -> Vec<F
     faults
 }
 
+/// What is probably not meant with the version of a plan that takes the place of another.
+pub(crate) fn version_doubt(before: &Bundle, now: &Bundle) -> Option<Fault> {
+    if before.digest() == now.digest() {
+        return None;
+    }
+    let (old, new) = (before.version(), now.version());
+    let message = if old == new {
+        format!(
+            "the content changed and its version {new} did not: instances that have this version \
+             cannot get the new content; raise the version"
+        )
+    } else if new.cmp_precedence(old).is_lt() {
+        format!("the version {new} is lower than {old}, which was served before")
+    } else {
+        return None;
+    };
+    Some(PlanKey::of(now).fault(message))
+}
+
 /// The ids and names that OSB wants to be unique, by provider.
 #[derive(Default)]
 struct Taken {
@@ -277,6 +300,33 @@ mod tests {
         found.faults.insert(key("p/a").fault(String::new()));
         assert_eq!(served(&found, &good), [("p/a".into(), "old".into(), true)]);
         assert_eq!(served(&found, &Bundles::new()), []);
+    }
+
+    #[test]
+    fn a_change_is_a_higher_version() {
+        let doubt = |before: &str, now: &str| {
+            let one = |text: &str| bundles(&[("p/a", text)]).into_values().next().unwrap();
+            let doubt = version_doubt(&one(before), &one(now));
+            doubt.map(|fault| fault.message)
+        };
+        let same = doubt("version: 1.0.0", "version: 1.0.0\ndescription: new").unwrap();
+        assert!(same.starts_with("the content changed and its version 1.0.0 did not"));
+        let lower = doubt("version: 1.1.0", "version: 1.0.9").unwrap();
+        assert_eq!(
+            lower,
+            "the version 1.0.9 is lower than 1.1.0, which was served before"
+        );
+        let none = doubt("version: 1.1.0", "description: new").unwrap();
+        assert!(none.contains("is lower than 1.1.0"), "{none}");
+        for (before, now) in [
+            ("version: 1.0.0", "version: 1.0.0"),
+            ("version: 1.0.0", "version: 1.0.1"),
+            ("version: 1.0.0+a", "version: 1.0.0+b"),
+            ("description: old", "description: new"),
+            ("description: old", "version: 1.0.0"),
+        ] {
+            assert_eq!(doubt(before, now), None, "{before} {now}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use plan::{Fault, Tree};
 
-use crate::snapshot::PlanKey;
+use crate::{events::Origins, snapshot::PlanKey};
 
 /// What a source holds at the moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,6 +20,8 @@ pub(crate) struct Content {
     pub(crate) trees: Vec<Tree>,
     /// What could not be read, with the plan that is not served for it.
     pub(crate) faults: Vec<Fault>,
+    /// The ConfigMaps that plans come from.
+    pub(crate) origins: Origins,
 }
 
 /// Every folder of a plan or a base, whatever is in it.

@@ -90,16 +90,23 @@ nothing else. `catalog-svc plan configmap` prints it.
 
 const VERSIONS: &str = "\
 `version` in plan.yaml is a semantic version; platforms see it as maintenance_info.version. An instance keeps the content that
-it was ordered with until somebody updates it to another version: change `version` with every change of a plan that instances
-shall get. A plan without `version` brings no change to instances that exist.
+it was ordered with until somebody updates it to another version: raise `version` with every change of a plan that instances
+shall get. Other content under the same version, and a lower version, are warnings. A plan without `version` has one of its
+content's digest (0.0.0+1f3c…), so that each change of it is a new version.
 
 A plan with a fault does not replace the version that is served: that stays.
 ";
 
 const URL: &str = "\
 A file with the ending .url has one address a line, https only; #sha256=<digest> behind it pins the content. What is fetched is
-applied as it is: nothing in it is replaced. The broker's operator allows hosts with BROKER_URL_ALLOW, and their certificate
-authority with BROKER_URL_CA. `plan lint` and `plan render` do not fetch.
+applied as it is: nothing in it is replaced. It takes the file's place among the templates.
+
+The broker's operator allows hosts with BROKER_URL_ALLOW, and names their certificate authority with BROKER_URL_CA. The tools
+take --url-allow and --url-ca; what they may not fetch they do not look at, and a warning says so.
+
+What was fetched once is stored, and is what all replicas serve from then on, also when the host is away. It is fetched again
+when the text of the file changes, and by `catalog-svc plan refresh --plan <service provider>/<plan>`. The plan's content
+changes with it: change its version, too.
 ";
 
 impl Topic {

@@ -2,16 +2,18 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, io::Write};
 
+use anyhow::Context as _;
 use clap::Args;
 use cluster::names::{ACCEPTS_INSTANCES_OF, State};
+use kube::Client;
 use plan::{
     Bundle,
     descriptor::Namespace,
     rbac::{PLANS_ROLE, Rule, by_scope, rules},
 };
 
-use super::{Failure, Roots};
-use crate::{snapshot::PlanKey, source::config_map};
+use super::{Failure, Roots, wait};
+use crate::{snapshot::PlanKey, source::config_map, store::Store};
 
 /// Print the plans' ClusterRole.
 #[derive(Debug, Args)]
@@ -25,6 +27,14 @@ pub struct Rbac {
     /// added.
     #[arg(long, env = "BROKER_PLANS_NAMESPACE", value_name = "NAMESPACE")]
     plans_namespace: Option<String>,
+    /// Include the versions of plans that the broker in the current cluster keeps for
+    /// instances, which may need what no plan needs any more.
+    #[arg(long)]
+    in_use: bool,
+    /// Namespace in which the broker keeps them. By default the broker's own with
+    /// "-bundles" added.
+    #[arg(long, env = "BROKER_BUNDLES_NAMESPACE", value_name = "NAMESPACE")]
+    bundles_namespace: Option<String>,
 }
 
 impl Rbac {
@@ -40,8 +50,9 @@ impl Rbac {
             faults.extend(content.faults);
         }
         let plans = self.roots.build(&trees, faults)?;
-        let bundles: Vec<&Bundle> = plans.catalog.plans.iter().map(AsRef::as_ref).collect();
-        let (namespaced, clusterwide) = by_scope(bundles);
+        let kept = self.kept()?;
+        let bundles = plans.catalog.plans.iter().map(AsRef::as_ref).chain(&kept);
+        let (namespaced, clusterwide) = by_scope(bundles.collect::<Vec<_>>());
         let faulty = plans.faults.iter().map(|fault| {
             let plan = fault.plan.as_deref().unwrap_or("*");
             format!("{}/{plan}, which has a fault", fault.provider)
@@ -68,6 +79,35 @@ impl Rbac {
             "the role is printed without what these plans need: do not apply it where they have instances"
         )?;
         Err(Failure::Faults)
+    }
+}
+
+impl Rbac {
+    /// The versions that the broker keeps, if they are asked for.
+    fn kept(&self) -> anyhow::Result<Vec<Bundle>> {
+        if !self.in_use {
+            return Ok(Vec::new());
+        }
+        let named = self.bundles_namespace.as_ref();
+        let namespace = State::Bundles.named_or_default(named, &self.roots.namespace);
+        service::process::install_tls_provider();
+        wait(async {
+            let client = Client::try_default().await;
+            let store = Store::new(
+                client.context("find the Kubernetes API server")?,
+                &namespace,
+            );
+            let mut kept = Vec::new();
+            for entry in store.list().await? {
+                // Deleted meanwhile, or content that was fetched.
+                let (Some(_), Some(bytes)) = (&entry.plan, store.read(&entry.digest).await?) else {
+                    continue;
+                };
+                let bundle = Bundle::from_bytes(&bytes, &entry.digest);
+                kept.push(bundle.with_context(|| format!("read the bundle {}", entry.digest))?);
+            }
+            Ok(kept)
+        })
     }
 }
 

@@ -33,6 +33,7 @@ impl Discovery {
         let (checked, unchecked) = self.checks.of(&draft).await;
         let build = move || found(&trees, draft.finish(checked));
         let mut found = tokio::task::spawn_blocking(build).await?;
+        found.origins = maps.origins;
         found.faults.extend(folders.faults);
         found.faults.extend(maps.faults);
         found.faults.extend(fetched.faults);

@@ -20,6 +20,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Content, assemble, fault};
+use crate::{
+    events::{Origin, Origins},
+    snapshot::PlanKey,
+};
 
 /// The label that makes a ConfigMap a plan.
 pub(crate) const PLAN_LABEL: &str = "mongodb-osb.io/plan";
@@ -126,8 +130,28 @@ impl Known {
         let files = files.map(|(path, file)| (path.clone(), file.content));
         Content {
             trees: vec![assemble(files, &reading.faults)],
+            origins: self.origins(),
             faults: reading.faults,
         }
+    }
+
+    /// The ConfigMaps of each plan, and those of each provider under an empty plan.
+    fn origins(&self) -> Origins {
+        let mut origins = Origins::new();
+        for (name, map) in &self.current {
+            let label = map.labels().get(PLAN_LABEL).map_or("", String::as_str);
+            let (provider, plan) = label.split_once('.').unwrap_or((label, ""));
+            let key = PlanKey {
+                provider: provider.to_owned(),
+                plan: plan.to_owned(),
+            };
+            origins.entry(key).or_default().push(Origin {
+                name: name.clone(),
+                uid: map.uid().unwrap_or_default(),
+                resource_version: map.resource_version().unwrap_or_default(),
+            });
+        }
+        origins
     }
 }
 

@@ -80,6 +80,7 @@ impl Directories {
                 .iter()
                 .flat_map(|root| root.faults.clone())
                 .collect(),
+            ..Content::default()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is served, and to whom.
 
-use broker_proto::v1::WatchCatalogRequest;
+use broker_proto::v1::{Plan, PlanReport, WatchCatalogRequest};
 use futures::StreamExt as _;
 use plan::{Bundle, id::Digest};
 use tonic::Code;
@@ -158,3 +158,49 @@ async fn the_service_explains_itself() {
     );
     app.stop().await;
 }
+
+#[tokio::test]
+async fn other_content_is_another_version_or_a_warning() {
+    let client = client().await;
+    let namespace = namespace(&client).await;
+    let templates = Templates::with_plan();
+    templates.write("mongodb/bare/map.yaml", FIXED);
+    let app = TestApp::start(&client, &namespace, &templates).await;
+    app.plan("map", "the plan", |_| true).await;
+    let bare = app.plan("bare", "the plan", |_| true).await;
+    let version = |plan: &Plan| format!("0.0.0+{}", &plan.bundle_digest[..12]);
+    assert_eq!(bare.maintenance_version, version(&bare));
+
+    templates.write("mongodb/bare/map.yaml", &FIXED.replace("map", "another"));
+    let is_new = |plan: &Plan| plan.bundle_digest != bare.bundle_digest;
+    let bare = app.plan("bare", "the change", is_new).await;
+    assert_eq!(bare.maintenance_version, version(&bare));
+
+    templates.plan("map", "description: Changed.\n");
+    let is_warned = |report: &PlanReport| !report.warnings.is_empty();
+    let report = app.report("map", "a warning", is_warned).await;
+    let text = &report.warnings[0].message;
+    assert!(text.contains("its version 1.0.0 did not"), "{text}");
+    assert!(report.faults.is_empty() && !report.last_good);
+    // Also at later looks, until it changes again.
+    templates.plan("other", "");
+    app.plan("other", "another plan", |_| true).await;
+    app.report("map", "the same warning", is_warned).await;
+
+    let lower = "parameters: {}\n";
+    templates.write("mongodb/map/10-map.yaml", FIXED);
+    templates.write("mongodb/map/plan.yaml", &format!("version: 0.9.0\n{lower}"));
+    let is_lower = |report: &PlanReport| {
+        let first = report.warnings.first();
+        first.is_some_and(|warning| warning.message.contains("lower than 1.0.0"))
+    };
+    app.report("map", "the warning", is_lower).await;
+    templates.write("mongodb/map/plan.yaml", &format!("version: 1.1.0\n{lower}"));
+    app.report("map", "no warning", |report| report.warnings.is_empty())
+        .await;
+    app.report("bare", "no warning", |report| report.warnings.is_empty())
+        .await;
+    app.stop().await;
+}
+
+const FIXED: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\n";

@@ -1,11 +1,15 @@
 //! Plans that this cluster cannot have.
 
+use broker_proto::v1::CatalogSnapshot;
 use catalog_svc::Args;
 use k8s_openapi::{
     api::{core::v1::ConfigMap, rbac::v1::ClusterRole},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, api::PostParams};
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
 use serde_json::json;
 use testbed::ControlPlane;
 
@@ -120,4 +124,28 @@ async fn the_role_covers_plans_in_config_maps_if_they_are_asked_for() {
     };
     assert!(!role(&[]).contains("gadgetry"));
     assert!(role(&["--config-maps"]).contains("resources: [gadgetry]"));
+
+    // A plan that is gone: its instances need the role as before.
+    let app = TestApp::start(&client, &namespace, &templates).await;
+    app.plan("widget", "the plan", |_| true).await;
+    api.delete("widget", &DeleteParams::default())
+        .await
+        .unwrap();
+    let is_gone = |snapshot: &CatalogSnapshot| {
+        let plans = snapshot
+            .offerings
+            .iter()
+            .flat_map(|offering| &offering.plans);
+        plans.into_iter().all(|plan| plan.name != "widget")
+    };
+    app.catalog("a catalog without it", is_gone).await;
+    assert!(!role(&["--config-maps"]).contains("gadgetry"));
+    let kept = [
+        "--config-maps",
+        "--in-use",
+        "--bundles-namespace",
+        &namespace,
+    ];
+    assert!(role(&kept).contains("resources: [gadgetry]"));
+    app.stop().await;
 }

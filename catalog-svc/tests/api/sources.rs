@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use catalog_svc::Args;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::{core::v1::ConfigMap, events::v1::Event};
 use kube::{
     Api,
-    api::{DeleteParams, ObjectMeta, PostParams},
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
 
-use crate::fixture::{MAP, Templates, TestApp, client, namespace};
+use crate::fixture::{MAP, Templates, TestApp, client, eventually, namespace};
+
+const FIXED: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\n";
 
 fn plan_map(name: &str, label: &str, files: &[(&str, &str)]) -> ConfigMap {
     let text = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
@@ -68,6 +70,57 @@ async fn a_plan_in_a_config_map_comes_and_goes_with_it() {
     })
     .await;
     app.stop().await;
+}
+
+#[tokio::test]
+async fn a_config_map_tells_once_what_became_of_its_plan() {
+    let client = client().await;
+    let namespace = namespace(&client).await;
+    let templates = Templates::with_plan();
+    // Both say the same, so one event is there.
+    let replicas = [
+        TestApp::start(&client, &namespace, &templates).await,
+        TestApp::start(&client, &namespace, &templates).await,
+    ];
+    let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
+    let told = async |reason: &str| {
+        let found = events.list(&ListParams::default()).await.unwrap().items;
+        let found = found.into_iter().filter(|event| {
+            let on = event.regarding.as_ref().and_then(|on| on.name.as_deref());
+            event.reason.as_deref() == Some(reason) && on == Some("mine")
+        });
+        found.collect::<Vec<_>>()
+    };
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+    let files = [("plan.yaml", "descripton: Mine.\n"), ("10-map.yaml", FIXED)];
+    api.create(
+        &PostParams::default(),
+        &plan_map("mine", "mongodb.mine", &files),
+    )
+    .await
+    .unwrap();
+    let fault = eventually("an event", || async { told("PlanFault").await.pop() }).await;
+    let note = fault.note.unwrap();
+    assert!(
+        note.starts_with("mongodb/mine/plan.yaml:1:1: unknown key \"descripton\""),
+        "{note}"
+    );
+    assert!(note.ends_with("The plan is not in the catalog."), "{note}");
+    assert_eq!(fault.type_.as_deref(), Some("Warning"));
+
+    let mended = serde_json::json!({"data": {"plan.yaml": "description: Mine.\n"}});
+    api.patch("mine", &PatchParams::default(), &Patch::Merge(mended))
+        .await
+        .unwrap();
+    eventually("an event", || async { told("PlanServed").await.pop() }).await;
+    for app in &replicas {
+        app.plan("mine", "the plan", |_| true).await;
+    }
+    for app in replicas {
+        app.stop().await;
+    }
+    assert_eq!(told("PlanFault").await.len(), 1);
+    assert_eq!(told("PlanServed").await.len(), 1);
 }
 
 #[tokio::test]
