@@ -56,6 +56,12 @@ pub struct ServiceArgs {
         value_name = "DURATION", value_parser = duration)]
     pub max_connection_age: Duration,
 
+    /// How long calls on a gRPC connection that is closed for its age may still
+    /// take: longer than any call. Streams end with it, and are opened again.
+    #[arg(long, env = "BROKER_MAX_CONNECTION_GRACE", default_value = "120s",
+        value_name = "DURATION", value_parser = duration)]
+    pub max_connection_grace: Duration,
+
     /// Folder with tls.crt, tls.key and ca.crt: who this service is to the
     /// broker's others, and the authorities that it believes. Changes take
     /// effect on new connections. Without it gRPC is plaintext, and anybody
@@ -111,6 +117,7 @@ impl ServiceArgs {
             drain_delay: Duration::ZERO,
             shutdown_deadline: Duration::from_secs(10),
             max_connection_age: Duration::from_secs(300),
+            max_connection_grace: Duration::from_secs(120),
             tls: None,
             tls_reload: Duration::from_millis(50),
             reflection: true,
@@ -122,6 +129,12 @@ impl ServiceArgs {
         self.shutdown_deadline
             .saturating_sub(self.drain_delay)
             .saturating_sub(RESERVE)
+    }
+
+    /// How long a gRPC connection lives at most.
+    pub(crate) fn longest_connection(&self) -> Duration {
+        self.max_connection_age
+            .saturating_add(self.max_connection_grace)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod context;
 pub mod failpoint;
 pub mod grpc;
 pub mod http;
+mod linger;
 pub mod process;
 pub mod readiness;
 mod settings;

@@ -1,6 +1,7 @@
 //! Connections of a gRPC server: accepted, and where there is TLS, proven.
 
 use std::{
+    future::Future as _,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -13,12 +14,16 @@ use futures::{Stream, StreamExt as _};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    time::Sleep,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::either::Either;
 use tonic::transport::server::{Connected, TcpIncoming};
 
-use crate::tls::{Leaf, Tls};
+use crate::{
+    linger::Lingering,
+    tls::{Leaf, Tls},
+};
 
 /// Handshakes at a time; further connections wait to be accepted.
 const HANDSHAKES: usize = 256;
@@ -36,21 +41,24 @@ pub(crate) struct Peer {
 /// A connection that may carry calls.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    stream: Lingering<Either<TcpStream, Box<TlsStream<TcpStream>>>>,
     peer: Peer,
+    end: Pin<Box<Sleep>>,
 }
 
-/// Connections of `listener`. Those that prove nothing are dropped and counted.
+/// Connections of `listener`, each of which ends after `longest`, whatever goes on on it. Those
+/// that prove nothing are dropped and counted.
 pub(super) fn incoming(
     listener: TcpListener,
     tls: Tls,
+    longest: Duration,
 ) -> impl Stream<Item = io::Result<Connection>> {
     // Without it Nagle's algorithm holds back small answers for 40 ms.
     let accepted = TcpIncoming::from(listener).with_nodelay(Some(true));
     let opened = accepted.map(move |stream| {
         let tls = tls.clone();
         async move {
-            let opening = tokio::spawn(open(stream?, tls));
+            let opening = tokio::spawn(open(stream?, tls, longest));
             opening.await.map_err(io::Error::other)
         }
     });
@@ -58,16 +66,18 @@ pub(super) fn incoming(
     opened.filter_map(|opened| std::future::ready(opened.transpose()))
 }
 
-async fn open(stream: TcpStream, tls: Tls) -> Option<Connection> {
+async fn open(stream: TcpStream, tls: Tls, longest: Duration) -> Option<Connection> {
     let address = stream.peer_addr().ok();
+    let end = Box::pin(tokio::time::sleep(longest));
     let Some(config) = tls.server() else {
         let peer = Peer {
             address,
             leaf: None,
         };
         return Some(Connection {
-            stream: Either::Left(stream),
+            stream: Lingering::new(Either::Left(stream)),
             peer,
+            end,
         });
     };
     let accepted = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await;
@@ -75,11 +85,12 @@ async fn open(stream: TcpStream, tls: Tls) -> Option<Connection> {
         Ok(Ok(stream)) => match leaf(&stream) {
             Some(leaf) => {
                 return Some(Connection {
-                    stream: Either::Right(Box::new(stream)),
+                    stream: Lingering::new(Either::Right(Box::new(stream))),
                     peer: Peer {
                         address,
                         leaf: Some(Arc::new(leaf)),
                     },
+                    end,
                 });
             }
             None => "its certificate cannot be read".to_owned(),
@@ -115,6 +126,10 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // The server reads as long as there is a connection.
+        if self.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

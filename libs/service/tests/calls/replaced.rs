@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use broker_proto::{
@@ -16,7 +16,7 @@ use tonic::Status;
 
 use crate::{
     pki::{Authority, Mounted},
-    replica::{Addresses, Answers, Replica},
+    replica::{Addresses, Answers, Counted, Replica},
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -100,11 +100,39 @@ async fn no_call_fails_while_connections_age() {
     let replica = Replica::start_with(Answers::AtOnce, |args| {
         args.max_connection_age = Duration::from_millis(5);
     });
+    let counted = Counted::before(replica.address).await;
     let addresses = Addresses::default();
-    addresses.add(replica.address);
+    addresses.add(counted.address);
     let mut load = Load::start(&addresses.client(DEADLINE));
     load.go_on(5000).await;
     assert_eq!(load.end().await, Vec::<String>::new());
+    let connections = counted.connections();
+    assert!(connections > 10, "{connections} connections");
+}
+
+/// A call that takes longer than its connection lives is answered there; a stream ends with the
+/// connection, and goes on on another.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_connection_ends_after_the_calls_on_it() {
+    let (age, grace) = (Duration::from_millis(50), Duration::from_secs(2));
+    let replica = Replica::start_with(Answers::After(Duration::from_millis(500)), |args| {
+        args.max_connection_age = age;
+        args.max_connection_grace = grace;
+    });
+    let addresses = Addresses::default();
+    addresses.add(replica.address);
+    let mut client = addresses.client(DEADLINE);
+    let began = Instant::now();
+    let watched = client.watch_instances(v1::WatchInstancesRequest {}).await;
+    let mut states = watched.unwrap().into_inner();
+    assert!(states.message().await.unwrap().is_some());
+    client
+        .deprovision(v1::DeprovisionRequest::default())
+        .await
+        .unwrap();
+    // Nothing but the end of the connection ends it.
+    states.message().await.unwrap_err();
+    assert!(began.elapsed() >= age + grace);
 }
 
 /// Many at a time, over TLS, and answers that come while others are still to be read: a server that
@@ -116,15 +144,18 @@ async fn no_answer_is_lost_with_the_connection_that_it_is_on() {
     let (gateway, provisioner) = (mounted("gateway"), mounted("provisioner-svc"));
     let answers = Answers::After(Duration::from_millis(3));
     let replica = Replica::start_as(provisioner.tls.clone(), answers, |args| {
-        args.max_connection_age = Duration::from_millis(20);
+        args.max_connection_age = Duration::from_millis(100);
     });
+    let counted = Counted::before(replica.address).await;
     let addresses = Addresses::default();
-    addresses.add(replica.address);
+    addresses.add(counted.address);
     // What the gateway may call, and must not send twice.
     let callers = (1..200).step_by(2);
     let mut load = Load::of(callers, &addresses.client_as(&gateway.tls, DEADLINE));
     load.go_on(20_000).await;
     assert_eq!(load.end().await, Vec::<String>::new());
+    let connections = counted.connections();
+    assert!(connections > 5, "{connections} connections");
 }
 
 /// Their addresses stay until they have ended: nothing but the drain and the

@@ -4,7 +4,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,7 +20,11 @@ use service::{
     Admin, Readiness, ServiceArgs, Tls,
     grpc::{Contract, Listeners},
 };
-use tokio::{runtime::Runtime, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Runtime,
+    sync::watch,
+};
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, service::Routes};
@@ -65,6 +72,38 @@ pub(crate) const CONTRACT: Contract = Contract {
 pub(crate) fn refusing() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
+}
+
+/// Passes on what comes for a replica, and counts the connections.
+pub(crate) struct Counted {
+    pub(crate) address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Counted {
+    pub(crate) async fn before(replica: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((mut outer, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let mut inner = TcpStream::connect(replica).await?;
+                    tokio::io::copy_bidirectional(&mut outer, &mut inner).await
+                });
+            }
+        });
+        Self {
+            address,
+            connections,
+        }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
 }
 
 /// How a replica answers.

@@ -13,10 +13,12 @@ use tokio::task::JoinSet;
 
 use crate::{
     pki::{Authority, HOUR, Leaf, Mounted},
-    replica::{Addresses, Answers, Replica},
+    replica::{Addresses, Answers, Counted, Replica},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// Each has a connection of its own.
+const CALLERS: usize = 4;
 
 /// Calls at full rate until it is stopped.
 struct Load {
@@ -34,7 +36,7 @@ impl Load {
             answered: Arc::default(),
             failures: Arc::default(),
         };
-        for _ in 0..4 {
+        for _ in 0..CALLERS {
             let mut client = addresses.client_as(&gateway.tls, Duration::from_secs(30));
             let (stop, answered) = (Arc::clone(&load.stop), Arc::clone(&load.answered));
             let failures = Arc::clone(&load.failures);
@@ -64,6 +66,15 @@ impl Load {
         }
     }
 
+    /// Until all callers have gone on on connections that are newer than this.
+    async fn on_new_connections(&self, counted: &Counted) {
+        let goal = counted.connections() + 2 * CALLERS;
+        while counted.connections() < goal {
+            self.answers(10).await;
+        }
+        self.answers(100).await;
+    }
+
     /// Not one has failed.
     async fn end(mut self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -90,8 +101,9 @@ async fn no_call_fails_while_leaves_and_authorities_roll() {
     let replica = Replica::start_as(provisioner.tls.clone(), Answers::AtOnce, |args| {
         args.max_connection_age = Duration::from_millis(100);
     });
+    let counted = Counted::before(replica.address).await;
     let addresses = Addresses::default();
-    addresses.add(replica.address);
+    addresses.add(counted.address);
     let load = Load::start(&addresses, &gateway);
     load.answers(200).await;
     for (minutes, signer, believed) in [
@@ -103,11 +115,11 @@ async fn no_call_fails_while_leaves_and_authorities_roll() {
     ] {
         let own = leaf(signer, "provisioner-svc", minutes);
         provisioner.change(&own, believed).await;
-        load.answers(100).await;
+        load.on_new_connections(&counted).await;
         gateway
             .change(&leaf(signer, "gateway", minutes), believed)
             .await;
-        load.answers(200).await;
+        load.on_new_connections(&counted).await;
     }
     load.end().await;
 
