@@ -40,6 +40,7 @@ pub mod ready;
 mod canonical;
 
 pub mod bundle;
+pub mod case;
 pub mod catalog;
 mod lasting;
 mod lint;
@@ -48,6 +49,7 @@ pub mod rbac;
 mod reach;
 
 pub use bundle::{Bundle, Offering};
+pub use case::Case;
 pub use catalog::Catalog;
 pub use fault::Fault;
 pub use loaded::Loaded;

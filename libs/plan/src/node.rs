@@ -39,25 +39,31 @@ pub(crate) struct Key {
 }
 
 impl Node {
-    /// Reads a descriptor: one document, a map.
+    /// Reads a descriptor: one document, a map. An empty one has no keys.
     pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Self, Problem> {
-        let whole = Pos::file(file);
+        let mut node = Self::document(file, bytes)?;
+        if matches!(node.kind, Kind::Null) {
+            node.kind = Kind::Map(Vec::new());
+        }
+        Ok(node)
+    }
+
+    /// Reads one document: a map, or null where there is nothing in the file.
+    pub(crate) fn document(file: &str, bytes: &[u8]) -> Result<Self, Problem> {
         let text = source::text(file, bytes)?;
         let documents = yaml::compose(text)
             .map_err(|e| Problem::at(&Pos::new(file, e.line, e.column), e.message))?;
         match documents.as_slice() {
             [] => Ok(Self {
-                kind: Kind::Map(Vec::new()),
-                pos: whole,
+                kind: Kind::Null,
+                pos: Pos::file(file),
             }),
             [one] => {
-                let mut node = convert(file, one)?;
+                let node = convert(file, one)?;
                 match node.kind {
-                    Kind::Null => node.kind = Kind::Map(Vec::new()),
-                    Kind::Map(_) => {}
-                    _ => return Err(Problem::at(&node.pos, "must be a map of keys and values")),
+                    Kind::Null | Kind::Map(_) => Ok(node),
+                    _ => Err(Problem::at(&node.pos, "must be a map of keys and values")),
                 }
-                Ok(node)
             }
             [_, second, ..] => Err(Problem::at(
                 &Pos::new(file, second.line, second.column),

@@ -9,6 +9,9 @@ use crate::render::engine::line_column;
 /// The text of a template that stands for what a `.url` file names, where nothing is fetched.
 pub const NOT_FETCHED: &str = "# fetched when the plan is served\n";
 
+/// The folder of a plan that has its cases.
+pub const TESTS: &str = "tests";
+
 /// The files of one root (the shipped templates, or the site's), by path below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
@@ -44,6 +47,13 @@ impl Tree {
             .iter()
             .map(|(path, content)| (path.as_str(), content.as_slice()))
     }
+}
+
+/// Whether a path below a root is that of a file in `<provider>/<plan>/tests/`: cases of the plan, and
+/// no part of it. Neither its check nor its digest knows them.
+pub fn is_of_tests(path: &str) -> bool {
+    let mut parts = path.splitn(4, '/').skip(2);
+    parts.next() == Some(TESTS) && parts.next().is_some()
 }
 
 /// The text of a file, or where it is none and what it looks like.
@@ -82,7 +92,7 @@ impl<'a> Overlay<'a> {
         let mut overlay = Self::default();
         for tree in trees {
             let mut replaced = BTreeSet::new();
-            for (path, content) in tree.iter() {
+            for (path, content) in tree.iter().filter(|(path, _)| !is_of_tests(path)) {
                 let mut parts = path.splitn(3, '/');
                 match (parts.next(), parts.next(), parts.next()) {
                     (Some(provider), Some(folder), Some(file)) => {
@@ -205,6 +215,33 @@ mod tests {
         tree.insert("mongodb/small/.swp", "");
         tree.insert("mongodb/..data/plan.yaml", "");
         assert!(tree.is_empty());
+    }
+
+    #[test]
+    fn only_a_folder_of_that_name_within_a_plan_has_cases() {
+        for path in ["p/q/tests/a.yaml", "p/_q/tests/a/b.golden.yaml"] {
+            assert!(is_of_tests(path), "{path}");
+        }
+        for path in [
+            "tests/q/a.yaml",
+            "p/tests/a.yaml",
+            "p/q/tests",
+            "p/q/tests.yaml",
+            "p/q/binding/tests/a.yaml",
+        ] {
+            assert!(!is_of_tests(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_cases_alone_replaces_no_plan() {
+        let (mut shipped, mut site) = (Tree::new(), Tree::new());
+        shipped.insert("m/a/1.yaml", "shipped");
+        site.insert("m/a/tests/1.yaml", "site");
+        let trees = [shipped, site];
+        let overlay = Overlay::of(&trees);
+        assert_eq!(overlay.folders[&("m", "a")].files["1.yaml"], b"shipped");
+        assert!(overlay.stray.is_empty());
     }
 
     #[test]

@@ -195,7 +195,7 @@ fn role(name: &str) -> Role {
         return Role::Refused("patches of fetched manifests are not supported yet");
     }
     if file.contains('/') {
-        return Role::Refused("the only folders in a plan are binding/ and patches/");
+        return Role::Refused("the only folders in a plan are binding/, patches/ and tests/");
     }
     match extension {
         _ if name == "service.yaml" => {

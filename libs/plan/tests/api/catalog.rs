@@ -124,6 +124,44 @@ fn a_digest_moves_with_content_and_with_nothing_else() {
 }
 
 #[test]
+fn cases_are_no_part_of_a_plan() {
+    let files = [("p/a/t.yaml", CONFIG), ("p/_b/t.yaml", CONFIG)];
+    let cases = [
+        ("p/a/tests/x.yaml", "parameters: ["),
+        ("p/a/tests/x.golden.yaml", "kind: {{ nothing }}"),
+        ("p/a/tests/more/x.url", "x"),
+        ("p/_b/tests/x.yaml", ""),
+    ];
+    let without = plan::catalog::Draft::of(None, &[tree(&files)]);
+    let with = plan::catalog::Draft::of(None, &[tree(&[&files[..], &cases].concat())]);
+    let checked = |draft: &plan::catalog::Draft| {
+        let digests = draft.candidates().map(plan::catalog::Candidate::digest);
+        digests.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        checked(&without),
+        checked(&with),
+        "they are not checked again"
+    );
+    let built = |draft: plan::catalog::Draft| {
+        let checked: Vec<_> = draft
+            .candidates()
+            .map(plan::catalog::Candidate::check)
+            .collect();
+        draft.finish(checked)
+    };
+    let (without, with) = (built(without), built(with));
+    assert_eq!(
+        (with.faults.len(), with.warnings.len()),
+        (0, 0),
+        "{}",
+        shown(&with)
+    );
+    assert_eq!(with.plans, without.plans);
+    assert_eq!(with.plans[0].digest(), without.plans[0].digest());
+}
+
+#[test]
 fn a_fault_takes_its_own_plan_out_and_no_other() {
     let catalog = catalog(&[
         ("p/bad/t.yaml", "a: [\n"),

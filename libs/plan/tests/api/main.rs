@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod case;
 mod catalog;
 mod faults;
 mod folder;
