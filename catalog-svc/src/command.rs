@@ -4,6 +4,7 @@ mod configmap;
 mod docs;
 mod explain;
 mod init;
+mod instance;
 mod lint;
 mod rbac;
 mod refresh;
