@@ -1,8 +1,11 @@
 //! `catalog-svc plan …`: tools for authors of plans. All but `refresh` work without a cluster.
 
+mod cases;
 mod configmap;
+mod diff;
 mod docs;
 mod explain;
+mod golden;
 mod init;
 mod instance;
 mod lint;
@@ -10,6 +13,7 @@ mod rbac;
 mod refresh;
 mod render;
 mod schema;
+mod test;
 
 use std::{
     collections::BTreeMap,
@@ -64,6 +68,9 @@ pub enum PlanCommand {
     Render(render::Render),
     /// Print the JSON Schema of plan.yaml or service.yaml, for editors.
     Schema(schema::Schema),
+    /// Render the cases that plans have in their folders `tests/`, and compare each with its
+    /// golden file. Exits with 1 if there is a difference.
+    Test(test::Test),
 }
 
 /// Why a command did not do what it should.
@@ -110,6 +117,7 @@ impl PlanCommand {
             Self::Refresh(command) => command.run(out, err),
             Self::Render(command) => command.run(out, err),
             Self::Schema(command) => command.run(out),
+            Self::Test(command) => command.run(out, err),
         }
     }
 }
@@ -189,7 +197,12 @@ impl Roots {
         for folder in &self.folders {
             anyhow::ensure!(folder.is_dir(), "{} is not a directory", folder.display());
         }
-        Ok(read(&self.folders))
+        Ok(read(Directories::new(&self.folders)))
+    }
+
+    /// The cases in the folders.
+    fn tests(&self) -> (Vec<Tree>, Vec<Fault>) {
+        read(Directories::of_tests(&self.folders))
     }
 
     /// The content of those folders that exist, as the service takes it.
@@ -197,7 +210,7 @@ impl Roots {
         let exists = |folder: &&PathBuf| folder.is_dir();
         let folders: Vec<PathBuf> = self.folders.iter().filter(exists).cloned().collect();
         anyhow::ensure!(!folders.is_empty(), "none of the folders exists");
-        Ok(read(&folders))
+        Ok(read(Directories::new(&folders)))
     }
 
     fn plans(&self) -> anyhow::Result<Plans> {
@@ -301,8 +314,13 @@ fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     runtime.enable_all().build()?.block_on(work)
 }
 
-fn read(folders: &[PathBuf]) -> (Vec<Tree>, Vec<Fault>) {
-    let mut directories = Directories::new(folders);
+/// A number of things, in words.
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+fn read(mut directories: Directories) -> (Vec<Tree>, Vec<Fault>) {
     directories.refresh();
     let content = directories.content();
     (content.trees, content.faults)

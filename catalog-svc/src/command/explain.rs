@@ -68,6 +68,7 @@ const FILES: &str = "\
     <root>/<service provider>/<plan>/*.yaml     templates
     <root>/<service provider>/<plan>/*.url      addresses of manifests
     <root>/<service provider>/<plan>/binding/   templates of a binding, for binding.method: resources
+    <root>/<service provider>/<plan>/tests/     cases: <name>.yaml, and <name>.golden.yaml as `plan test` writes it
     <root>/<service provider>/_<base>/          a base: no plan, `extends: _base` lays a plan over it
 
 A folder with one template and no plan.yaml is a plan: names that nothing else defines become its parameters.
@@ -77,6 +78,9 @@ The objects of a file are ready before the next file is rendered, so that it kno
 
 A plan that extends a base has its files and keys: maps merge deeply, lists and files of the same name replace, null drops
 a key, an empty file drops the base's file.
+
+A case has some of the keys parameters, context, outputs, bind, update and refused. `plan test` renders it and compares that
+with the golden file: for a pipeline. Cases are no part of the plan, and what extends a base does not inherit any.
 
 .md and .txt are documentation. Hidden files, and files of other names, are passed over.
 ";

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use plan::Fault;
 use serde_json::json;
 
-use super::{Failure, Plans, Roots, as_warning};
+use super::{Failure, Plans, Roots, as_warning, count};
 
 /// Check plans.
 #[derive(Debug, Args)]
@@ -123,9 +123,4 @@ fn escaped(text: &str, also: &str) -> String {
             }
         })
         .collect()
-}
-
-fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
 }

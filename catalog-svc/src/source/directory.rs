@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use plan::{Fault, Tree};
+use plan::{Fault, Tree, source::is_of_tests};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,15 @@ struct Stamp {
     inode: u64,
 }
 
+/// Which files of the roots are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Those of plans. Their cases are no part of them: one that cannot be read takes no plan away.
+    Plans,
+    /// The cases of plans.
+    Tests,
+}
+
 /// The roots, and what was last seen in them.
 #[derive(Debug)]
 pub(crate) struct Directories {
@@ -40,6 +49,7 @@ pub(crate) struct Directories {
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
+    part: Part,
     stamps: Option<Vec<Stamp>>,
     tree: Tree,
     faults: Vec<Fault>,
@@ -48,10 +58,20 @@ struct Root {
 }
 
 impl Directories {
-    /// Nothing is read yet.
+    /// The plans in some roots. Nothing is read yet.
     pub(crate) fn new(roots: &[PathBuf]) -> Self {
+        Self::of(Part::Plans, roots)
+    }
+
+    /// The cases of the plans, as [`Directories::new`].
+    pub(crate) fn of_tests(roots: &[PathBuf]) -> Self {
+        Self::of(Part::Tests, roots)
+    }
+
+    fn of(part: Part, roots: &[PathBuf]) -> Self {
         let root = |path: &PathBuf| Root {
             path: path.clone(),
+            part,
             stamps: None,
             tree: Tree::new(),
             faults: Vec::new(),
@@ -87,7 +107,7 @@ impl Directories {
 
 impl Root {
     fn refresh(&mut self) -> bool {
-        let stamps = match list(&self.path) {
+        let stamps = match list(&self.path, self.part) {
             Ok(stamps) => stamps,
             Err(error) => {
                 // A root that goes away (a mount that comes back later) does
@@ -120,9 +140,9 @@ fn inside(home: &Path, path: &Path) -> Option<PathBuf> {
     target.starts_with(home).then_some(target)
 }
 
-/// All files below a root, in order; hidden ones left out. Links that lead out of it are listed like
-/// files, and not followed.
-fn list(root: &Path) -> io::Result<Vec<Stamp>> {
+/// All files of a part below a root, in order; hidden ones left out. Links that lead out of it are
+/// listed like files, and not followed.
+fn list(root: &Path, part: Part) -> io::Result<Vec<Stamp>> {
     let home = fs::canonicalize(root)?;
     let mut stamps = Vec::new();
     let mut folders = vec![(root.to_owned(), String::new(), 0)];
@@ -134,6 +154,7 @@ fn list(root: &Path) -> io::Result<Vec<Stamp>> {
                 continue;
             };
             let path = format!("{prefix}{name}");
+            let is_wanted = is_of_tests(&path) == (part == Part::Tests);
             // Follows links, as a mounted ConfigMap needs it. What vanished
             // between listing and looking is not there.
             let Ok(metadata) = fs::metadata(entry.path()) else {
@@ -142,7 +163,7 @@ fn list(root: &Path) -> io::Result<Vec<Stamp>> {
             let leaves = entry.file_type()?.is_symlink() && inside(&home, &entry.path()).is_none();
             if metadata.is_dir() && !leaves && depth < MAX_DEPTH {
                 folders.push((entry.path(), format!("{path}/"), depth + 1));
-            } else if (metadata.is_file() || leaves) && stamps.len() < MAX_FILES {
+            } else if (metadata.is_file() || leaves) && is_wanted && stamps.len() < MAX_FILES {
                 stamps.push(Stamp {
                     path,
                     length: metadata.len(),
@@ -277,6 +298,30 @@ mod tests {
     }
 
     #[test]
+    fn cases_are_read_for_themselves_and_take_no_plan_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let tests = folder.path().join("p/q/tests");
+        fs::create_dir_all(&tests).unwrap();
+        fs::write(folder.path().join("p/q/1.yaml"), "x").unwrap();
+        fs::write(tests.join("a.yaml"), "{}").unwrap();
+        let huge = fs::File::create(tests.join("b.yaml")).unwrap();
+        huge.set_len(MAX_FILE + 1).unwrap();
+        let roots = [folder.path().to_owned()];
+        let mut plans = Directories::new(&roots);
+        let content = plans.refresh().unwrap();
+        assert_eq!(paths(&content), ["p/q/1.yaml"]);
+        assert!(content.faults.is_empty());
+        fs::write(tests.join("a.yaml"), "parameters: {}").unwrap();
+        assert!(plans.refresh().is_none(), "nothing of a plan changed");
+
+        let content = Directories::of_tests(&roots).refresh().unwrap();
+        assert_eq!(content.faults[0].file.as_deref(), Some("p/q/tests/b.yaml"));
+        fs::remove_file(tests.join("b.yaml")).unwrap();
+        let content = Directories::of_tests(&roots).refresh().unwrap();
+        assert_eq!(paths(&content), ["p/q/tests/a.yaml"]);
+    }
+
+    #[test]
     fn a_link_out_of_the_root_is_a_fault_and_its_file_is_not_read() {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let plan = folder.path().join("p/q");
@@ -311,6 +356,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         symlink(folder.path(), folder.path().join("again")).unwrap();
         fs::write(folder.path().join("x"), "x").unwrap();
-        assert!(list(folder.path()).unwrap().len() <= MAX_DEPTH + 1);
+        let files = list(folder.path(), Part::Plans).unwrap();
+        assert!(files.len() <= MAX_DEPTH + 1);
     }
 }

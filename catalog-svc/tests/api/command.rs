@@ -116,6 +116,20 @@ fn a_new_plan_is_a_valid_one() {
         .unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
     assert!(out.ends_with("2 valid plans, 1 fault\n"), "{out}");
+    for plan in ["acme/web", "acme/rule"] {
+        let golden = root.join(plan).join("tests/example.golden.yaml");
+        assert!(golden.exists(), "{}", golden.display());
+        let tested = program()
+            .args(["plan", "test", "--plan", plan])
+            .arg(&root)
+            .output()
+            .unwrap();
+        let out = String::from_utf8(tested.stdout).unwrap();
+        assert_eq!(out, "1 case of 1 plan passed\n");
+    }
+    // What is still to be mended has an example, and nothing to compare it with.
+    let tests = std::fs::read_dir(root.join("acme/mend/tests")).unwrap();
+    assert_eq!(tests.count(), 1);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod fixture;
 mod guide;
 mod hostile;
 mod orderable;
+mod plan_test;
 mod rights;
 mod sources;
 mod tasks;
