@@ -95,6 +95,7 @@ programs:
 	@install -m 0644 $(CA_CERTIFICATES) $(CONTEXT_DIR)/ca-certificates.crt
 	@rm -rf $(CONTEXT_DIR)/templates
 	@cp -r $(TEMPLATES) $(CONTEXT_DIR)/templates
+	@rm -rf $(CONTEXT_DIR)/templates/*/*/tests
 
 .PHONY: images
 images: build ## Makes the images, as archives, and an SBOM of each, without a container engine
@@ -150,6 +151,7 @@ lint: ## Format, clippy, docs, dependencies, plans, generated files
 	@echo "== docs"; RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 	@echo "== dependencies"; $(MAKE) unused deny
 	@echo "== plans"; $(CARGO) run --locked --quiet --package catalog-svc -- plan lint $(TEMPLATES) $(SITE_TEMPLATES)
+	@$(CARGO) run --locked --quiet --package catalog-svc -- plan test $(TEMPLATES)
 	@echo "== role of the plans"; $(PLAN_RBAC) | diff - $(PLAN_ROLE) \
 	  || { echo "$(PLAN_ROLE) is stale: make rbac" >&2; exit 1; }
 
