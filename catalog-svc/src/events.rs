@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     sync::Arc,
     time::Duration,
 };
@@ -109,7 +110,7 @@ fn listed(faults: &[PlanFault]) -> String {
     });
     let mut text = shown.collect::<Vec<_>>().join(" ");
     if faults.len() > AT_ONCE {
-        text += &format!(" And {} more.", faults.len() - AT_ONCE);
+        let _ = write!(text, " And {} more.", faults.len() - AT_ONCE);
     }
     text
 }
@@ -175,7 +176,8 @@ pub(crate) async fn follow(
             () = shutdown.cancelled() => return Ok(()),
             changed = published.changed() => if changed.is_err() {
                 // The catalog's own task ended; what that means is said there.
-                return Ok(shutdown.cancelled().await);
+                shutdown.cancelled().await;
+                return Ok(());
             },
         }
         let now = published.borrow_and_update().clone();

@@ -32,7 +32,10 @@ mod tests {
     use super::*;
 
     fn numbered(lines: impl IntoIterator<Item = u32>) -> String {
-        lines.into_iter().map(|n| format!("{n}\n")).collect()
+        let lines = lines.into_iter();
+        lines
+            .flat_map(|n| [n.to_string(), "\n".to_owned()])
+            .collect()
     }
 
     #[test]

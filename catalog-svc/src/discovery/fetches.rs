@@ -103,11 +103,12 @@ impl Fetches {
                         return;
                     }
                 }
-                Some(Err(error)) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // Its file is gone.
-                    Err(_) => {}
-                },
+                // Or its file is gone.
+                Some(Err(error)) => {
+                    if let Ok(panic) = error.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
                 None => std::future::pending().await,
             }
         }
