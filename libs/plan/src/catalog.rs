@@ -4,12 +4,14 @@ mod candidate;
 mod claims;
 mod resolve;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::bundle::{Bundle, Offering};
 use crate::descriptor::Service;
 use crate::fault::{Fault, Pos, Problem};
 use crate::id::{OfferingId, PlanId};
+use crate::kinds::ServedKinds;
 use crate::lint;
 use crate::node::{Node, all_from_node};
 use crate::source::{Overlay, Tree, folder_name_fault};
@@ -48,6 +50,11 @@ pub fn build(trees: &[Tree]) -> Catalog {
 /// As [`build`], and finds what a plan must not do with the broker's own namespace.
 pub fn build_in(namespace: &str, trees: &[Tree]) -> Catalog {
     Draft::of(Some(namespace), trees).finish_here()
+}
+
+/// As [`build`], with kinds of others that the plans may apply.
+pub fn build_with(served: &ServedKinds, trees: &[Tree]) -> Catalog {
+    Draft::of(None, trees).knowing(served).finish_here()
 }
 
 /// Everything that is wrong with the plans of some roots, found as [`build`] finds it: at load,
@@ -117,6 +124,24 @@ impl Draft {
             }
         }
         draft
+    }
+
+    /// The `apiVersion`s that plans name and that Kubernetes itself does not bring: what can be asked
+    /// for before [`Draft::knowing`].
+    pub fn api_versions(&self) -> BTreeSet<String> {
+        let candidates = self.candidates();
+        candidates.flat_map(Candidate::api_versions).collect()
+    }
+
+    /// The same plans, which may apply these kinds, too. A kind that the broker knows stays what it
+    /// is.
+    #[must_use]
+    pub fn knowing(mut self, served: &ServedKinds) -> Self {
+        let providers = self.providers.iter_mut();
+        for candidate in providers.flat_map(|of| &mut of.candidates) {
+            candidate.know(served);
+        }
+        self
     }
 
     /// The plans, in the order in which [`Draft::finish`] takes what their checks found.

@@ -1,7 +1,9 @@
 //! The fields of Kubernetes' own kinds: which there are, and what may stand in them. Lint judges
 //! with it what samples render, so that a misspelt field or a number in quotes is found before
-//! anybody orders. The table is made from what a real API server says of its kinds.
+//! anybody orders. The table is made from what a real API server says of its kinds. Those of custom
+//! resources are known where their definitions are at hand.
 
+pub(crate) mod definition;
 mod shape;
 
 use std::collections::BTreeMap;
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::descriptor::KindRef;
+use crate::kinds::ServedKinds;
 use crate::node::nearest;
 
 pub use shape::Shape;
@@ -82,8 +85,14 @@ impl Fields {
         }
     }
 
-    /// What is wrong with the fields of an object; nothing if its kind is not known.
-    pub(crate) fn check(&self, kind: &KindRef, object: &Value) -> Vec<FieldFault> {
+    /// What is wrong with the fields of an object; nothing if its kind is neither known nor among
+    /// those of others.
+    pub(crate) fn check(
+        &self,
+        kind: &KindRef,
+        object: &Value,
+        served: &ServedKinds,
+    ) -> Vec<FieldFault> {
         let mut walk = Walk {
             fields: self,
             path: Vec::new(),
@@ -91,6 +100,8 @@ impl Fields {
         };
         if let Some(name) = self.kinds.get(&kind.to_string()) {
             walk.value(&Shape::Type(name.clone()), object);
+        } else if let Some(shape) = served.fields(kind) {
+            walk.value(shape, object);
         }
         walk.faults
     }
@@ -132,6 +143,13 @@ impl Walk<'_> {
                         Some(shape) => walk.value(shape, entry),
                         None => walk.unknown(key, known),
                     });
+                }
+            }
+            (Shape::Open(known), Value::Object(entries)) => {
+                for (key, entry) in entries {
+                    if let Some(shape) = known.get(key) {
+                        self.below(key.clone(), |walk| walk.value(shape, entry));
+                    }
                 }
             }
             _ if shape.takes(value) || is_sample(value) => {}
@@ -229,7 +247,7 @@ mod tests {
     use super::*;
 
     fn faults(kind: &str, object: &Value) -> Vec<String> {
-        let found = built_in().check(&kind.parse().unwrap(), object);
+        let found = built_in().check(&kind.parse().unwrap(), object, &ServedKinds::default());
         found.into_iter().map(|fault| fault.message).collect()
     }
 
@@ -257,7 +275,8 @@ mod tests {
             found,
             ["\"dta\" is not a known field of the object, did you mean \"data\"?"]
         );
-        let newer = built_in().check(&"v1/Secret".parse().unwrap(), &json!({"zzzzz": 1}));
+        let secret = "v1/Secret".parse().unwrap();
+        let newer = built_in().check(&secret, &json!({"zzzzz": 1}), &ServedKinds::default());
         assert!(newer[0].message.contains("which has apiVersion, data"));
         assert!(!newer[0].is_sure);
     }
@@ -294,6 +313,86 @@ mod tests {
         ] {
             assert_eq!(faults(kind, &object), [told]);
         }
+    }
+
+    #[test]
+    fn fields_of_custom_resources_are_judged_by_their_definition() {
+        let schema = json!({"type": "object", "properties": {
+            "spec": {"type": "object", "properties": {
+                "size": {"type": "integer"},
+                "port": {"x-kubernetes-int-or-string": true,
+                         "anyOf": [{"type": "integer"}, {"type": "string"}]},
+                "settings": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                "pod": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                        "properties": {"name": {"type": "string"}}},
+                "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                "rules": {"type": "array", "items": {"type": "object", "properties": {
+                    "allow": {"type": "boolean"}}}},
+                "limit": {"type": "string", "oneOf": [{"pattern": "^a"}, {"pattern": "^b"}]},
+            }},
+            "status": {"type": "object", "properties": {}},
+        }});
+        let mut served = ServedKinds::default();
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "spec": {"group": "example.com", "scope": "Namespaced",
+                     "names": {"kind": "Widget", "plural": "widgets"},
+                     "versions": [{"name": "v1", "served": true,
+                                   "schema": {"openAPIV3Schema": schema}}]},
+        });
+        assert_eq!(served.add_definition(&definition), Ok(true));
+        // As it travels to where plans are checked.
+        let served: ServedKinds =
+            serde_json::from_str(&serde_json::to_string(&served).unwrap()).unwrap();
+        let kind = "example.com/v1/Widget".parse().unwrap();
+        let faults = |object: Value| {
+            let found = built_in().check(&kind, &object, &served);
+            let shown = |fault: FieldFault| (fault.message, fault.is_sure);
+            found.into_iter().map(shown).collect::<Vec<_>>()
+        };
+        let fine = json!({
+            "apiVersion": "example.com/v1", "kind": "Widget",
+            "metadata": {"name": "w", "labels": {"a": "b"}},
+            "spec": {"size": 1, "port": "db", "settings": {"any": [1]}, "limit": "a",
+                     "pod": {"name": "p", "other": 1}, "labels": {"a": "b"},
+                     "rules": [{"allow": true}]},
+            "status": {"any": 1},
+        });
+        assert_eq!(faults(fine), []);
+        let text = |message: &str, is_sure| (message.to_owned(), is_sure);
+        assert_eq!(
+            faults(json!({
+                "metadata": {"nmae": "w"},
+                "spec": {"szie": 1, "port": true, "pod": {"name": 1}, "labels": {"a": 1},
+                         "rules": [{"allow": "true"}]},
+            })),
+            [
+                text(
+                    "\"nmae\" is not a known field of metadata, did you mean \"name\"?",
+                    false
+                ),
+                text(
+                    "spec.labels.a must be a string, and is a number: write it in quotes",
+                    true
+                ),
+                text(
+                    "spec.pod.name must be a string, and is a number: write it in quotes",
+                    true
+                ),
+                text(
+                    "spec.port must be an integer or a string, and is a boolean",
+                    true
+                ),
+                text(
+                    "spec.rules[0].allow must be a boolean, and is a string: write it without quotes",
+                    true
+                ),
+                text(
+                    "\"szie\" is not a known field of spec, did you mean \"size\"?",
+                    false
+                ),
+            ]
+        );
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! What is known of kinds: plural resource names (which are not derived: half of MongoDB's are
 //! irregular), and whether they live in a namespace.
 
+pub(crate) mod named;
+mod served;
+
 use crate::descriptor::KindRef;
 use crate::node::nearest;
+
+pub use served::{ServedKind, ServedKinds};
 
 /// A kind that the broker knows.
 struct Known {
@@ -120,12 +125,12 @@ pub fn plural(kind: &KindRef) -> Option<&str> {
 /// What is said of `kind: List`.
 pub(crate) const NO_LISTS: &str = "lists are not supported: write documents, with --- between them";
 
-/// Why no object of the kind can be applied, whatever the cluster serves, and what was meant.
-pub(crate) fn refused(kind: &KindRef) -> Option<String> {
+/// Why no object of the kind can be applied, and what was meant. `served` are kinds of others.
+pub(crate) fn refused(kind: &KindRef, served: &ServedKinds) -> Option<String> {
     if kind.kind == "List" {
         return Some(NO_LISTS.to_owned());
     }
-    if plural(kind).is_some() {
+    if plural(kind).is_some() || served.of(kind).is_some() {
         return None;
     }
     if kind.group == "core" {
@@ -135,36 +140,63 @@ pub(crate) fn refused(kind: &KindRef) -> Option<String> {
         };
         return Some(format!("unknown kind {kind}, did you mean {meant}?"));
     }
+    let remedy = served.remedy(kind);
     if let Some(other) = KNOWN.iter().find(|known| known.kind == kind.kind) {
         let of = match other.group {
             "" => "the core group, whose apiVersion has no group".to_owned(),
             group => format!("the group {group}"),
         };
-        return Some(format!("unknown kind {kind}: {} is of {of}", kind.kind));
+        let told = format!("unknown kind {kind}: {} is of {of}", kind.kind);
+        let is_known_group = KNOWN.iter().any(|known| known.group == kind.group);
+        return Some(if is_known_group {
+            told
+        } else {
+            format!("{told}. If another one is meant: {remedy}")
+        });
     }
     let of_group = KNOWN.iter().filter(|known| known.group == kind.group);
-    let near = nearest(&kind.kind, of_group.map(|known| known.kind));
+    let of_group = of_group.map(|known| known.kind);
+    let near = nearest(&kind.kind, of_group.chain(served.beside(kind)));
     Some(match near {
         Some(near) => {
             let meant = KindRef {
                 kind: near.to_owned(),
                 ..kind.clone()
             };
-            format!(
-                "unknown kind {kind}, did you mean {meant}? If not, list the kinds in plan.yaml, \
-                 this one as {kind}=<plural>"
-            )
+            format!("unknown kind {kind}, did you mean {meant}? If not: {remedy}")
         }
-        None => format!(
-            "unknown kind {kind}: list the kinds in plan.yaml, this one as {kind}=<plural>, which \
-             kubectl api-resources shows"
-        ),
+        None => format!("unknown kind {kind}: {remedy}"),
     })
+}
+
+/// The kind with its plural, where the broker does not know that by itself and another does.
+pub(crate) fn with_plural(kind: &KindRef, served: &ServedKinds) -> KindRef {
+    let theirs = served.of(kind).filter(|_| plural(kind).is_none());
+    KindRef {
+        plural: theirs.map_or_else(|| kind.plural.clone(), |of| Some(of.plural.clone())),
+        ..kind.clone()
+    }
 }
 
 /// Whether objects of the kind are known to live outside of namespaces.
 pub fn is_cluster_scoped(kind: &KindRef) -> bool {
     find(kind).is_some_and(|known| !known.namespaced)
+}
+
+/// The same, of kinds of others, too.
+pub(crate) fn is_cluster_scoped_in(kind: &KindRef, served: &ServedKinds) -> bool {
+    let theirs = || served.of(kind).is_some_and(|of| !of.namespaced);
+    find(kind).map_or_else(theirs, |known| !known.namespaced)
+}
+
+/// Whether the kind is of a group that Kubernetes brings, in whatever version.
+pub fn is_of_kubernetes(kind: &KindRef) -> bool {
+    is_group_of_kubernetes(&kind.group)
+}
+
+fn is_group_of_kubernetes(group: &str) -> bool {
+    let is_known = KNOWN.iter().any(|known| known.group == group);
+    is_known && (!group.contains('.') || group.ends_with(".k8s.io"))
 }
 
 /// Whether the kind gives rights: only plans of scope `cluster` may have it.

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::descriptor::{KindRef, Parameters, Plan};
 use crate::fault::{Pos, Problem};
+use crate::kinds::{self, ServedKinds};
 use crate::node::Node;
 use crate::render::ast;
 use crate::render::check::kinds_by_line;
@@ -40,6 +41,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) origins: &'a BTreeMap<String, String>,
     /// The broker's own namespace, where it is known.
     pub(crate) broker_namespace: Option<&'a str>,
+    /// Kinds of others that the plan may mean.
+    pub(crate) served: &'a ServedKinds,
 }
 
 impl Subject<'_> {
@@ -104,11 +107,13 @@ pub(crate) fn plan(subject: &Subject<'_>) -> Result<Checked, Vec<Problem>> {
         .collect();
     problems.extend(taint::check(subject, &schemas, &skeletons));
     problems.extend(encoding::check(subject, &skeletons));
-    let (kinds, found) = kinds(subject, &skeletons);
+    let found = kinds(subject, &skeletons);
     problems.extend(describe::kinds(subject, &found));
     if problems.is_empty() {
+        let kinds = found.iter();
+        let kinds = kinds.map(|(kind, _)| kinds::with_plural(kind, subject.served));
         Ok(Checked {
-            kinds,
+            kinds: kinds.collect(),
             schemas,
             sources,
         })
@@ -131,12 +136,11 @@ fn inferred(subject: &Subject<'_>, engine: &Engine) -> Result<Parameters, Vec<Pr
 }
 
 /// The kinds that a plan may apply, and where each is named.
-fn kinds(subject: &Subject<'_>, skeletons: &Skeletons<'_>) -> (Vec<KindRef>, Vec<(KindRef, Pos)>) {
+fn kinds(subject: &Subject<'_>, skeletons: &Skeletons<'_>) -> Vec<(KindRef, Pos)> {
     if let Some(kinds) = &subject.descriptor.kinds {
         let place = |i: usize| subject.key(["kinds", i.to_string().as_str()]);
         let found = kinds.iter().enumerate();
-        let found = found.map(|(i, kind)| (kind.clone(), place(i))).collect();
-        return (kinds.clone(), found);
+        return found.map(|(i, kind)| (kind.clone(), place(i))).collect();
     }
     let mut first = BTreeMap::new();
     for (name, text) in subject.files {
@@ -149,7 +153,7 @@ fn kinds(subject: &Subject<'_>, skeletons: &Skeletons<'_>) -> (Vec<KindRef>, Vec
             first.entry(kind).or_insert_with(place);
         }
     }
-    (first.keys().cloned().collect(), first.into_iter().collect())
+    first.into_iter().collect()
 }
 
 fn schemas(subject: &Subject<'_>, parameters: &Parameters) -> Result<Schemas, Vec<Problem>> {

@@ -12,6 +12,7 @@ use crate::descriptor::{ClaimRule, Generate, KindRef, Text};
 use crate::display::{self, Display};
 use crate::expr::{Context, Evaluator};
 use crate::fields;
+use crate::kinds::ServedKinds;
 use crate::outputs;
 use crate::ready::{self, Readiness, Rules};
 use crate::render::engine::{Engine, TextError};
@@ -83,7 +84,7 @@ impl Loaded {
     pub fn render_file(&self, name: &str, variables: &Variables) -> Result<File, render::Error> {
         let masked = || self.context(&secrecy::masked(variables));
         let context = self.context(variables);
-        let rendered = self.render_with(name, variables, &context, masked, Detail::Safe);
+        let rendered = self.render_with(name, variables, &context, masked, Purpose::Use);
         rendered.map(|rendered| rendered.file)
     }
 
@@ -261,9 +262,9 @@ impl Loaded {
         variables: &Variables,
         context: &Context,
         masked: impl FnOnce() -> Context,
-        detail: Detail,
+        purpose: Purpose<'_>,
     ) -> Result<Rendered, render::Error> {
-        let documents = self.engine.render(name, context, detail)?;
+        let documents = self.engine.render(name, context, purpose.detail())?;
         // First: what comes after it may quote what was rendered.
         if self.secretive.iter().any(|file| file == name) {
             secrecy::check_with(&self.engine, name, &documents, &masked())?;
@@ -273,10 +274,10 @@ impl Loaded {
             scope: self.bundle.scope(),
             namespace: &variables.instance.namespace,
         };
-        let (faults, doubts) = match detail {
-            Detail::Full => field_faults(name, &documents),
+        let (faults, doubts) = match purpose {
+            Purpose::Trial(served) => field_faults(name, &documents, served),
             // The API server judges what is real.
-            Detail::Safe => Default::default(),
+            Purpose::Use => Default::default(),
         };
         let file = check::file(name, documents, &rules)?;
         Ok(Rendered {
@@ -287,18 +288,40 @@ impl Loaded {
     }
 }
 
+/// What a file is rendered for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose<'a> {
+    /// An instance.
+    Use,
+    /// Lint, which knows these kinds of others.
+    Trial(&'a ServedKinds),
+}
+
+impl Purpose<'_> {
+    fn detail(self) -> Detail {
+        match self {
+            Self::Use => Detail::Safe,
+            Self::Trial(_) => Detail::Full,
+        }
+    }
+}
+
 /// A file as it was rendered.
 pub(crate) struct Rendered {
     pub(crate) file: File,
-    /// Fields of Kubernetes' own kinds that there are not, or with values of another type; looked for
-    /// with full detail only.
+    /// Fields with values of another type than the one that their kind has; looked for in a trial
+    /// only.
     pub(crate) faults: Vec<render::Error>,
     /// Fields that are not known, and may be of a newer Kubernetes.
     pub(crate) doubts: Vec<render::Error>,
 }
 
 /// Faults and doubts.
-fn field_faults(file: &str, documents: &[Document]) -> (Vec<render::Error>, Vec<render::Error>) {
+fn field_faults(
+    file: &str,
+    documents: &[Document],
+    served: &ServedKinds,
+) -> (Vec<render::Error>, Vec<render::Error>) {
     let (mut faults, mut doubts) = (Vec::new(), Vec::new());
     for document in documents {
         let text = |key: &str| document.value.get(key).and_then(Value::as_str);
@@ -307,7 +330,7 @@ fn field_faults(file: &str, documents: &[Document]) -> (Vec<render::Error>, Vec<
             text("kind").unwrap_or_default(),
         );
         let object = Value::Object(document.value.clone());
-        for fault in fields::built_in().check(&kind, &object) {
+        for fault in fields::built_in().check(&kind, &object, served) {
             let (line, column) = document.key(&fault.path.join("."));
             let list = if fault.is_sure {
                 &mut faults

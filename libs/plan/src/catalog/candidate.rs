@@ -12,6 +12,7 @@ use crate::canonical;
 use crate::descriptor::Service;
 use crate::fault::{Pos, Problem};
 use crate::id::{Digest, OfferingId, PlanId};
+use crate::kinds::{ServedKinds, named};
 use crate::lint;
 use crate::node::{Node, all_from_node};
 use crate::source::{Folder, Overlay, Tree};
@@ -29,6 +30,9 @@ pub struct Candidate {
     /// The plans of the same offering.
     siblings: BTreeSet<String>,
     broker_namespace: Option<String>,
+    /// What is known of the kinds of others that it names.
+    #[serde(default, skip_serializing_if = "ServedKinds::is_empty")]
+    served: ServedKinds,
 }
 
 /// What the check of a plan found.
@@ -57,6 +61,7 @@ pub(super) fn all(
         bases: bases(overlay).map(|(p, name)| path(p, name)).collect(),
         siblings: siblings.clone(),
         broker_namespace: broker_namespace.map(str::to_owned),
+        served: ServedKinds::default(),
     };
     names(overlay, provider).map(candidate).collect()
 }
@@ -141,6 +146,27 @@ impl Candidate {
         id_in(&BASE64.decode(folder.get("plan.yaml")?.as_bytes()).ok()?)
     }
 
+    /// The `apiVersion`s of others that its files name, up to a number that none of good will needs.
+    pub(super) fn api_versions(&self) -> BTreeSet<String> {
+        let texts = self.texts();
+        let named: BTreeSet<String> = texts.iter().flat_map(|text| named::in_text(text)).collect();
+        named.into_iter().take(named::MOST).collect()
+    }
+
+    /// Takes what is known of the kinds that it names.
+    pub(super) fn know(&mut self, served: &ServedKinds) {
+        self.served = served.for_texts(&self.texts());
+    }
+
+    /// Its files, and those of its bases.
+    fn texts(&self) -> Vec<String> {
+        let files = self.folders.values().flat_map(BTreeMap::values);
+        let bytes = files.filter_map(|file| BASE64.decode(file.as_bytes()).ok());
+        bytes
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .collect()
+    }
+
     /// Of all that the check depends on: two that are equal have the same outcome.
     pub fn digest(&self) -> Digest {
         Digest::of(&canonical::bytes(self))
@@ -207,6 +233,7 @@ impl Candidate {
             siblings: self.siblings.iter().map(String::as_str).collect(),
             origins: &origins,
             broker_namespace: self.broker_namespace.as_deref(),
+            served: &self.served,
         };
         let checked = lint::plan(&subject)?;
         warnings.extend(lint::advice(&subject));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// A type, as far as lint needs it. In JSON: a word for a simple one, `#name` for one of the table,
-/// `[T]` for a list, `{"*": T}` for a map, and fields by name.
+/// `[T]` for a list, `{"*": T}` for a map, and fields by name, with `...` where there may be others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
 pub enum Shape {
@@ -30,9 +30,14 @@ pub enum Shape {
     Map(Box<Shape>),
     /// Known fields.
     Object(BTreeMap<String, Shape>),
+    /// Known fields, and any others.
+    Open(BTreeMap<String, Shape>),
     /// One of the table.
     Type(String),
 }
+
+/// The key that stands for all others.
+const OTHERS: &str = "...";
 
 const WORDS: [(&str, Shape); 7] = [
     ("any", Shape::Any),
@@ -108,7 +113,7 @@ impl Shape {
             Self::Boolean => value.is_boolean(),
             Self::IntOrString => value.is_i64() || value.is_u64() || value.is_string(),
             Self::Quantity => value.is_number() || value.is_string(),
-            Self::List(_) | Self::Map(_) | Self::Object(_) => false,
+            Self::List(_) | Self::Map(_) | Self::Object(_) | Self::Open(_) => false,
         }
     }
 
@@ -123,7 +128,7 @@ impl Shape {
             Self::IntOrString => "an integer or a string",
             Self::Quantity => "a quantity such as 500m or 2Gi",
             Self::List(_) => "a list",
-            Self::Map(_) | Self::Object(_) => "a mapping",
+            Self::Map(_) | Self::Object(_) | Self::Open(_) => "a mapping",
         }
     }
 }
@@ -139,12 +144,11 @@ impl From<Shape> for Value {
         match shape {
             Shape::List(of) => json!([Self::from(*of)]),
             Shape::Map(of) => json!({"*": Self::from(*of)}),
-            Shape::Object(fields) => {
-                let fields = fields.into_iter();
-                fields
-                    .map(|(name, shape)| (name, Self::from(shape)))
-                    .collect::<Map<_, _>>()
-                    .into()
+            Shape::Object(fields) => by_name(fields).into(),
+            Shape::Open(fields) => {
+                let mut fields = by_name(fields);
+                fields.insert(OTHERS.to_owned(), Self::from(Shape::Any));
+                fields.into()
             }
             Shape::Type(name) => format!("#{name}").into(),
             simple => {
@@ -153,6 +157,13 @@ impl From<Shape> for Value {
             }
         }
     }
+}
+
+fn by_name(fields: BTreeMap<String, Shape>) -> Map<String, Value> {
+    let fields = fields.into_iter();
+    fields
+        .map(|(name, shape)| (name, Value::from(shape)))
+        .collect()
 }
 
 impl TryFrom<Value> for Shape {
@@ -175,9 +186,15 @@ impl TryFrom<Value> for Shape {
                 if let (1, Some(of)) = (fields.len(), fields.remove("*")) {
                     return Ok(Self::Map(Box::new(of.try_into()?)));
                 }
+                let is_open = fields.remove(OTHERS).is_some();
                 let fields = fields.into_iter();
                 let fields = fields.map(|(name, shape)| Ok((name, shape.try_into()?)));
-                fields.collect::<Result<_, String>>().map(Self::Object)
+                let fields = fields.collect::<Result<_, String>>()?;
+                Ok(if is_open {
+                    Self::Open(fields)
+                } else {
+                    Self::Object(fields)
+                })
             }
             other => Err(format!("{other} is no type")),
         }

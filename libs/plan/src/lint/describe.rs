@@ -123,9 +123,10 @@ pub(crate) fn plan(subject: &Subject<'_>, schemas: &Schemas) -> (Vec<Problem>, V
 /// Checks the kinds, written out or found.
 pub(crate) fn kinds(subject: &Subject<'_>, found: &[(KindRef, Pos)]) -> Vec<Problem> {
     let is_confined = subject.descriptor.scope == Scope::Namespace;
+    let served = subject.served;
     let problem = |(kind, place): &(KindRef, Pos)| {
-        let message = kinds::refused(kind).or_else(|| {
-            let what = if kinds::is_cluster_scoped(kind) {
+        let message = kinds::refused(kind, served).or_else(|| {
+            let what = if kinds::is_cluster_scoped_in(kind, served) {
                 "lives outside of namespaces"
             } else if kinds::is_rbac(kind) {
                 "gives rights"

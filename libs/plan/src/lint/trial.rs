@@ -16,9 +16,9 @@ use crate::claims::Membership;
 use crate::descriptor::{Generate, Method, Namespace, Output};
 use crate::expr::Context;
 use crate::fault::{Pos, Problem};
-use crate::loaded::Loaded;
+use crate::loaded::{Loaded, Purpose};
 use crate::ready::Readiness;
-use crate::render::{self, Detail, jinja, secrecy};
+use crate::render::{self, jinja, secrecy};
 use crate::schema;
 use crate::source::NOT_FETCHED;
 use crate::variables::{Broker, Instance, Variables};
@@ -127,9 +127,10 @@ impl Trial<'_> {
     ) -> Result<render::File, Problem> {
         let masked = || self.context(&secrecy::masked(variables), "others");
         let context = self.context(variables, "sample");
+        let purpose = Purpose::Trial(self.subject.served);
         let rendered = self
             .loaded
-            .render_with(name, variables, &context, masked, Detail::Full)
+            .render_with(name, variables, &context, masked, purpose)
             .map_err(|e| self.problem(&e))?;
         for (errors, problems) in [
             (&rendered.faults, &mut found.faults),

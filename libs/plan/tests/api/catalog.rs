@@ -324,3 +324,54 @@ fn a_plan_is_to_be_checked_again_when_its_files_or_bases_change_and_not_for_othe
     );
     assert_eq!((before[0] == base[0], before[1] == base[1]), (false, true));
 }
+
+#[test]
+fn a_plan_is_to_be_checked_again_when_a_kind_that_it_names_becomes_known_and_not_for_others() {
+    use plan::kinds::{ServedKind, ServedKinds};
+
+    let widget = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: c}\n";
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
+    let trees = [tree(&[("p/a/1.yaml", widget), ("p/b/1.yaml", map)])];
+    let draft = plan::catalog::Draft::of(None, &trees);
+    let named: Vec<_> = draft.api_versions().into_iter().collect();
+    assert_eq!(named, ["example.com/v1"]);
+    let digests = |served: &ServedKinds| {
+        let draft = draft.clone().knowing(served);
+        let digests = draft.candidates().map(plan::catalog::Candidate::digest);
+        digests.collect::<Vec<_>>()
+    };
+    let unserved = ServedKinds::of_cluster();
+    let mut other = unserved.clone();
+    other.add_answer(
+        "other.example/v1",
+        [("Other".to_owned(), ServedKind::new("others", true))],
+    );
+    assert_eq!(digests(&unserved), digests(&other));
+    let mut served = unserved.clone();
+    served.add_answer(
+        "example.com/v1",
+        [("Widget".to_owned(), ServedKind::new("widgetry", true))],
+    );
+    let (before, after) = (digests(&unserved), digests(&served));
+    assert_eq!(
+        (before[0] == after[0], before[1] == after[1]),
+        (false, true)
+    );
+
+    let catalog = plan::catalog::build_with(&served, &trees);
+    assert_eq!(catalog.faults, []);
+    let kinds: Vec<_> = catalog.plans[0].kinds().iter().collect();
+    assert_eq!(kinds[0].to_string(), "example.com/v1/Widget=widgetry");
+    let rules = plan::rbac::rules([catalog.plans[0].as_ref()]).unwrap();
+    let of_widgets = rules.iter().find(|rule| rule.api_groups == ["example.com"]);
+    assert_eq!(of_widgets.unwrap().resources, ["widgetry"]);
+    // As if its author had written it.
+    let written = [tree(&[
+        ("p/a/1.yaml", widget),
+        ("p/a/plan.yaml", "kinds: [example.com/v1/Widget=widgetry]\n"),
+        ("p/b/1.yaml", map),
+    ])];
+    let written = plan::catalog::build(&written);
+    assert_eq!(written.plans[0].kinds(), catalog.plans[0].kinds());
+    assert_eq!(written.plans[1].digest(), catalog.plans[1].digest());
+}

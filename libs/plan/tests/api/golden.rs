@@ -4,14 +4,18 @@
 //! A file of `tests/golden` has cases: `==== title`, then `---- path` and the file's content for each
 //! file, then `---- faults` and a line for each fault and warning, or
 //! none. `\u{FEFF}` and the like stand for the
-//! character. In a case without `plan.yaml` the plan has none.
+//! character. In a case without `plan.yaml` the plan has none. The file `--crds` is a definition, in
+//! JSON, and `--cluster` what a cluster says of each `apiVersion` that it was asked for, in JSON, too:
+//! kinds with their plural and scope.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use plan::Fault;
+use plan::kinds::{ServedKind, ServedKinds};
+use serde_json::Value;
 
-use crate::support::{catalog, shown};
+use crate::support::{shown, tree};
 
 struct Case {
     title: String,
@@ -52,7 +56,10 @@ fn found(case: &Case) -> String {
         .iter()
         .map(|(path, content)| (*path, content.as_str()))
         .collect();
-    let catalog = catalog(&files);
+    let (asked, files): (Vec<_>, Vec<_>) = files
+        .into_iter()
+        .partition(|(path, _)| path.starts_with("--"));
+    let catalog = plan::catalog::build_with(&served(&asked), &[tree(&files)]);
     let warnings = catalog.warnings.iter().map(|warning| Fault {
         message: format!("warning: {}", warning.message),
         ..warning.clone()
@@ -64,6 +71,29 @@ fn found(case: &Case) -> String {
         .chain(warnings)
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Kinds of others.
+fn served(asked: &[(&str, &str)]) -> ServedKinds {
+    let mut served = ServedKinds::default();
+    for (who, content) in asked {
+        let content: Value = serde_json::from_str(content).unwrap();
+        if *who == "--crds" {
+            assert_eq!(served.add_definition(&content), Ok(true));
+            continue;
+        }
+        for (version, kinds) in content.as_object().unwrap() {
+            let kinds = kinds.as_object().unwrap().iter().map(|(kind, names)| {
+                let plural = names[0].as_str().unwrap();
+                (
+                    kind.clone(),
+                    ServedKind::new(plural, names[1] == "Namespaced"),
+                )
+            });
+            served.add_answer(version, kinds);
+        }
+    }
+    served
 }
 
 fn unescaped(text: &str) -> String {
