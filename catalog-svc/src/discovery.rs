@@ -13,7 +13,7 @@ use std::{
 
 use backoff::Backoff;
 use k8s_openapi::jiff::Timestamp;
-use plan::{Bundle, Fault, id::Digest};
+use plan::{Bundle, Fault, id::Digest, kinds::ServedKinds};
 use service::telemetry::chain;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -65,6 +65,8 @@ pub(crate) struct Discovery {
 #[derive(Debug, Default)]
 struct State {
     found: Found,
+    /// The kinds of others that the last look knew.
+    known: ServedKinds,
     /// For each plan the version that was served last.
     good: Bundles,
     /// Bundles that are stored as current ones.
@@ -126,8 +128,10 @@ impl Discovery {
                     swept = Some(Instant::now());
                 }
             }
+            // A CustomResourceDefinition came or went.
+            let learned = self.cluster.known() != state.known;
             let wait = match outcome {
-                Outcome::Complete if state.found.unchecked => RETRY.min(self.recheck),
+                Outcome::Complete if state.found.unchecked || learned => RETRY.min(self.recheck),
                 Outcome::Complete => self.recheck,
                 Outcome::Incomplete => pause,
             };
@@ -144,7 +148,7 @@ impl Discovery {
                     if outcome == Outcome::Incomplete {
                         pause = retry.pause();
                     }
-                    look = state.found.retry || state.found.unchecked;
+                    look = state.found.retry || state.found.unchecked || learned;
                 }
             }
         }

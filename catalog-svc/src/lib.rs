@@ -15,6 +15,7 @@ mod grpc;
 mod metrics;
 mod orderable;
 mod published;
+mod served;
 mod snapshot;
 mod source;
 mod store;

@@ -1,30 +1,27 @@
-//! Whether a plan can be ordered on this cluster: the kinds that it requires
-//! are served, and the plans' ClusterRole covers the kinds that it applies. A
-//! plan that cannot be is listed all the same, with what mends it.
+//! Whether a plan can be ordered on this cluster: the kinds that it requires and
+//! those that it applies are served, and the plans' ClusterRole covers the
+//! latter. A plan that cannot be is listed all the same, with what mends it.
 
 mod rights;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::{Api, Client};
 use plan::{
     Bundle,
     descriptor::{KindRef, Scope},
+    kinds::{self, ServedKind, ServedKinds},
     rbac::PLANS_ROLE,
 };
 use service::telemetry::chain;
 
-const DEADLINE: Duration = Duration::from_secs(10);
+use crate::served::{DEADLINE, Served};
 
 /// What the cluster was last seen to serve and to allow.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    /// The kinds of each `apiVersion` that was asked for.
-    served: BTreeMap<String, BTreeSet<String>>,
+    served: Served,
     role: Role,
 }
 
@@ -42,6 +39,8 @@ pub(crate) struct Cluster {
     client: Client,
     namespace: String,
     checks: Checks,
+    /// The `apiVersion`s of others that plans name, valid or not.
+    named: BTreeSet<String>,
     facts: Facts,
 }
 
@@ -61,6 +60,7 @@ impl Cluster {
             client,
             namespace: namespace.to_owned(),
             checks: Checks::ServedAndRights,
+            named: BTreeSet::new(),
             facts: Facts::default(),
         }
     }
@@ -71,28 +71,26 @@ impl Cluster {
         self.checks = Checks::Served;
     }
 
-    /// Asks for all that these plans need. What gets no answer stays as it was.
+    /// Asks for what plans name that are still to be checked, and says what is
+    /// known of it.
+    pub(crate) async fn learn(&mut self, named: BTreeSet<String>) -> ServedKinds {
+        self.facts.served.ask(&self.client, &named).await;
+        self.named = named;
+        self.known()
+    }
+
+    /// What is known by now of the kinds of others that plans name.
+    pub(crate) fn known(&self) -> ServedKinds {
+        self.facts.served.known(&self.named)
+    }
+
+    /// Asks for all that these plans need, and again for what others name. What
+    /// gets no answer stays as it was.
     pub(crate) async fn refresh(&mut self, bundles: impl IntoIterator<Item = &Bundle>) {
-        let versions: BTreeSet<String> = bundles
-            .into_iter()
-            .flat_map(|bundle| &bundle.descriptor().requires)
-            .map(KindRef::api_version)
-            .collect();
-        self.facts
-            .served
-            .retain(|version, _| versions.contains(version));
-        for version in versions {
-            match deadline(kinds(&self.client, &version)).await {
-                Ok(kinds) => {
-                    self.facts.served.insert(version, kinds);
-                }
-                Err(error) => tracing::warn!(
-                    api_version = version,
-                    error,
-                    "cannot find out whether the cluster serves an API; the last answer counts",
-                ),
-            }
-        }
+        let mut versions: BTreeSet<String> = bundles.into_iter().flat_map(versions).collect();
+        versions.extend(self.named.iter().cloned());
+        self.facts.served.keep(&versions);
+        self.facts.served.ask(&self.client, &versions).await;
         if self.checks == Checks::ServedAndRights {
             match deadline(role(&self.client)).await {
                 Ok(role) => self.facts.role = role,
@@ -114,23 +112,8 @@ impl Facts {
     /// Why a plan cannot be ordered; empty if it can. `namespace` is the
     /// broker's own.
     pub(crate) fn reason(&self, bundle: &Bundle, namespace: &str) -> String {
-        let mut missing = Vec::new();
-        for kind in &bundle.descriptor().requires {
-            match self.served.get(&kind.api_version()) {
-                None => {
-                    let version = kind.api_version();
-                    return format!("It is not known yet whether this cluster serves {version}.");
-                }
-                Some(kinds) if kinds.contains(&kind.kind) => {}
-                Some(_) => missing.push(format!("{}/{}", kind.api_version(), kind.kind)),
-            }
-        }
-        if !missing.is_empty() {
-            return format!(
-                "This cluster does not serve {}; install the operator or the \
-                 CustomResourceDefinitions that bring it.",
-                missing.join(", "),
-            );
+        if let Some(reason) = self.unserved(bundle) {
+            return reason;
         }
         if bundle.scope() == Scope::Cluster {
             return "It installs objects outside of namespaces, for which this broker has no \
@@ -162,26 +145,81 @@ impl Facts {
             }
         }
     }
+
+    /// What of the kinds of a plan the cluster does not serve, or not in
+    /// namespaces.
+    fn unserved(&self, bundle: &Bundle) -> Option<String> {
+        let requires = &bundle.descriptor().requires;
+        let mut lacking: BTreeMap<Lack, BTreeSet<String>> = BTreeMap::new();
+        for kind in requires.iter().chain(bundle.kinds()) {
+            let version = kind.api_version();
+            match self.served.kinds(&version) {
+                // Every cluster has them in some version: without an answer they
+                // hold nobody up.
+                None if kinds::is_of_kubernetes(kind) && !requires.contains(kind) => {}
+                None => {
+                    return Some(format!(
+                        "It is not known yet whether this cluster serves {version}."
+                    ));
+                }
+                Some(served) => {
+                    if let Some(lack) = Lack::of(kind, served.get(&kind.kind), bundle) {
+                        let name = format!("{version}/{}", kind.kind);
+                        lacking.entry(lack).or_default().insert(name);
+                    }
+                }
+            }
+        }
+        let (lack, names) = lacking.into_iter().next()?;
+        let names: Vec<_> = names.into_iter().collect();
+        Some(lack.told(&names.join(", ")))
+    }
 }
 
-/// The kinds of an `apiVersion`; none if the cluster does not know it.
-async fn kinds(client: &Client, version: &str) -> kube::Result<BTreeSet<String>> {
-    let list = if version.contains('/') {
-        client.list_api_group_resources(version).await
-    } else {
-        client.list_core_api_resources(version).await
-    };
-    match list {
-        // A subresource ("pods/log") has the kind of something else.
-        Ok(list) => Ok(list
-            .resources
-            .into_iter()
-            .filter(|resource| !resource.name.contains('/'))
-            .map(|resource| resource.kind)
-            .collect()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(BTreeSet::new()),
-        Err(error) => Err(error),
+/// Why a plan cannot have a kind, in the order in which it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lack {
+    /// Its operator, or its definition, is not installed.
+    Missing,
+    /// This Kubernetes has its group in other versions.
+    Outdated,
+    /// Its objects live outside of namespaces.
+    Outside,
+}
+
+impl Lack {
+    fn of(kind: &KindRef, served: Option<&ServedKind>, bundle: &Bundle) -> Option<Self> {
+        let is_confined = bundle.scope() == Scope::Namespace && bundle.kinds().contains(kind);
+        match served {
+            Some(served) => (!served.namespaced && is_confined).then_some(Self::Outside),
+            None if kinds::is_of_kubernetes(kind) => Some(Self::Outdated),
+            None => Some(Self::Missing),
+        }
     }
+
+    fn told(self, kinds: &str) -> String {
+        match self {
+            Self::Missing => format!(
+                "This cluster does not serve {kinds}; install the operator or the \
+                 CustomResourceDefinitions that bring it."
+            ),
+            Self::Outdated => format!(
+                "This cluster does not serve {kinds}; the plan has to name an apiVersion that it \
+                 serves, as kubectl api-resources shows."
+            ),
+            Self::Outside => format!(
+                "In this cluster {kinds} lives outside of namespaces, where a plan cannot apply \
+                 anything."
+            ),
+        }
+    }
+}
+
+/// The `apiVersion`s of the kinds that a plan requires, and of those that it
+/// applies.
+fn versions(bundle: &Bundle) -> impl Iterator<Item = String> {
+    let needed = bundle.descriptor().requires.iter().chain(bundle.kinds());
+    needed.map(KindRef::api_version)
 }
 
 async fn role(client: &Client) -> kube::Result<Role> {
@@ -209,6 +247,7 @@ mod tests {
     use plan::{Tree, catalog};
 
     use super::*;
+    use crate::served::Kinds;
 
     fn bundle(text: &str) -> Arc<Bundle> {
         let mut tree = Tree::new();
@@ -226,18 +265,56 @@ mod tests {
         facts.reason(&bundle(text), "broker")
     }
 
+    fn kinds(kinds: &[(&str, bool)]) -> Kinds {
+        let kinds = kinds.iter();
+        kinds
+            .map(|(kind, namespaced)| {
+                let plural = format!("{}s", kind.to_lowercase());
+                ((*kind).to_owned(), ServedKind::new(plural, *namespaced))
+            })
+            .collect()
+    }
+
     #[test]
     fn what_is_not_known_yet_cannot_be_ordered_yet() {
         let mut facts = Facts::default();
         let text = "requires: [example.com/v1/Widget]";
         assert!(reason(&facts, text).contains("not known yet"));
+        facts.served.insert("example.com/v1", Kinds::new());
+        assert!(reason(&facts, text).contains("does not serve example.com/v1/Widget"));
+        // What is only required may live anywhere.
         facts
             .served
-            .insert("example.com/v1".to_owned(), BTreeSet::new());
-        assert!(reason(&facts, text).contains("does not serve example.com/v1/Widget"));
-        let kinds = BTreeSet::from(["Widget".to_owned()]);
-        facts.served.insert("example.com/v1".to_owned(), kinds);
+            .insert("example.com/v1", kinds(&[("Widget", false)]));
         assert_eq!(reason(&facts, text), "");
+    }
+
+    #[test]
+    fn what_a_plan_applies_has_to_be_served() {
+        let mut facts = Facts::default();
+        let text = "kinds: [v1/ConfigMap, apps/v1beta1/Deployment, example.com/v1/Widget=widgets]";
+        assert!(reason(&facts, text).contains("not known yet whether this cluster serves example"));
+        facts.served.insert("example.com/v1", Kinds::new());
+        assert!(reason(&facts, text).contains("does not serve example.com/v1/Widget; install"));
+        facts
+            .served
+            .insert("example.com/v1", kinds(&[("Widget", true)]));
+        // Kubernetes' own hold nobody up before there is an answer.
+        assert_eq!(reason(&facts, text), "");
+        facts.served.insert("v1", kinds(&[("ConfigMap", true)]));
+        facts.served.insert("apps/v1beta1", Kinds::new());
+        let outdated = reason(&facts, text);
+        assert!(
+            outdated.contains("does not serve apps/v1beta1/Deployment; the plan has to name"),
+            "{outdated}"
+        );
+        facts
+            .served
+            .insert("apps/v1beta1", kinds(&[("Deployment", true)]));
+        facts
+            .served
+            .insert("example.com/v1", kinds(&[("Widget", false)]));
+        assert!(reason(&facts, text).contains("Widget lives outside of namespaces"));
     }
 
     #[test]

@@ -25,11 +25,15 @@ impl Discovery {
         let retry = !fetched.faults.is_empty();
         // Reading all of it takes too long for a thread that answers calls.
         let namespace = self.namespace.clone();
-        let (trees, draft) = tokio::task::spawn_blocking(move || {
+        let (trees, draft, named) = tokio::task::spawn_blocking(move || {
             let draft = Draft::of(Some(&namespace), &fetched.trees);
-            (fetched.trees, draft)
+            let named = draft.api_versions();
+            (fetched.trees, draft, named)
         })
         .await?;
+        state.known = self.cluster.learn(named).await;
+        let known = state.known.clone();
+        let draft = tokio::task::spawn_blocking(move || draft.knowing(&known)).await?;
         let (checked, unchecked) = self.checks.of(&draft).await;
         let build = move || found(&trees, draft.finish(checked));
         let mut found = tokio::task::spawn_blocking(build).await?;
