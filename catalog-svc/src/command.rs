@@ -1,4 +1,5 @@
-//! `catalog-svc plan …`: tools for authors of plans. All but `refresh` work without a cluster.
+//! `catalog-svc plan …`: tools for authors of plans. All but `refresh` work without a cluster, unless
+//! one is to be asked.
 
 mod cases;
 mod configmap;
@@ -8,6 +9,7 @@ mod explain;
 mod golden;
 mod init;
 mod instance;
+mod kinds;
 mod lint;
 mod rbac;
 mod refresh;
@@ -142,6 +144,8 @@ pub(crate) struct Roots {
     /// The broker's namespace, in which plans cannot apply objects.
     #[arg(long, env = "BROKER_NAMESPACE", default_value = "mongodb-osb")]
     namespace: String,
+    #[command(flatten)]
+    kinds: kinds::KindArgs,
     /// What the check of a plan may take: it is done in a process of its own, as the service does.
     #[command(flatten)]
     sandbox: SandboxArgs,
@@ -218,9 +222,20 @@ impl Roots {
         self.build(&trees, faults)
     }
 
-    fn build(&self, trees: &[Tree], mut faults: Vec<Fault>) -> anyhow::Result<Plans> {
+    fn build(&self, trees: &[Tree], faults: Vec<Fault>) -> anyhow::Result<Plans> {
+        self.build_with(&self.kinds, trees, faults)
+    }
+
+    fn build_with(
+        &self,
+        kinds: &kinds::KindArgs,
+        trees: &[Tree],
+        mut faults: Vec<Fault>,
+    ) -> anyhow::Result<Plans> {
         let (fetched, unseen) = self.fetch(trees)?;
         let draft = Draft::of(Some(&self.namespace), &fetched.trees);
+        let served = kinds.served(&draft.api_versions())?;
+        let draft = draft.knowing(&served);
         let mut catalog = wait(async {
             let sandbox = Sandbox::new(&self.sandbox);
             let mut checked = Vec::new();

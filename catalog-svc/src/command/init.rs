@@ -12,7 +12,7 @@ use clap::Args;
 use plan::{Bundle, Fault, source::TESTS};
 use sandbox::{Sandbox, SandboxArgs};
 
-use super::{Failure, Roots, golden, test, wait};
+use super::{Failure, Roots, golden, kinds::KindArgs, test, wait};
 use crate::{snapshot::PlanKey, source::url::UrlArgs};
 
 const PLAN: &str = include_str!("init/plan.yaml");
@@ -55,6 +55,7 @@ impl Init {
         let roots = Roots {
             folders: vec![self.root.clone()],
             namespace: "mongodb-osb".to_owned(),
+            kinds: KindArgs::default(),
             sandbox: SandboxArgs::default(),
             url: UrlArgs::default(),
         };

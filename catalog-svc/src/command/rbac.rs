@@ -20,7 +20,8 @@ use crate::{snapshot::PlanKey, source::config_map, store::Store};
 pub struct Rbac {
     #[command(flatten)]
     roots: Roots,
-    /// Include the plans that are ConfigMaps in the current cluster.
+    /// Include the plans that are ConfigMaps in the current cluster. It is asked
+    /// for kinds, too, as by --cluster.
     #[arg(long)]
     config_maps: bool,
     /// Namespace of these ConfigMaps. By default the broker's own with "-plans"
@@ -42,14 +43,16 @@ impl Rbac {
     /// and its instances would lose what the role gave before.
     pub(super) fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
         let (mut trees, mut faults) = self.roots.existing_trees()?;
+        let mut kinds = self.roots.kinds.clone();
         if self.config_maps {
+            kinds = kinds.and_cluster();
             let named = self.plans_namespace.as_ref();
             let namespace = State::Plans.named_or_default(named, &self.roots.namespace);
             let content = config_map::list_blocking(&namespace)?;
             trees.extend(content.trees);
             faults.extend(content.faults);
         }
-        let plans = self.roots.build(&trees, faults)?;
+        let plans = self.roots.build_with(&kinds, &trees, faults)?;
         let kept = self.kept()?;
         let bundles = plans.catalog.plans.iter().map(AsRef::as_ref).chain(&kept);
         let (namespaced, clusterwide) = by_scope(bundles.collect::<Vec<_>>());

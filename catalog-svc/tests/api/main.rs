@@ -15,6 +15,7 @@ mod fields;
 mod fixture;
 mod guide;
 mod hostile;
+mod kinds;
 mod orderable;
 mod plan_test;
 mod rights;
