@@ -260,7 +260,12 @@ fn commands_read_definitions_from_files() {
     let file = |name: &str, documents: &[Value]| {
         let documents = documents.iter();
         let text: String = documents
-            .map(|document| format!("---\n{}\n", serde_saphyr::to_string(document).unwrap()))
+            .flat_map(|document| {
+                [
+                    "---\n".to_owned(),
+                    serde_saphyr::to_string(document).unwrap(),
+                ]
+            })
             .collect();
         let path = files.path().join(name);
         std::fs::write(&path, text).unwrap();
