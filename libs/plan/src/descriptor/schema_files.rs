@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use super::{Plan, Service};
+use crate::node::Node;
 
 /// `UPDATE_SCHEMA=1 cargo test -p plan` writes the files anew.
 fn is_current<T: JsonSchema>(file: &str) {
@@ -61,4 +62,32 @@ fn an_editor_sees_what_is_wrong_with_parameters_and_versions() {
     ] {
         assert_eq!(validator.is_valid(&plan), is_valid, "{plan}");
     }
+}
+
+/// What the first line of each says, an editor finds no fault in.
+#[test]
+fn the_shipped_plans_are_what_their_schema_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../catalog-svc/templates/mongodb");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(&root).unwrap() {
+        let path = entry.unwrap().path().join("plan.yaml");
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        let first = text.lines().next().unwrap_or_default();
+        let named = first
+            .strip_prefix("# yaml-language-server: $schema=")
+            .unwrap();
+        let schema = std::fs::read_to_string(path.with_file_name(named)).unwrap();
+        let schema: Value = serde_json::from_str(&schema).unwrap();
+        let plan = Node::read("plan.yaml", text.as_bytes()).unwrap().to_json();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let faults: Vec<_> = validator
+            .iter_errors(&plan)
+            .map(|e| e.to_string())
+            .collect();
+        assert_eq!(faults, Vec::<String>::new(), "{}", path.display());
+        checked += 1;
+    }
+    assert!(checked >= 4, "{checked}");
 }
