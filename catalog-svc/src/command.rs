@@ -25,7 +25,9 @@ use std::{
     sync::Arc,
 };
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use kube::Client;
 use plan::{Bundle, Catalog, Fault, Tree, catalog::Draft};
 use sandbox::{Sandbox, SandboxArgs};
 
@@ -33,9 +35,10 @@ use crate::{
     snapshot::PlanKey,
     source::{
         directory::Directories,
-        fetched::{self, Fetched},
+        fetched::{self, Fetched, List, Text},
         url::{Fetcher, UrlArgs},
     },
+    store::{ListKey, Store},
 };
 
 /// Exit code for a command that cannot be used so (sysexits' EX_USAGE).
@@ -223,16 +226,17 @@ impl Roots {
     }
 
     fn build(&self, trees: &[Tree], faults: Vec<Fault>) -> anyhow::Result<Plans> {
-        self.build_with(&self.kinds, trees, faults)
+        self.build_with(&self.kinds, None, trees, faults)
     }
 
     fn build_with(
         &self,
         kinds: &kinds::KindArgs,
+        broker: Option<&str>,
         trees: &[Tree],
         mut faults: Vec<Fault>,
     ) -> anyhow::Result<Plans> {
-        let (fetched, unseen) = self.fetch(trees)?;
+        let (fetched, unseen) = self.fetch(broker, trees)?;
         let draft = Draft::of(Some(&self.namespace), &fetched.trees);
         let served = kinds.served(&draft.api_versions())?;
         let draft = draft.knowing(&served);
@@ -256,24 +260,33 @@ impl Roots {
         })
     }
 
-    /// What `*.url` files name, as far as their hosts may be asked, and where they may not.
-    fn fetch(&self, trees: &[Tree]) -> anyhow::Result<(Fetched, Vec<Fault>)> {
+    /// What `*.url` files name, as far as their hosts may be asked, and where they may not. What a
+    /// broker has stored in the namespace `broker` counts before what the hosts say now.
+    fn fetch(&self, broker: Option<&str>, trees: &[Tree]) -> anyhow::Result<(Fetched, Vec<Fault>)> {
         let fetcher = fetcher(&self.url)?;
+        let lists = fetched::lists(trees);
+        let mut texts = match broker {
+            Some(namespace) if !lists.is_empty() => stored(namespace, &lists)?,
+            Some(_) | None => BTreeMap::new(),
+        };
         let (mut wanted, mut unseen) = (Vec::new(), Vec::new());
-        for list in fetched::lists(trees) {
-            let mut refused = list.unseen(&fetcher);
+        for list in lists.iter().filter(|list| !texts.contains_key(&list.key)) {
+            let mut refused = list.refused(&fetcher);
             if refused.is_empty() {
                 wanted.push(list);
             }
             unseen.append(&mut refused);
         }
-        let texts = wait(async {
+        for fault in &mut unseen {
+            fault.message.insert_str(0, "was not looked at: ");
+        }
+        let fetched = wait(async {
             let texts = wanted
                 .iter()
-                .map(async |list| (&list.key, list.fetch(&fetcher).await));
+                .map(async |list| (list.key.clone(), list.fetch(&fetcher).await));
             Ok(futures::future::join_all(texts).await)
         })?;
-        let texts: BTreeMap<_, _> = texts.into_iter().collect();
+        texts.extend(fetched);
         let fetched = fetched::put_in(trees, |list| match texts.get(&list.key) {
             Some(text) => text.clone(),
             None => Ok(fetched::not_fetched()),
@@ -302,6 +315,26 @@ impl Roots {
         }
         Ok(())
     }
+}
+
+/// What a broker has stored for these files.
+fn stored(namespace: &str, lists: &[List]) -> anyhow::Result<BTreeMap<ListKey, Text>> {
+    service::process::install_tls_provider();
+    wait(async {
+        let client = Client::try_default().await;
+        let store = Store::new(client.context("find the Kubernetes API server")?, namespace);
+        let mut texts = BTreeMap::new();
+        for list in lists {
+            let Some(digest) = store.list_of(&list.key).await? else {
+                continue;
+            };
+            if let Some(bytes) = store.read(&digest).await? {
+                let text: Arc<str> = String::from_utf8_lossy(&bytes).into();
+                texts.insert(list.key.clone(), Ok(text));
+            }
+        }
+        Ok(texts)
+    })
 }
 
 /// Ready to ask the hosts that are allowed.

@@ -18,7 +18,10 @@ use service::telemetry::chain;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::{check::Checks, fetches::Fetches};
+use self::{
+    check::Checks,
+    fetches::{Fetches, is_waiting},
+};
 use crate::{
     metrics::Metrics,
     orderable::Cluster,
@@ -143,7 +146,10 @@ impl Discovery {
                     // What is superseded now is stamped at once.
                     swept = None;
                 }
-                () = self.fetches.changed() => look = true,
+                () = self.fetches.changed() => {
+                    tokio::time::sleep(DEBOUNCE).await;
+                    look = true;
+                }
                 () = tokio::time::sleep(wait) => {
                     if outcome == Outcome::Incomplete {
                         pause = retry.pause();
@@ -299,7 +305,8 @@ impl Discovery {
             .set(number(published.served.len()));
         self.metrics.plans_last_good.set(number(last_good));
         self.metrics.plans_not_orderable.set(number(barred));
-        self.metrics.plan_faults.set(number(found.faults.len()));
+        let faults = found.faults.iter().filter(|fault| !is_waiting(fault));
+        self.metrics.plan_faults.set(number(faults.count()));
     }
 
     /// Keeps the stamps of the stored bundles true. Whether it worked.
@@ -317,9 +324,9 @@ impl Discovery {
     }
 
     async fn stamp(&mut self, state: &mut State, sweep: bool) -> Result<(), store::Error> {
-        self.fetches.follow(sweep).await?;
+        let fetched = self.fetches.follow(sweep).await?;
         let served = state.good.values().map(|bundle| bundle.digest());
-        let served: BTreeSet<&Digest> = served.chain(self.fetches.digests()).collect();
+        let served: BTreeSet<&Digest> = served.chain(&fetched).collect();
         let mut whole = BTreeSet::new();
         for entry in self.store.list().await? {
             let current = served.contains(&entry.digest);
@@ -333,6 +340,7 @@ impl Discovery {
             };
             self.store.stamp(entry.stored(), entry.parts, stamp).await?;
         }
+        self.fetches.restore(&whole).await?;
         // What somebody deleted is stored again by the next round; what is no
         // longer served is current again only after it is stamped so.
         state

@@ -24,7 +24,7 @@ use service::telemetry::chain;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{published::Published, snapshot::PlanKey};
+use crate::{discovery::fetches::says_waiting, published::Published, snapshot::PlanKey};
 
 const CONTROLLER: &str = "mongodb-osb.io/catalog-svc";
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -75,7 +75,9 @@ pub(crate) fn notes(reports: &[PlanReport], origins: &Origins) -> Vec<Note> {
 
 fn told(report: &PlanReport) -> Vec<(&'static str, &'static str, String)> {
     let mut told = Vec::new();
-    if !report.faults.is_empty() {
+    if !report.faults.is_empty() && report.faults.iter().all(|it| says_waiting(&it.message)) {
+        told.push(("Normal", "PlanWaits", listed(&report.faults)));
+    } else if !report.faults.is_empty() {
         let stays = if report.last_good {
             " The last good version of the plan stays in the catalog."
         } else {
@@ -128,6 +130,7 @@ impl Note {
         let digest = Digest::of(parts.join("\n").as_bytes());
         // A name has at most 253 characters.
         let name: String = name.chars().take(200).collect();
+        let name = name.trim_end_matches(['-', '.']);
         let (start, _) = digest.as_str().split_at(16);
         format!("{name}.{start}")
     }
@@ -269,6 +272,19 @@ mod tests {
         });
         assert!(told[0].1.contains("And 2 more. The last good version"));
         assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn what_only_waits_is_no_fault() {
+        let mut fault = PlanFault {
+            message: crate::discovery::fetches::WAITS.to_owned(),
+            ..PlanFault::default()
+        };
+        let told = |faults: Vec<PlanFault>| told_of(PlanReport { faults, ..report() })[0].0;
+        assert_eq!(told(vec![fault.clone()]), "PlanWaits");
+        let waits = fault.clone();
+        fault.message = "no".to_owned();
+        assert_eq!(told(vec![waits, fault]), "PlanFault");
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(crate) struct Cluster {
     checks: Checks,
     /// The `apiVersion`s of others that plans name, valid or not.
     named: BTreeSet<String>,
+    /// Those of them that were asked for in this round.
+    learned: BTreeSet<String>,
     facts: Facts,
 }
 
@@ -61,6 +63,7 @@ impl Cluster {
             namespace: namespace.to_owned(),
             checks: Checks::ServedAndRights,
             named: BTreeSet::new(),
+            learned: BTreeSet::new(),
             facts: Facts::default(),
         }
     }
@@ -75,6 +78,7 @@ impl Cluster {
     /// known of it.
     pub(crate) async fn learn(&mut self, named: BTreeSet<String>) -> ServedKinds {
         self.facts.served.ask(&self.client, &named).await;
+        self.learned.clone_from(&named);
         self.named = named;
         self.known()
     }
@@ -90,7 +94,9 @@ impl Cluster {
         let mut versions: BTreeSet<String> = bundles.into_iter().flat_map(versions).collect();
         versions.extend(self.named.iter().cloned());
         self.facts.served.keep(&versions);
-        self.facts.served.ask(&self.client, &versions).await;
+        let learned = std::mem::take(&mut self.learned);
+        let others = versions.difference(&learned).cloned().collect();
+        self.facts.served.ask(&self.client, &others).await;
         if self.checks == Checks::ServedAndRights {
             match deadline(role(&self.client)).await {
                 Ok(role) => self.facts.role = role,

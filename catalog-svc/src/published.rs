@@ -71,7 +71,9 @@ impl Published {
 
     /// Whether a receiver would see a difference.
     pub(crate) fn differs(&self, other: &Self) -> bool {
-        self.snapshot.generation != other.snapshot.generation || self.reports != other.reports
+        self.snapshot.generation != other.snapshot.generation
+            || self.reports != other.reports
+            || self.notes != other.notes
     }
 }
 

@@ -14,6 +14,8 @@ use service::telemetry::chain;
 
 /// How long the cluster is waited for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+/// How long for one answer: an API whose own server hangs must not take the time of the others.
+const EACH: Duration = Duration::from_secs(3);
 /// Questions at once.
 const AT_ONCE: usize = 8;
 
@@ -31,8 +33,12 @@ impl Served {
     /// Asks for these. What gets no answer in time stays as it was.
     pub(crate) async fn ask(&mut self, client: &Client, versions: &BTreeSet<String>) {
         let mut silent = versions.clone();
+        // Those that never had an answer come first: where time is short, all get one in the end.
+        let known = |version: &&String| self.versions.contains_key(*version);
+        let (old, new): (Vec<&String>, Vec<&String>) = versions.iter().partition(known);
+        let order: Vec<String> = new.into_iter().chain(old).cloned().collect();
         let mut answers =
-            std::pin::pin!(answers(client, versions).take_until(tokio::time::sleep(DEADLINE)));
+            std::pin::pin!(answers(client, &order).take_until(tokio::time::sleep(DEADLINE)));
         while let Some((version, answer)) = answers.next().await {
             silent.remove(&version);
             match answer {
@@ -85,10 +91,14 @@ impl Served {
 /// The answers for some `apiVersion`s, in the order in which they come.
 pub(crate) fn answers<'a>(
     client: &'a Client,
-    versions: &'a BTreeSet<String>,
+    versions: &'a [String],
 ) -> impl stream::Stream<Item = (String, kube::Result<Kinds>)> + 'a {
     stream::iter(versions)
-        .map(move |version| async move { (version.clone(), kinds(client, version).await) })
+        .map(move |version| async move {
+            let asked = tokio::time::timeout(EACH, kinds(client, version)).await;
+            let late = |_| Err(kube::Error::Service("no answer in time".into()));
+            (version.clone(), asked.unwrap_or_else(late))
+        })
         .buffer_unordered(AT_ONCE)
 }
 

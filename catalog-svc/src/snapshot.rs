@@ -94,6 +94,15 @@ impl Found {
         self.faults.insert(key.fault(message.to_owned()));
     }
 
+    /// A folder of which something could not be taken in is there all the same: what was good
+    /// before is served.
+    pub(crate) fn add_faulty_folders(&mut self) {
+        let faulty = self.faults.iter();
+        let faulty = faulty.filter_map(|it| PlanKey::new(&it.provider, it.plan.as_deref()?));
+        let plans = faulty.filter(|key| !key.plan.starts_with('_'));
+        self.folders.extend(plans);
+    }
+
     /// A plan's own faults.
     pub(crate) fn faults_of<'a>(&'a self, key: &'a PlanKey) -> impl Iterator<Item = &'a Fault> {
         self.faults.iter().filter(|fault| key.has(fault))
@@ -199,7 +208,12 @@ pub(crate) fn version_doubt(before: &Bundle, now: &Bundle) -> Option<Fault> {
              cannot get the new content; raise the version"
         )
     } else if new.cmp_precedence(old).is_lt() {
-        format!("the version {new} is lower than {old}, which was served before")
+        let new = if now.has_stated_version() {
+            format!("the version {new}")
+        } else {
+            "what a plan without a version has".to_owned()
+        };
+        format!("{new} is lower than {old}, which was served before")
     } else {
         return None;
     };

@@ -55,7 +55,14 @@ fn add_file(served: &mut ServedKinds, path: &Path) -> anyhow::Result<()> {
     let text = fs::read_to_string(path)?;
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text)?;
     let mut found = false;
-    for document in &documents {
+    // `kubectl get crds -o yaml` prints a list.
+    let items = documents
+        .iter()
+        .flat_map(|document| match document["items"].as_array() {
+            Some(items) => items.as_slice(),
+            None => std::slice::from_ref(document),
+        });
+    for document in items {
         found |= served
             .add_definition(document)
             .map_err(anyhow::Error::msg)?;
@@ -71,10 +78,19 @@ async fn add_cluster(served: &mut ServedKinds, named: &BTreeSet<String>) -> anyh
     service::process::install_tls_provider();
     let client = Client::try_default().await;
     let client = client.context("find the Kubernetes API server")?;
-    let asked = answers(&client, named).collect::<Vec<_>>();
-    let answered = tokio::time::timeout(DEADLINE, asked).await;
-    for (version, kinds) in answered.context("wait for its answers")? {
-        served.add_answer(&version, kinds?);
+    let mut silent = named.clone();
+    let named: Vec<String> = named.iter().cloned().collect();
+    let asked = answers(&client, &named).take_until(tokio::time::sleep(DEADLINE));
+    let mut asked = std::pin::pin!(asked);
+    while let Some((version, answer)) = asked.next().await {
+        if let Ok(kinds) = answer {
+            silent.remove(&version);
+            served.add_answer(&version, kinds);
+        }
+    }
+    // One API whose server is away keeps nobody from the others; a plan that needs it has a fault.
+    for version in silent {
+        eprintln!("warning: the cluster does not say what it serves of {version}");
     }
     Ok(())
 }

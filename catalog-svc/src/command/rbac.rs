@@ -1,19 +1,24 @@
 //! `plan rbac`.
 
-use std::{collections::BTreeSet, fmt::Write as _, io::Write};
+use std::{collections::BTreeSet, fmt::Write as _, io::Write, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Args;
 use cluster::names::{ACCEPTS_INSTANCES_OF, State};
 use kube::Client;
 use plan::{
-    Bundle,
+    Bundle, Fault,
     descriptor::Namespace,
     rbac::{PLANS_ROLE, Rule, by_scope, rules},
 };
+use service::telemetry::chain;
 
 use super::{Failure, Roots, wait};
-use crate::{snapshot::PlanKey, source::config_map, store::Store};
+use crate::{
+    snapshot::PlanKey,
+    source::config_map,
+    store::{self, Store},
+};
 
 /// Print the plans' ClusterRole.
 #[derive(Debug, Args)]
@@ -52,9 +57,18 @@ impl Rbac {
             trees.extend(content.trees);
             faults.extend(content.faults);
         }
-        let plans = self.roots.build_with(&kinds, &trees, faults)?;
-        let kept = self.kept()?;
-        let bundles = plans.catalog.plans.iter().map(AsRef::as_ref).chain(&kept);
+        let bundles_namespace =
+            State::Bundles.named_or_default(self.bundles_namespace.as_ref(), &self.roots.namespace);
+        let broker = (self.config_maps || self.in_use).then_some(bundles_namespace.as_str());
+        let mut plans = self.roots.build_with(&kinds, broker, &trees, faults)?;
+        // What was not looked at may need more, too.
+        plans.faults.extend(plans.unseen.iter().cloned());
+        if self.in_use {
+            let kept = kept(&bundles_namespace)?;
+            plans.faults.extend(kept.faults);
+            plans.catalog.plans.extend(kept.bundles);
+        }
+        let bundles = plans.catalog.plans.iter().map(AsRef::as_ref);
         let (namespaced, clusterwide) = by_scope(bundles.collect::<Vec<_>>());
         let faulty = plans.faults.iter().map(|fault| {
             let plan = fault.plan.as_deref().unwrap_or("*");
@@ -85,33 +99,40 @@ impl Rbac {
     }
 }
 
-impl Rbac {
-    /// The versions that the broker keeps, if they are asked for.
-    fn kept(&self) -> anyhow::Result<Vec<Bundle>> {
-        if !self.in_use {
-            return Ok(Vec::new());
-        }
-        let named = self.bundles_namespace.as_ref();
-        let namespace = State::Bundles.named_or_default(named, &self.roots.namespace);
-        service::process::install_tls_provider();
-        wait(async {
-            let client = Client::try_default().await;
-            let store = Store::new(
-                client.context("find the Kubernetes API server")?,
-                &namespace,
-            );
-            let mut kept = Vec::new();
-            for entry in store.list().await? {
-                // Deleted meanwhile, or content that was fetched.
-                let (Some(_), Some(bytes)) = (&entry.plan, store.read(&entry.digest).await?) else {
-                    continue;
-                };
-                let bundle = Bundle::from_bytes(&bytes, &entry.digest);
-                kept.push(bundle.with_context(|| format!("read the bundle {}", entry.digest))?);
+/// The versions of plans that a broker keeps, and what cannot be read of them.
+#[derive(Default)]
+struct Kept {
+    bundles: Vec<Arc<Bundle>>,
+    faults: Vec<Fault>,
+}
+
+fn kept(namespace: &str) -> anyhow::Result<Kept> {
+    service::process::install_tls_provider();
+    wait(async {
+        let client = Client::try_default().await;
+        let store = Store::new(client.context("find the Kubernetes API server")?, namespace);
+        let mut kept = Kept::default();
+        for entry in store.list().await? {
+            // Content that was fetched is part of bundles.
+            let Some(plan) = &entry.plan else {
+                continue;
+            };
+            let unread = |why: String| plan.fault(format!("a version that is kept: {why}"));
+            match store.read(&entry.digest).await {
+                // Deleted meanwhile.
+                Ok(None) => {}
+                Ok(Some(bytes)) => match Bundle::from_bytes(&bytes, &entry.digest) {
+                    Ok(bundle) => kept.bundles.push(Arc::new(bundle)),
+                    Err(error) => kept.faults.push(unread(chain(&error))),
+                },
+                Err(error @ store::Error::Damaged(..)) => {
+                    kept.faults.push(unread(chain(&error)));
+                }
+                Err(error) => return Err(error.into()),
             }
-            Ok(kept)
-        })
-    }
+        }
+        Ok(kept)
+    })
 }
 
 /// The namespaces of others that plans apply objects in.

@@ -49,7 +49,9 @@ struct Tally {
 impl Test {
     pub(super) fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<(), Failure> {
         let (trees, faults) = self.roots.trees()?;
-        let plans = self.roots.build(&trees, faults)?;
+        let mut plans = self.roots.build(&trees, faults)?;
+        // A golden file without what was not looked at would say nothing of it.
+        plans.faults.append(&mut plans.unseen);
         let found = cases::find(&self.roots, &trees, &plans.faults);
         let (bundles, faults): (Vec<_>, Vec<_>) = if let Some(wanted) = &self.plan {
             let bundle = plans.wanted(wanted, &self.roots, err)?;

@@ -15,7 +15,7 @@ use k8s_openapi::jiff::Timestamp;
 use plan::{Fault, Tree, id::Digest};
 use service::telemetry::chain;
 use tokio::{
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinError, JoinSet},
     time::Instant,
 };
 
@@ -36,8 +36,10 @@ pub(crate) struct Fetches {
     /// How soon a failed fetch is tried again.
     again_after: Duration,
     files: BTreeMap<ListKey, File>,
-    tasks: JoinSet<(ListKey, Result<Content, Vec<Fault>>)>,
+    tasks: JoinSet<Done>,
 }
+
+type Done = (ListKey, Result<Content, Vec<Fault>>);
 
 /// A file, and what is known of it.
 #[derive(Debug)]
@@ -56,7 +58,10 @@ struct Content {
 }
 
 /// What a plan has that waits for its content.
-const WAITS: &str = "what it names is being fetched; the plan follows as soon as it is there";
+pub(crate) const WAITS: &str =
+    "what it names is being fetched; the plan follows as soon as it is there";
+/// Bytes of all files together, which are kept in memory.
+const MAX_KEPT: usize = 64 << 20;
 
 impl Fetches {
     pub(crate) fn new(fetcher: Fetcher, store: Store, again_after: Duration) -> Self {
@@ -72,6 +77,10 @@ impl Fetches {
     /// The trees with all that is there by now; the rest is begun. A plan that
     /// waits for something has a fault that says so.
     pub(crate) fn put_in(&mut self, trees: &[Tree]) -> Fetched {
+        // What has arrived together is looked at together.
+        while let Some(ended) = self.tasks.try_join_next() {
+            self.end(ended);
+        }
         let lists = fetched::lists(trees);
         let wanted: BTreeSet<&ListKey> = lists.iter().map(|list| &list.key).collect();
         self.files.retain(|key, file| {
@@ -98,15 +107,9 @@ impl Fetches {
     pub(crate) async fn changed(&mut self) {
         loop {
             match self.tasks.join_next().await {
-                Some(Ok((key, result))) => {
-                    if self.take(&key, result) {
+                Some(ended) => {
+                    if self.end(ended) {
                         return;
-                    }
-                }
-                // Or its file is gone.
-                Some(Err(error)) => {
-                    if let Ok(panic) = error.try_into_panic() {
-                        std::panic::resume_unwind(panic);
                     }
                 }
                 None => std::future::pending().await,
@@ -114,14 +117,30 @@ impl Fetches {
         }
     }
 
+    /// Whether the end of a task changes what is known.
+    fn end(&mut self, ended: Result<Done, JoinError>) -> bool {
+        match ended {
+            Ok((key, result)) => self.take(&key, result),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Its file is gone.
+                Err(_) => false,
+            },
+        }
+    }
+
     /// Sees whether somebody asked for a file to be fetched again, and keeps the
     /// stamps of stored files true. What is no longer named is stamped only with
-    /// `sweep`.
-    pub(crate) async fn follow(&mut self, sweep: bool) -> Result<(), store::Error> {
+    /// `sweep`. The digests of all that is in use, read by this process or not.
+    pub(crate) async fn follow(&mut self, sweep: bool) -> Result<BTreeSet<Digest>, store::Error> {
         if self.files.is_empty() && !sweep {
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
         let stored = self.store.lists().await?;
+        let in_use = stored
+            .iter()
+            .filter(|(key, _)| self.files.contains_key(key));
+        let in_use = in_use.map(|(_, known)| known.digest.clone()).collect();
         for (key, known) in &stored {
             let stamp = match (self.files.contains_key(key), known.superseded) {
                 (true, true) => Stamp::StillCurrent,
@@ -142,13 +161,19 @@ impl Fetches {
         for key in others {
             self.begin(&key);
         }
-        Ok(())
+        Ok(in_use)
     }
 
-    /// The digests of all that is in use.
-    pub(crate) fn digests(&self) -> impl Iterator<Item = &Digest> {
+    /// Stores again what is in use and somebody deleted; `whole` is what is there.
+    pub(crate) async fn restore(&self, whole: &BTreeSet<Digest>) -> Result<(), store::Error> {
         let contents = self.files.values().filter_map(|file| file.content.as_ref());
-        contents.map(|content| &content.digest)
+        let lost = contents.filter(|content| !whole.contains(&content.digest));
+        let lost: Vec<Arc<str>> = lost.map(|content| Arc::clone(&content.text)).collect();
+        for text in lost {
+            let bytes = text.as_bytes();
+            self.store.put_content(bytes, Timestamp::now()).await?;
+        }
+        Ok(())
     }
 
     fn text(&self, list: &List) -> Text {
@@ -176,10 +201,21 @@ impl Fetches {
 
     /// Whether a result changes what is known.
     fn take(&mut self, key: &ListKey, result: Result<Content, Vec<Fault>>) -> bool {
+        let others = self.files.iter().filter(|(other, _)| *other != key);
+        let kept = others.filter_map(|(_, file)| Some(file.content.as_ref()?.text.len()));
+        let kept: usize = kept.sum();
         let Some(file) = self.files.get_mut(key) else {
             return false;
         };
         file.task = None;
+        let result = result.and_then(|content| {
+            if kept + content.text.len() <= MAX_KEPT {
+                return Ok(content);
+            }
+            let limit = MAX_KEPT >> 20;
+            let message = format!("all files of addresses together name more than {limit} MiB");
+            Err(vec![fault(&file.list.path, message)])
+        });
         match result {
             Ok(content) => {
                 file.failed = None;
@@ -219,11 +255,21 @@ fn waits(list: &List) -> Fault {
 
 /// Whether a fault only says that something is under way.
 pub(crate) fn is_waiting(fault: &Fault) -> bool {
-    fault.message == WAITS
+    says_waiting(&fault.message)
+}
+
+/// The same of its text.
+pub(crate) fn says_waiting(message: &str) -> bool {
+    message == WAITS
 }
 
 /// What is stored for a file; what its addresses answer if there is nothing.
 async fn obtain(fetcher: &Fetcher, store: &Store, list: &List) -> Result<Content, Vec<Fault>> {
+    // Nor what was stored before: the host may not be trusted any more.
+    let refused = list.refused(fetcher);
+    if !refused.is_empty() {
+        return Err(refused);
+    }
     let unstored = |error| unstored(list, &error);
     let known = store.list_of(&list.key).await.map_err(unstored)?;
     if let Some(digest) = &known

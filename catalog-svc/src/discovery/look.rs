@@ -41,6 +41,7 @@ impl Discovery {
         found.faults.extend(folders.faults);
         found.faults.extend(maps.faults);
         found.faults.extend(fetched.faults);
+        found.add_faulty_folders();
         found.retry = retry;
         found.unchecked = unchecked;
         log_faults(state, &found);

@@ -154,13 +154,15 @@ fn list(root: &Path, part: Part) -> io::Result<Vec<Stamp>> {
                 continue;
             };
             let path = format!("{prefix}{name}");
-            let is_wanted = is_of_tests(&path) == (part == Part::Tests);
             // Follows links, as a mounted ConfigMap needs it. What vanished
             // between listing and looking is not there.
             let Ok(metadata) = fs::metadata(entry.path()) else {
                 continue;
             };
             let leaves = entry.file_type()?.is_symlink() && inside(&home, &entry.path()).is_none();
+            // A link may stand for the folder itself.
+            let is_of_tests = is_of_tests(&path) || leaves && is_of_tests(&format!("{path}/"));
+            let is_wanted = is_of_tests == (part == Part::Tests);
             if metadata.is_dir() && !leaves && depth < MAX_DEPTH {
                 folders.push((entry.path(), format!("{path}/"), depth + 1));
             } else if (metadata.is_file() || leaves) && is_wanted && stamps.len() < MAX_FILES {

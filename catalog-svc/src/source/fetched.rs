@@ -13,8 +13,8 @@ use super::{
 };
 use crate::store::ListKey;
 
-/// Bytes of all that one file names; a bundle has at most 16 MiB.
-const MAX_TEXT: usize = 12 << 20;
+/// Addresses of one file.
+const MAX_LINES: usize = 64;
 
 /// A `*.url` file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,23 +59,26 @@ impl List {
         text(&self.path, &self.lines, &fetcher.fetch(addresses).await)
     }
 
-    /// The lines whose hosts a fetcher may not ask, with what to do.
-    pub(crate) fn unseen(&self, fetcher: &Fetcher) -> Vec<Fault> {
-        let lines = self.lines.iter().filter(|line| !fetcher.allows(&line.url));
-        let unseen = lines.map(|line| {
-            let message = format!(
-                "what {} names was not looked at: --url-allow with its host lets it be fetched",
-                line.url
-            );
-            at(&self.path, line.number, message)
+    /// The lines that a fetcher may not ask, with what to do.
+    pub(crate) fn refused(&self, fetcher: &Fetcher) -> Vec<Fault> {
+        let refused = self.lines.iter().filter_map(|line| {
+            let refusal = fetcher.admits(&line.url).err()?;
+            let message = format!("{}: {refusal}", line.shown());
+            Some(at(&self.path, line.number, message))
         });
-        unseen.collect()
+        refused.collect()
     }
 }
 
 impl Line {
     fn address(&self) -> Address {
         (self.url.clone(), self.pin.clone())
+    }
+
+    /// Without its query, which may hold a token.
+    fn shown(&self) -> &str {
+        let query = self.url.find('?');
+        query.map_or(self.url.as_str(), |start| &self.url[..start])
     }
 }
 
@@ -159,16 +162,13 @@ fn text(
         match content {
             Ok(content) => text.extend(["---\n", &content, "\n"]),
             Err(message) => {
-                faults.push(at(path, line.number, format!("{}: {message}", line.url)));
+                faults.push(at(
+                    path,
+                    line.number,
+                    format!("{}: {message}", line.shown()),
+                ));
             }
         }
-    }
-    if text.len() > MAX_TEXT {
-        let limit = MAX_TEXT >> 20;
-        faults.push(fault(
-            path,
-            format!("names more than {limit} MiB in all; use several plans"),
-        ));
     }
     if faults.is_empty() {
         Ok(text.into())
@@ -195,6 +195,13 @@ fn lines(path: &str, content: &[u8]) -> Result<Vec<Line>, Vec<Fault>> {
     }
     if lines.is_empty() && faults.is_empty() {
         faults.push(fault(path, "names no address".to_owned()));
+    }
+    if lines.len() > MAX_LINES {
+        let message = format!(
+            "names {} addresses, at most {MAX_LINES} are possible",
+            lines.len()
+        );
+        faults.push(fault(path, message));
     }
     if faults.is_empty() {
         Ok(lines)
@@ -310,6 +317,9 @@ mod tests {
             );
         }
         assert!(lines("p/q/1.url", b"# nothing\n").is_err());
+        let many = "https://a/b\n".repeat(MAX_LINES + 1);
+        let faults = lines("p/q/1.url", many.as_bytes()).unwrap_err();
+        assert!(faults[0].message.contains("65 addresses"), "{faults:?}");
     }
 
     #[test]

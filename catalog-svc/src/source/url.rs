@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -13,12 +14,19 @@ use futures::{StreamExt as _, stream};
 use http::StatusCode;
 use plan::id::Digest;
 use reqwest::{Certificate, Client, Response, Url, redirect};
+use tokio::{sync::Semaphore, time::Instant};
 
 /// Bytes of one file; the largest bundle of CRDs that we know has 3 MiB.
 const MAX_SIZE: usize = 8 << 20;
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How many are fetched at a time.
-const PARALLEL: usize = 8;
+/// Bytes of all that is asked for at once; a bundle has at most 16 MiB.
+const MAX_ALL: usize = 12 << 20;
+/// How many of these are fetched at a time.
+const PARALLEL: usize = 2;
+/// Who asks at a time: what they hold together fits the memory of the pod.
+const AT_ONCE: usize = 8;
+/// How long all that is asked for at once may take.
+const DEADLINE_OF_ALL: Duration = Duration::from_secs(120);
 /// Release files are often two hops away.
 const MAX_HOPS: usize = 5;
 
@@ -60,6 +68,8 @@ pub(crate) enum Error {
     Deadline,
     #[error("the body is larger than {} MiB, or incomplete", MAX_SIZE >> 20)]
     Body,
+    #[error("the addresses of the file have more than {} MiB in all: use several plans", MAX_ALL >> 20)]
+    Total,
     #[error("the content has sha256 {0}, not the one that is pinned")]
     Pin(Digest),
 }
@@ -72,6 +82,7 @@ pub(crate) type Address = (String, Option<String>);
 pub(crate) struct Fetcher {
     client: Client,
     allow: Vec<String>,
+    askers: Semaphore,
 }
 
 impl Fetcher {
@@ -106,12 +117,17 @@ impl Fetcher {
         let client = builder
             .build()
             .context("read the certificate authorities; name others with --url-ca")?;
-        Ok(Self { client, allow })
+        Ok(Self {
+            client,
+            allow,
+            askers: Semaphore::new(AT_ONCE),
+        })
     }
 
-    /// Whether the host of an address is among those that are allowed.
-    pub(crate) fn allows(&self, url: &str) -> bool {
-        Url::parse(url).is_ok_and(|url| admit(&self.allow, &url).is_ok())
+    /// Whether an address may be asked.
+    pub(crate) fn admits(&self, url: &str) -> Result<(), Refusal> {
+        let url = Url::parse(url).map_err(|_| Refusal::Url)?;
+        admit(&self.allow, &url).map(|_| ())
     }
 
     /// The content behind each address, checked against its pin.
@@ -119,17 +135,22 @@ impl Fetcher {
         &self,
         addresses: BTreeSet<Address>,
     ) -> BTreeMap<Address, Result<Vec<u8>, Error>> {
+        // It is never closed.
+        let _turn = self.askers.acquire().await;
+        let (left, ends) = (AtomicUsize::new(MAX_ALL), Instant::now() + DEADLINE_OF_ALL);
+        let left = &left;
         stream::iter(addresses)
             .map(|address| async move {
-                let content = self.fetch_one(&address).await;
-                (address, content)
+                let content = tokio::time::timeout_at(ends, self.fetch_one(&address, left)).await;
+                (address, content.unwrap_or(Err(Error::Deadline)))
             })
             .buffer_unordered(PARALLEL)
             .collect()
             .await
     }
 
-    async fn fetch_one(&self, (url, pin): &Address) -> Result<Vec<u8>, Error> {
+    /// `left` is how many bytes may still come.
+    async fn fetch_one(&self, (url, pin): &Address, left: &AtomicUsize) -> Result<Vec<u8>, Error> {
         let url = Url::parse(url).map_err(|_| Refusal::Url)?;
         let host = admit(&self.allow, &url)?;
         let response = self.client.get(url).send().await;
@@ -138,7 +159,7 @@ impl Fetcher {
             let host = shown(response.url());
             return Err(Error::Status(host, response.status()));
         }
-        let content = body(response).await?;
+        let content = body(response, left).await?;
         let digest = Digest::of(&content);
         if pin
             .as_ref()
@@ -150,7 +171,7 @@ impl Fetcher {
     }
 }
 
-async fn body(mut response: Response) -> Result<Vec<u8>, Error> {
+async fn body(mut response: Response, left: &AtomicUsize) -> Result<Vec<u8>, Error> {
     let mut content = Vec::new();
     let failed = |error: reqwest::Error| {
         if error.is_timeout() {
@@ -163,6 +184,9 @@ async fn body(mut response: Response) -> Result<Vec<u8>, Error> {
         if content.len() + chunk.len() > MAX_SIZE {
             return Err(Error::Body);
         }
+        let take = |left: usize| left.checked_sub(chunk.len());
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .map_err(|_| Error::Total)?;
         content.extend_from_slice(&chunk);
     }
     Ok(content)

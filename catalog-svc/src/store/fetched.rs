@@ -127,7 +127,12 @@ impl Store {
         self.annotate(&key.name(), &stamp.annotations()).await
     }
 
-    async fn put_content(&self, content: &[u8], now: Timestamp) -> Result<Digest, Error> {
+    /// Stores content by its digest.
+    pub(crate) async fn put_content(
+        &self,
+        content: &[u8],
+        now: Timestamp,
+    ) -> Result<Digest, Error> {
         let digest = Digest::of(content);
         let stored = Stored {
             digest: &digest,

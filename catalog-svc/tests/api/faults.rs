@@ -130,3 +130,19 @@ async fn a_plan_whose_folder_is_gone_is_not_served_even_though_it_was_good() {
     .await;
     app.stop().await;
 }
+
+#[tokio::test]
+async fn a_file_that_cannot_be_taken_in_leaves_what_was_good() {
+    let client = client().await;
+    let namespace = namespace(&client).await;
+    let templates = Templates::with_plan();
+    let app = TestApp::start(&client, &namespace, &templates).await;
+    let plan = app.plan("map", "the plan", |_| true).await;
+    templates.write("mongodb/map/20-huge.yaml", &"# none\n".repeat(1 << 20));
+    let report = app.report("map", "the fault", |report| !report.faults.is_empty());
+    let report = report.await;
+    assert!(report.faults[0].message.contains("larger than 1 MiB"));
+    assert!(report.last_good);
+    assert_eq!(report.served_digest, plan.bundle_digest);
+    app.stop().await;
+}

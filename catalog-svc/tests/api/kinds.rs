@@ -273,6 +273,11 @@ fn commands_read_definitions_from_files() {
     };
     let crd = definition("example.com", "Widget", "widgetry", "Namespaced");
     let other = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "operator"}});
+    // Beside others, and as kubectl prints several.
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [crd.clone()]});
+    let list = file("list.yaml", &[list]);
+    let (_, out, _) = run(&["lint", "--crds", &list, root], nowhere);
+    assert!(out.contains("spec.size must be an integer"), "{out}");
     let good = file("good.yaml", &[other.clone(), crd]);
     let (code, out, err) = run(&["lint", "--crds", &good, root], nowhere);
     assert_eq!(code, Some(1), "{err}");

@@ -13,7 +13,7 @@ use crate::{
     decide,
     error::Error,
     revision::Revision,
-    state::{Phase, Record},
+    state::{Applied, Phase, Record},
     work::generated_secret,
 };
 
@@ -36,9 +36,18 @@ pub(crate) async fn fetch(
         plan_id: applied.plan_id.clone(),
         dashboard_url: shown.dashboard_url,
         parameters: Some(json::to_struct(&revision.parameters.sent)?),
-        maintenance_version: applied.maintenance_version.clone(),
+        maintenance_version: maintenance_version(context, applied).await?,
         metadata: shown.metadata,
     })
+}
+
+/// A record of before plans without a version had one says none: then it is that of what was applied.
+async fn maintenance_version(context: &Context, applied: &Applied) -> Result<String, Error> {
+    if !applied.maintenance_version.is_empty() {
+        return Ok(applied.maintenance_version.clone());
+    }
+    let loaded = context.catalog.bundle(&applied.bundle).await?;
+    Ok(loaded.bundle().version().to_string())
 }
 
 /// An instance in whatever phase: a tombstone is the proof that it ended,

@@ -149,7 +149,17 @@ impl Candidate {
     /// The `apiVersion`s of others that its files name, up to a number that none of good will needs.
     pub(super) fn api_versions(&self) -> BTreeSet<String> {
         let texts = self.texts();
-        let named: BTreeSet<String> = texts.iter().flat_map(|text| named::in_text(text)).collect();
+        // What it lists itself comes first: a manifest of others may mention many.
+        let own = self.folders.get(&self.path());
+        let own = own.and_then(|files| BASE64.decode(files.get("plan.yaml")?.as_bytes()).ok());
+        let own = String::from_utf8_lossy(&own.unwrap_or_default()).into_owned();
+        let mut named = named::in_text(&own);
+        for version in texts.iter().flat_map(|text| named::in_text(text)) {
+            if named.len() >= named::MOST {
+                break;
+            }
+            named.insert(version);
+        }
         named.into_iter().take(named::MOST).collect()
     }
 

@@ -181,7 +181,9 @@ impl ServedKinds {
                     .to_owned()
             }
             Asked::Cluster => format!(
-                "the cluster has not said yet whether it serves {version}; it is asked again, or {list}"
+                "the cluster has not said whether it serves {version}; it is asked again, unless the plan \
+                 names more than {} of others; or {list}",
+                named::MOST
             ),
         }
     }
@@ -271,7 +273,7 @@ mod tests {
         let other = kind("other.example/v1/Widget");
         assert!(kinds.remedy(&other).contains("files of --crds"));
         let mut kinds = ServedKinds::of_cluster();
-        assert!(kinds.remedy(&widget).contains("has not said yet"));
+        assert!(kinds.remedy(&widget).contains("has not said whether"));
         kinds.add_answer("example.com/v1", []);
         assert!(kinds.remedy(&widget).contains("does not serve it; install"));
         assert!(

@@ -69,9 +69,13 @@ impl Load {
     /// Until all callers have gone on on connections that are newer than this.
     async fn on_new_connections(&self, counted: &Counted) {
         let goal = counted.connections() + 2 * CALLERS;
-        while counted.connections() < goal {
-            self.answers(10).await;
-        }
+        let renewed = async {
+            while counted.connections() < goal {
+                self.answers(10).await;
+            }
+        };
+        let renewed = tokio::time::timeout(MINUTE, renewed).await;
+        renewed.expect("connections are renewed at their age");
         self.answers(100).await;
     }
 
