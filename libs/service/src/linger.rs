@@ -107,7 +107,7 @@ mod tests {
         let (client, accepted) = tokio::join!(client, listener.accept());
         let (mut client, mut server) = (client.unwrap(), Lingering::new(accepted.unwrap().0));
         client.write_all(b"never read").await.unwrap();
-        server.write_all(&[1; 100_000]).await.unwrap();
+        server.write_all(&vec![1; 100_000]).await.unwrap();
         drop(server);
         client.write_all(b"neither").await.unwrap();
         let mut answer = Vec::new();
