@@ -71,7 +71,7 @@ struct Site<'a> {
 
 impl Site<'_> {
     /// The median of so many changes of one plan.
-    async fn changes(&self, rounds: usize) -> anyhow::Result<Duration> {
+    async fn changes(&self, rounds: u16) -> anyhow::Result<Duration> {
         let name = id("plan");
         let mut took = Vec::new();
         for round in 0..=rounds {
@@ -94,7 +94,8 @@ impl Site<'_> {
     async fn apply(&self, name: &str, description: &str) -> anyhow::Result<()> {
         let object = site_plan(name, description)?;
         let patch = Patch::Apply(&object);
-        let applied = self.api.patch(name, &PatchParams::apply("bench"), &patch);
+        let parameters = PatchParams::apply("bench");
+        let applied = self.api.patch(name, &parameters, &patch);
         applied.await.context("apply a plan")?;
         Ok(())
     }
