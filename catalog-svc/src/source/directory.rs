@@ -154,9 +154,10 @@ fn list(root: &Path, part: Part) -> io::Result<Vec<Stamp>> {
                 continue;
             };
             let path = format!("{prefix}{name}");
-            // Follows links, as a mounted ConfigMap needs it. What vanished
-            // between listing and looking is not there.
-            let Ok(metadata) = fs::metadata(entry.path()) else {
+            // Follows links, as a mounted ConfigMap needs it; one that leads nowhere is looked at
+            // itself. What vanished between listing and looking is not there.
+            let followed = fs::metadata(entry.path());
+            let Ok(metadata) = followed.or_else(|_| entry.metadata()) else {
                 continue;
             };
             let leaves = entry.file_type()?.is_symlink() && inside(&home, &entry.path()).is_none();
@@ -165,7 +166,7 @@ fn list(root: &Path, part: Part) -> io::Result<Vec<Stamp>> {
             let is_wanted = is_of_tests == (part == Part::Tests);
             if metadata.is_dir() && !leaves && depth < MAX_DEPTH {
                 folders.push((entry.path(), format!("{path}/"), depth + 1));
-            } else if (metadata.is_file() || leaves) && is_wanted && stamps.len() < MAX_FILES {
+            } else if (!metadata.is_dir() || leaves) && is_wanted && stamps.len() < MAX_FILES {
                 stamps.push(Stamp {
                     path,
                     length: metadata.len(),
@@ -191,8 +192,17 @@ fn read(root: &Path, stamps: &[Stamp]) -> (Tree, Vec<Fault>) {
             ));
             continue;
         }
-        let Some(path) = inside(&home, &root.join(&stamp.path)) else {
-            let message = "is a link that leads out of the folder of templates: put a copy here";
+        let path = root.join(&stamp.path);
+        let is_file = fs::metadata(&path).map(|metadata| metadata.is_file());
+        let (Some(path), Ok(true)) = (inside(&home, &path), &is_file) else {
+            let message = match is_file {
+                Err(_) => "is a link to something that does not exist",
+                Ok(_) if inside(&home, &path).is_none() => {
+                    "is a link that leads out of the folder of templates: put a copy here"
+                }
+                // Whoever opens a pipe waits for somebody to write.
+                Ok(_) => "is neither a file nor a folder",
+            };
             faults.push(fault(&stamp.path, message.to_owned()));
             continue;
         };
@@ -351,6 +361,28 @@ mod tests {
         symlink(folder.path(), &link).unwrap();
         let content = Directories::new(&[link]).refresh().unwrap();
         assert_eq!(paths(&content), ["p/q/1.yaml"]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_a_fault_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = folder.path().join("p/q");
+        fs::create_dir_all(&plan).unwrap();
+        fs::write(plan.join("1.yaml"), "x").unwrap();
+        symlink("nowhere.yaml", plan.join("2.yaml")).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(plan.join("3.yaml")).unwrap();
+        let content = Directories::new(&[folder.path().to_owned()])
+            .refresh()
+            .unwrap();
+        let told: Vec<String> = content.faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "p/q/2.yaml: is a link to something that does not exist",
+                "p/q/3.yaml: is neither a file nor a folder",
+            ]
+        );
+        assert!(paths(&content).is_empty());
     }
 
     #[test]
