@@ -114,8 +114,8 @@ async fn no_call_fails_while_connections_age() {
 /// connection, and goes on on another.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_connection_ends_after_the_calls_on_it() {
-    let (age, grace) = (Duration::from_millis(50), Duration::from_secs(2));
-    let replica = Replica::start_with(Answers::After(Duration::from_millis(500)), |args| {
+    let (age, grace) = (Duration::from_millis(500), Duration::from_secs(3));
+    let replica = Replica::start_with(Answers::After(Duration::from_millis(1500)), |args| {
         args.max_connection_age = age;
         args.max_connection_grace = grace;
     });
