@@ -319,10 +319,8 @@ impl Roots {
 
 /// What a broker has stored for these files.
 fn stored(namespace: &str, lists: &[List]) -> anyhow::Result<BTreeMap<ListKey, Text>> {
-    service::process::install_tls_provider();
     wait(async {
-        let client = Client::try_default().await;
-        let store = Store::new(client.context("find the Kubernetes API server")?, namespace);
+        let store = Store::new(client().await?, namespace);
         let mut texts = BTreeMap::new();
         for list in lists {
             let Some(digest) = store.list_of(&list.key).await? else {
@@ -335,6 +333,13 @@ fn stored(namespace: &str, lists: &[List]) -> anyhow::Result<BTreeMap<ListKey, T
         }
         Ok(texts)
     })
+}
+
+/// A client of the cluster that the environment names.
+async fn client() -> anyhow::Result<Client> {
+    service::process::install_tls_provider();
+    let client = Client::try_default().await;
+    client.context("find the Kubernetes API server")
 }
 
 /// Ready to ask the hosts that are allowed.

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use bundles::stored::{BUNDLE, CURRENT_SINCE, DIGEST, PART, PARTS, PLAN, SUPERSEDED_AT};
 pub(crate) use entry::{Entry, newest};
-pub(crate) use fetched::ListKey;
+pub(crate) use fetched::{IfKnown, ListKey};
 
 use crate::snapshot::PlanKey;
 

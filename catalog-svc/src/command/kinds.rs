@@ -9,11 +9,10 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use futures::StreamExt as _;
-use kube::Client;
 use plan::kinds::ServedKinds;
 use serde_json::Value;
 
-use super::wait;
+use super::{client, wait};
 use crate::served::{DEADLINE, answers};
 
 /// Kinds of others.
@@ -75,9 +74,7 @@ fn add_file(served: &mut ServedKinds, path: &Path) -> anyhow::Result<()> {
 }
 
 async fn add_cluster(served: &mut ServedKinds, named: &BTreeSet<String>) -> anyhow::Result<()> {
-    service::process::install_tls_provider();
-    let client = Client::try_default().await;
-    let client = client.context("find the Kubernetes API server")?;
+    let client = client().await?;
     let mut silent = named.clone();
     let named: Vec<String> = named.iter().cloned().collect();
     let asked = answers(&client, &named).take_until(tokio::time::sleep(DEADLINE));

@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, io::Write, sync::Arc};
 
-use anyhow::Context as _;
 use clap::Args;
 use cluster::names::{ACCEPTS_INSTANCES_OF, State};
-use kube::Client;
 use plan::{
     Bundle, Fault,
     descriptor::Namespace,
@@ -13,7 +11,7 @@ use plan::{
 };
 use service::telemetry::chain;
 
-use super::{Failure, Roots, wait};
+use super::{Failure, Roots, client, wait};
 use crate::{
     snapshot::PlanKey,
     source::config_map,
@@ -53,7 +51,7 @@ impl Rbac {
             kinds = kinds.and_cluster();
             let named = self.plans_namespace.as_ref();
             let namespace = State::Plans.named_or_default(named, &self.roots.namespace);
-            let content = config_map::list_blocking(&namespace)?;
+            let content = wait(async { config_map::list(client().await?, &namespace).await })?;
             trees.extend(content.trees);
             faults.extend(content.faults);
         }
@@ -107,10 +105,8 @@ struct Kept {
 }
 
 fn kept(namespace: &str) -> anyhow::Result<Kept> {
-    service::process::install_tls_provider();
     wait(async {
-        let client = Client::try_default().await;
-        let store = Store::new(client.context("find the Kubernetes API server")?, namespace);
+        let store = Store::new(client().await?, namespace);
         let mut kept = Kept::default();
         for entry in store.list().await? {
             // Content that was fetched is part of bundles.

@@ -2,21 +2,19 @@
 
 use std::io::Write;
 
-use anyhow::Context as _;
 use clap::Args;
 use cluster::names::State;
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
 use plan::Tree;
 
-use super::{Failure, Roots, fetcher, wait};
+use super::{Failure, Roots, client, fetcher, wait};
 use crate::{
     snapshot::PlanKey,
     source::{
         config_map,
         fetched::{self, List},
     },
-    store::Store,
+    store::{IfKnown, Store},
 };
 
 /// Fetch again what `*.url` files name.
@@ -46,9 +44,7 @@ impl Refresh {
             State::Bundles.named_or_default(self.bundles_namespace.as_ref(), &self.roots.namespace);
         let mut faults = Vec::new();
         wait(async {
-            let client = Client::try_default().await;
-            let client = client.context("find the Kubernetes API server")?;
-            let store = Store::new(client, &namespace);
+            let store = Store::new(client().await?, &namespace);
             for list in &lists {
                 match list.fetch(&fetcher).await {
                     Ok(text) => {
@@ -67,15 +63,14 @@ impl Refresh {
         self.roots.print(&faults, err)?;
         Err(Failure::Faults)
     }
-}
 
-impl Refresh {
     /// The files of all plans, those in ConfigMaps included, or of the one that is asked for.
     fn lists(&self) -> anyhow::Result<Vec<List>> {
         let named = self.plans_namespace.as_ref();
         let namespace = State::Plans.named_or_default(named, &self.roots.namespace);
         let mut trees: Vec<Tree> = self.roots.existing_trees()?.0;
-        trees.extend(config_map::list_blocking(&namespace)?.trees);
+        let content = wait(async { config_map::list(client().await?, &namespace).await })?;
+        trees.extend(content.trees);
         let folder = self.plan.as_ref().map(|plan| format!("{plan}/"));
         let is_wanted = |list: &List| {
             let folder = folder.as_ref();
@@ -99,7 +94,9 @@ impl Refresh {
 async fn replace(store: &Store, list: &List, text: &[u8]) -> anyhow::Result<String> {
     let before = store.list_of(&list.key).await?;
     let (key, now) = (&list.key, Timestamp::now());
-    let digest = store.replace_fetched(key, &list.path, text, now).await?;
+    let digest = store
+        .put_fetched(key, &list.path, text, now, IfKnown::Replace)
+        .await?;
     let what = if before.as_ref() == Some(&digest) {
         "as before"
     } else {

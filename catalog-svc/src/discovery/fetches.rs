@@ -25,7 +25,7 @@ use crate::{
         fetched::{self, Fetched, List, Text},
         url::Fetcher,
     },
-    store::{self, ListKey, Stamp, Store},
+    store::{self, IfKnown, ListKey, Stamp, Store},
 };
 
 /// See the module.
@@ -279,16 +279,15 @@ async fn obtain(fetcher: &Fetcher, store: &Store, list: &List) -> Result<Content
     }
     let text = list.fetch(fetcher).await?;
     let (bytes, now) = (text.as_bytes(), Timestamp::now());
-    let digest = match known {
-        None => store.put_fetched(&list.key, &list.path, bytes, now).await,
+    let if_known = match known {
+        None => IfKnown::Keep,
         // Its content is gone or damaged.
-        Some(_) => {
-            store
-                .replace_fetched(&list.key, &list.path, bytes, now)
-                .await
-        }
+        Some(_) => IfKnown::Replace,
     };
-    let digest = digest.map_err(unstored)?;
+    let digest = store
+        .put_fetched(&list.key, &list.path, bytes, now, if_known)
+        .await
+        .map_err(unstored)?;
     if digest == Digest::of(bytes) {
         return Ok(Content { digest, text });
     }

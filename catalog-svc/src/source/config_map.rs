@@ -67,26 +67,19 @@ pub(crate) async fn watch(
     }
 }
 
-/// The content of a moment, by the cluster that the environment names; for
-/// commands.
-pub(crate) fn list_blocking(namespace: &str) -> anyhow::Result<Content> {
-    service::process::install_tls_provider();
-    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
-    runtime.block_on(async {
-        let client = Client::try_default().await;
-        let client = client.context("find the Kubernetes API server")?;
-        let api: Api<ConfigMap> = Api::namespaced(client, namespace);
-        let parameters = ListParams::default().labels(PLAN_LABEL);
-        let list = tokio::time::timeout(LIST_DEADLINE, api.list(&parameters)).await;
-        let list = list.context("list plans in ConfigMaps")?;
-        let list = list.context("list plans in ConfigMaps")?;
-        let current = list.items.into_iter().map(|map| (map.name_any(), map));
-        let known = Known {
-            current: current.collect(),
-            listing: BTreeMap::new(),
-        };
-        Ok(known.content())
-    })
+/// The content of a moment; for commands.
+pub(crate) async fn list(client: Client, namespace: &str) -> anyhow::Result<Content> {
+    let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+    let parameters = ListParams::default().labels(PLAN_LABEL);
+    let list = tokio::time::timeout(LIST_DEADLINE, api.list(&parameters)).await;
+    let list = list.context("list plans in ConfigMaps")?;
+    let list = list.context("list plans in ConfigMaps")?;
+    let current = list.items.into_iter().map(|map| (map.name_any(), map));
+    let known = Known {
+        current: current.collect(),
+        listing: BTreeMap::new(),
+    };
+    Ok(known.content())
 }
 
 /// The ConfigMaps by name.

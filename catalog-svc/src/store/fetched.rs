@@ -56,6 +56,15 @@ pub(crate) struct Known {
     pub(crate) superseded: bool,
 }
 
+/// What becomes of the content that a file has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfKnown {
+    /// It stays: somebody was faster.
+    Keep,
+    /// The new one takes its place.
+    Replace,
+}
+
 impl Store {
     /// All files that have a content.
     pub(crate) async fn lists(&self) -> Result<Lists, Error> {
@@ -80,36 +89,28 @@ impl Store {
         Ok(known.collect())
     }
 
-    /// Stores what was fetched for a file, unless somebody did that before. The
-    /// digest of the content that the file has now.
+    /// Stores what was fetched for a file. The digest of the content that the
+    /// file has now.
     pub(crate) async fn put_fetched(
         &self,
         key: &ListKey,
         path: &str,
         content: &[u8],
         now: Timestamp,
+        if_known: IfKnown,
     ) -> Result<Digest, Error> {
         let digest = self.put_content(content, now).await?;
         if self.claim(key, path, &digest).await? {
             return Ok(digest);
         }
-        Ok(self.list_of(key).await?.unwrap_or(digest))
-    }
-
-    /// Stores what was fetched for a file in the place of what it had. Its digest.
-    pub(crate) async fn replace_fetched(
-        &self,
-        key: &ListKey,
-        path: &str,
-        content: &[u8],
-        now: Timestamp,
-    ) -> Result<Digest, Error> {
-        let digest = self.put_content(content, now).await?;
-        if !self.claim(key, path, &digest).await? {
-            let annotations = json!({DIGEST: digest.as_str(), SUPERSEDED_AT: Value::Null});
-            self.annotate(&key.name(), &annotations).await?;
+        match if_known {
+            IfKnown::Keep => Ok(self.list_of(key).await?.unwrap_or(digest)),
+            IfKnown::Replace => {
+                let annotations = json!({DIGEST: digest.as_str(), SUPERSEDED_AT: Value::Null});
+                self.annotate(&key.name(), &annotations).await?;
+                Ok(digest)
+            }
         }
-        Ok(digest)
     }
 
     /// Says which content a file has; false if that was said before.
