@@ -360,19 +360,20 @@ async fn a_plan_with_an_exception_gets_its_level_of_pod_security_and_no_other() 
         dry_run: true,
         ..PostParams::default()
     };
-    // A policy of its own, which the API server may learn of later than of the others.
-    let mut refused = namespaces
-        .create(&trial, &of("acme", "agent", "baseline"))
-        .await;
-    for _ in 0..60 {
-        if refused.is_err() {
-            break;
+    // The API server learns of policies and their parameters by a watch.
+    let tried = async |is_so: fn(&kube::Result<Namespace>) -> bool| {
+        let wanted = of("acme", "agent", "baseline");
+        let mut answer = namespaces.create(&trial, &wanted).await;
+        for _ in 0..60 {
+            if is_so(&answer) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            answer = namespaces.create(&trial, &wanted).await;
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        refused = namespaces
-            .create(&trial, &of("acme", "agent", "baseline"))
-            .await;
-    }
+        answer
+    };
+    let refused = tried(kube::Result::is_err).await;
     let refusal = forbidden(refused);
     for part in ["acme.agent", "pod-security-exceptions", NAMESPACE] {
         assert!(refusal.contains(part), "{refusal}");
@@ -387,19 +388,7 @@ async fn a_plan_with_an_exception_gets_its_level_of_pod_security_and_no_other() 
     }
     let maps: Api<ConfigMap> = Api::namespaced(control_plane.client(), NAMESPACE);
     maps.patch(EXCEPTIONS, &params, &allow).await.unwrap();
-    // The API server follows its parameters by a watch.
-    let mut allowed = namespaces
-        .create(&trial, &of("acme", "agent", "baseline"))
-        .await;
-    for _ in 0..60 {
-        if allowed.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        allowed = namespaces
-            .create(&trial, &of("acme", "agent", "baseline"))
-            .await;
-    }
+    let allowed = tried(kube::Result::is_ok).await;
     allowed.unwrap();
     for (provider, plan, level) in [
         ("acme", "agent", "privileged"),
@@ -415,18 +404,7 @@ async fn a_plan_with_an_exception_gets_its_level_of_pod_security_and_no_other() 
     maps.delete(EXCEPTIONS, &DeleteParams::default())
         .await
         .unwrap();
-    let mut again = namespaces
-        .create(&trial, &of("acme", "agent", "baseline"))
-        .await;
-    for _ in 0..60 {
-        if again.is_err() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        again = namespaces
-            .create(&trial, &of("acme", "agent", "baseline"))
-            .await;
-    }
+    let again = tried(kube::Result::is_err).await;
     again.unwrap_err();
     let restricted = of("acme", "agent", "restricted");
     namespaces.create(&trial, &restricted).await.unwrap();
